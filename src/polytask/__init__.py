@@ -1,0 +1,62 @@
+"""polytask: multi-task learning, from the question "should these tasks be learned together?" to the trained model.
+
+Every name below is loaded on first use, so that ``import polytask`` is cheap and the classical estimators in
+:mod:`polytask.linear` never import PyTorch.
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from polytask import balance, data, errors, share, solvers, study, tasks, train
+    from polytask.balance import Balancer
+    from polytask.data import MultiTaskLoader
+    from polytask.share import HardSharing
+    from polytask.study import compare
+    from polytask.tasks import Task, TaskSet
+    from polytask.train import Trainer
+
+__version__ = "0.1.0"
+
+__all__ = [
+    "Balancer",
+    "HardSharing",
+    "MultiTaskLoader",
+    "Task",
+    "TaskSet",
+    "Trainer",
+    "balance",
+    "compare",
+    "data",
+    "errors",
+    "share",
+    "solvers",
+    "study",
+    "tasks",
+    "train",
+]
+
+_ROOMS = ("balance", "data", "errors", "share", "solvers", "study", "tasks", "train")
+_HOMES = {
+    "Balancer": "balance",
+    "HardSharing": "share",
+    "MultiTaskLoader": "data",
+    "Task": "tasks",
+    "TaskSet": "tasks",
+    "Trainer": "train",
+    "compare": "study",
+}
+
+
+def __getattr__(name: str) -> Any:
+    if name in _ROOMS:
+        return importlib.import_module(f"polytask.{name}")
+    if name in _HOMES:
+        return getattr(importlib.import_module(f"polytask.{_HOMES[name]}"), name)
+    raise AttributeError(f"module 'polytask' has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

@@ -1,0 +1,287 @@
+"""What a balancing method is: pure mathematics with declared needs, from evidence about K tasks to K weights."""
+
+from __future__ import annotations
+
+import abc
+import dataclasses
+from collections.abc import Mapping, Sequence
+from typing import Any, ClassVar, Literal, final
+
+import numpy as np
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from polytask.balance.state import MethodState
+from polytask.errors import MethodError, NonFiniteError
+
+__all__ = ["Card", "Evidence", "GramianMethod", "LossMethod", "Method", "Need", "Solution"]
+
+Array = np.ndarray
+Need = Literal["losses", "gramian"]
+
+
+@dataclasses.dataclass(frozen=True)
+class Card:
+    """What a reader should know of a method before using it; printed by ``polytask methods NAME``.
+
+    Attributes:
+        title: The method's name as the field writes it.
+        paper: Authors, venue, year.
+        url: Where the paper is.
+        idea: One sentence.
+        cost: Backward passes per step, in words (``"1"``, ``"K through the shared part"``).
+        invariances: Changes of the problem that do not change the step.
+        verified: What independent thing the implementation was checked against.
+        notes: When it fails or surprises.
+    """
+
+    title: str
+    paper: str
+    url: str
+    idea: str
+    cost: str
+    invariances: tuple[str, ...]
+    verified: tuple[str, ...]
+    notes: str = ""
+
+
+@dataclasses.dataclass(frozen=True)
+class Evidence:
+    """What a method may look at in one step; every array follows the order of ``tasks``.
+
+    Attributes:
+        tasks: Names of the tasks present in this step.
+        losses: Their loss values, (K,).
+        preference: Fixed task weights, positive, summing to 1, (K,).
+        gramian: Inner products of the tasks' shared gradients, (K, K) float64, when the method needs it.
+        step: Number of steps taken before this one.
+        epoch: Number of epochs ended before this one.
+        seed: Seed of the run; :attr:`rng` depends on it and on ``step`` alone.
+    """
+
+    tasks: tuple[str, ...]
+    losses: Float[Array, "K"]
+    preference: Float[Array, "K"]
+    gramian: Float[Array, "K K"] | None = None
+    step: int = 0
+    epoch: int = 0
+    seed: int = 0
+
+    @property
+    def size(self) -> int:
+        """K, the number of tasks present."""
+        return len(self.tasks)
+
+    @property
+    def inner(self) -> Float[Array, "K K"]:
+        """The Gramian; for methods that declared they need it."""
+        assert self.gramian is not None
+        return self.gramian
+
+    @property
+    def rng(self) -> np.random.Generator:
+        """A fresh generator: the same on every process and after a resume, because it depends on seed and step only."""
+        return np.random.default_rng([self.seed, self.step])
+
+    def subset(self, keep: Sequence[int]) -> Evidence:
+        """The same evidence about the tasks at positions ``keep``; the preference is renormalised."""
+        index = np.asarray(keep, dtype=np.intp)
+        preference = self.preference[index]
+        return dataclasses.replace(
+            self,
+            tasks=tuple(self.tasks[i] for i in index),
+            losses=self.losses[index],
+            preference=preference / preference.sum(),
+            gramian=None if self.gramian is None else self.gramian[np.ix_(index, index)],
+        )
+
+
+@dataclasses.dataclass(frozen=True)
+class Solution:
+    """Weights of the tasks' losses or gradients, and how many solver iterations they took."""
+
+    weights: Float[Array, "K"]
+    iterations: int = 0
+
+
+class Method(abc.ABC):
+    """A rule that turns evidence about the present tasks into one weight per task.
+
+    A concrete method sets :attr:`card`, declares its state in ``__init__`` through :attr:`state`, and implements
+    :meth:`solve`. ``solve`` is pure: it reads state but never writes it. What changes with time is written in
+    :meth:`observe`, :meth:`after_step` and :meth:`end_epoch`, which the engine calls only for steps that succeed.
+    """
+
+    needs: ClassVar[Need]
+    card: ClassVar[Card]
+    needs_after_step: ClassVar[bool] = False
+    """Whether the method wants the same batch's losses again after the optimizer's step."""
+    uses_preference: ClassVar[bool] = False
+    """Whether ``solve`` reads ``evidence.preference``; otherwise the engine multiplies the result by it."""
+
+    def __init__(self) -> None:
+        self.state = MethodState()
+
+    @abc.abstractmethod
+    def solve(self, evidence: Evidence) -> Solution:
+        """Weights for the present tasks, whose evidence is finite and whose gradients are not zero."""
+
+    def observe(self, evidence: Evidence, solution: Solution) -> None:
+        """Take note of a step that is about to be applied."""
+
+    def after_step(self, before: Evidence, losses: Mapping[str, float]) -> None:
+        """Take note of the losses after the step; called when :attr:`needs_after_step` is set."""
+
+    def end_epoch(self) -> None:
+        """Take note of an epoch's end."""
+
+    @final
+    def reset(self) -> None:
+        """Forget everything learned."""
+        self.state.reset()
+
+    @final
+    def state_dict(self) -> dict[str, Any]:
+        """Everything learned so far, as plain nested dictionaries of floats keyed by task."""
+        return self.state.state_dict()
+
+    @final
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Restore what :meth:`state_dict` gave."""
+        self.state.load_state_dict(state)
+
+    def __repr__(self) -> str:
+        public = {name: value for name, value in vars(self).items() if not name.startswith("_") and name != "state"}
+        return f"{type(self).__name__}({', '.join(f'{name}={value!r}' for name, value in public.items())})"
+
+
+class LossMethod(Method):
+    """A method that looks at loss values only: the step descends Σ w_i·L_i with w held constant."""
+
+    needs = "losses"
+
+    @final
+    def weights(
+        self,
+        losses: Float[Tensor, "K"],
+        *,
+        tasks: Sequence[str] | None = None,
+        preference: Float[Tensor, "K"] | None = None,
+        step: int = 0,
+        epoch: int = 0,
+        seed: int = 0,
+    ) -> Float[Tensor, "K"]:
+        """Weights for these loss values; nothing is remembered.
+
+        Args:
+            losses: Loss values, (K,).
+            tasks: Names under which state was learned; ``"0"``, ``"1"``, … by default.
+            preference: Positive task weights, (K,); equal by default.
+            step: Steps taken before this one.
+            epoch: Epochs ended before this one.
+            seed: Seed for methods that draw at random.
+
+        Returns:
+            Weights, (K,), in the dtype and on the device of ``losses``.
+
+        Raises:
+            NonFiniteError: A loss is NaN or infinite.
+        """
+        evidence = _evidence(losses, None, tasks, preference, step, epoch, seed)
+        return torch.as_tensor(self.solve(evidence).weights, dtype=losses.dtype, device=losses.device)
+
+
+class GramianMethod(Method):
+    """A method that looks at the inner products of the tasks' gradients and never at a vector of P numbers."""
+
+    needs = "gramian"
+
+    @final
+    def weights(
+        self,
+        gramian: Float[Tensor, "K K"],
+        *,
+        losses: Float[Tensor, "K"] | None = None,
+        tasks: Sequence[str] | None = None,
+        preference: Float[Tensor, "K"] | None = None,
+        step: int = 0,
+        epoch: int = 0,
+        seed: int = 0,
+    ) -> Float[Tensor, "K"]:
+        """Weights of the rows of a Jacobian J with J·Jᵀ = ``gramian``; nothing is remembered.
+
+        Args:
+            gramian: Symmetric positive semi-definite matrix, (K, K).
+            losses: Loss values, (K,), for methods that use them; ones by default.
+            tasks: Names under which state was learned; ``"0"``, ``"1"``, … by default.
+            preference: Positive task weights, (K,); equal by default.
+            step: Steps taken before this one.
+            epoch: Epochs ended before this one.
+            seed: Seed for methods that draw at random.
+
+        Returns:
+            Weights, (K,), in the dtype and on the device of ``gramian``. The combined gradient is Jᵀw. A task whose
+            gradient is zero takes no part in the problem and gets its preference as weight.
+
+        Raises:
+            NonFiniteError: The Gramian holds a NaN or an infinity.
+        """
+        if losses is None:
+            losses = gramian.new_ones(gramian.shape[0])
+        evidence = _evidence(losses, gramian, tasks, preference, step, epoch, seed)
+        return torch.as_tensor(self.solve_present(evidence).weights, dtype=gramian.dtype, device=gramian.device)
+
+    @final
+    def direction(self, jacobian: Float[Tensor, "K P"], **options: Any) -> Float[Tensor, "P"]:
+        """The combined gradient Jᵀw for K task gradients given as the rows of ``jacobian``.
+
+        Args:
+            jacobian: One gradient per row, (K, P).
+            **options: As for :meth:`weights`.
+
+        Returns:
+            Combined gradient, (P,).
+        """
+        rows = jacobian.double()
+        return (self.weights(rows @ rows.T, **options) @ rows).to(jacobian.dtype)
+
+    @final
+    def solve_present(self, evidence: Evidence) -> Solution:
+        """Solve over the tasks whose gradient is not zero; the others get their preference as weight."""
+        keep = np.flatnonzero(np.diag(evidence.inner) > 0)
+        if len(keep) == evidence.size:
+            return self.solve(evidence)
+        weights = evidence.preference.copy()
+        if len(keep) == 0:
+            return Solution(weights)
+        solution = self.solve(evidence.subset(keep.tolist()))
+        weights[keep] = solution.weights
+        return Solution(weights, solution.iterations)
+
+
+def _evidence(
+    losses: Tensor,
+    gramian: Tensor | None,
+    tasks: Sequence[str] | None,
+    preference: Tensor | None,
+    step: int,
+    epoch: int,
+    seed: int,
+) -> Evidence:
+    """Evidence from plain tensors, checked."""
+    size = losses.shape[0]
+    names = tuple(tasks) if tasks is not None else tuple(str(i) for i in range(size))
+    if len(names) != size:
+        raise MethodError(f"expected one task name per row ({size}), found {len(names)}: {', '.join(names)}")
+    liking = np.ones(size) if preference is None else preference.detach().double().cpu().numpy()
+    if not (np.isfinite(liking).all() and (liking > 0).all()):
+        raise MethodError(f"task weights must be positive and finite, found {liking.tolist()}")
+    values = losses.detach().double().cpu().numpy()
+    inner = None if gramian is None else gramian.detach().double().cpu().numpy()
+    for what, array in (("losses", values), ("gramian", inner)):
+        if array is not None and not np.isfinite(array).all():
+            raise NonFiniteError(
+                f"{what} must be finite, found {array.tolist()}; leave the broken task out of this step"
+            )
+    return Evidence(names, values, liking / liking.sum(), inner, step, epoch, seed)

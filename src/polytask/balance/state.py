@@ -1,0 +1,85 @@
+"""Named state of a method, one float per task (or ordered pair of tasks), generic to save, load and reset."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any, Literal
+
+import numpy as np
+from jaxtyping import Float
+
+from polytask.errors import CheckpointError
+
+__all__ = ["MethodState"]
+
+Array = np.ndarray
+
+
+class MethodState:
+    """Declared numbers of a method, keyed by task name.
+
+    A task that was never seen reads as the declared default; a task that is not named in a write keeps its value. So
+    an absent task's state freezes, and adding a task later needs no migration.
+
+    Examples:
+        >>> state = MethodState()
+        >>> state.declare("log_variance", 0.0)
+        >>> state.write("log_variance", ["a"], np.array([0.5]))
+        >>> state.read("log_variance", ["a", "b"])
+        array([0.5, 0. ])
+    """
+
+    def __init__(self) -> None:
+        self._defaults: dict[str, tuple[float, Literal["task", "pair"]]] = {}
+        self._values: dict[str, dict[str, float] | dict[str, dict[str, float]]] = {}
+
+    def declare(self, name: str, default: float, per: Literal["task", "pair"] = "task") -> None:
+        """Add a quantity with its starting value for every task or ordered pair of tasks."""
+        self._defaults[name] = (default, per)
+        self._values[name] = {}
+
+    def read(self, name: str, tasks: Sequence[str]) -> Float[Array, "K"] | Float[Array, "K K"]:
+        """Values for ``tasks``, in their order: shape (K,), or (K, K) for a quantity per pair."""
+        default, per = self._defaults[name]
+        values: Any = self._values[name]
+        if per == "task":
+            return np.array([values.get(task, default) for task in tasks], dtype=np.float64)
+        return np.array([[values.get(a, {}).get(b, default) for b in tasks] for a in tasks], dtype=np.float64)
+
+    def write(self, name: str, tasks: Sequence[str], values: Float[Array, "..."]) -> None:
+        """Store values for ``tasks``, in their order; other tasks are left alone."""
+        _, per = self._defaults[name]
+        store: Any = self._values[name]
+        if per == "task":
+            store.update({task: float(value) for task, value in zip(tasks, values, strict=True)})
+            return
+        for a, row in zip(tasks, values, strict=True):
+            store.setdefault(a, {}).update({b: float(value) for b, value in zip(tasks, row, strict=True)})
+
+    def reset(self) -> None:
+        """Return every quantity to its default."""
+        for store in self._values.values():
+            store.clear()
+
+    def state_dict(self) -> dict[str, Any]:
+        """Plain nested dictionaries of floats: ``{quantity: {task: value}}``."""
+        return {
+            name: {key: dict(value) if isinstance(value, dict) else value for key, value in store.items()}
+            for name, store in self._values.items()
+        }
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Restore what :meth:`state_dict` gave.
+
+        Raises:
+            CheckpointError: The saved quantities are not the declared ones.
+        """
+        if set(state) != set(self._defaults):
+            raise CheckpointError(
+                f"method state holds {sorted(state)}, this method declares {sorted(self._defaults)}; "
+                "the checkpoint was written by another method or version"
+            )
+        self._values = {
+            name: {key: dict(value) if isinstance(value, dict) else value for key, value in store.items()}
+            for name, store in state.items()
+        }
