@@ -1,0 +1,162 @@
+"""The package as a whole: what an import costs, which way imports point, what is public, how long files may be."""
+
+import ast
+import importlib
+import inspect
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+import polytask
+
+ROOT = Path(__file__).parents[1]
+PACKAGE = ROOT / "src" / "polytask"
+
+# A room may import the rooms below it, never one beside or above it.
+LEVELS = {
+    "errors": 0,
+    "solvers": 1,
+    "tasks": 2,
+    "linear": 2,
+    "data": 3,
+    "share": 3,
+    "balance": 3,
+    "train": 4,
+    "study": 5,
+    "cli": 6,
+}
+# Rooms that must stay below their level's permission.
+ONLY = {"linear": {"errors", "solvers"}, "solvers": {"errors"}}
+
+MODULES = sorted(
+    ".".join(path.relative_to(PACKAGE.parent).with_suffix("").parts).removesuffix(".__init__")
+    for path in PACKAGE.rglob("*.py")
+)
+PUBLIC = [
+    name for name in MODULES if not any(part.startswith("_") for part in name.split(".")) and not name.endswith(".cli")
+]
+
+
+def _path(module: str) -> Path:
+    stem = PACKAGE.parent.joinpath(*module.split("."))
+    return stem / "__init__.py" if stem.is_dir() else stem.with_suffix(".py")
+
+
+def _room(module: str) -> str | None:
+    parts = module.split(".")
+    return parts[1] if parts[0] == "polytask" and len(parts) > 1 else None
+
+
+def _imports(tree: ast.AST) -> list[str]:
+    """Full names of what a module imports at run time, also inside functions, without what only type checkers see."""
+    found: list[str] = []
+    waiting = [tree]
+    while waiting:
+        node = waiting.pop()
+        if isinstance(node, ast.If) and "TYPE_CHECKING" in ast.unparse(node.test):
+            waiting.extend(node.orelse)
+            continue
+        if isinstance(node, ast.Import):
+            found.extend(alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level == 0, "imports are absolute"
+            found.extend(f"{node.module}.{alias.name}" for alias in node.names)
+        waiting.extend(ast.iter_child_nodes(node))
+    return found
+
+
+def _loaded_by(statement: str, packages: set[str]) -> set[str]:
+    """Which of the packages a fresh interpreter has loaded after the statement."""
+    code = f"import sys; {statement}; print(*sorted({packages!r} & set(sys.modules)))"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    return set(done.stdout.split())
+
+
+@pytest.mark.parametrize(
+    ("statement", "heavy"),
+    [
+        ("import polytask", {"torch", "numpy", "scipy", "sklearn", "pandas", "matplotlib", "accelerate"}),
+        ("import polytask.errors", {"torch", "numpy", "scipy", "sklearn", "pandas"}),
+        ("import polytask.solvers", {"torch", "sklearn", "pandas", "matplotlib"}),
+        ("import polytask.balance", {"accelerate", "pandas", "matplotlib", "sklearn", "torchmetrics"}),
+        ("import polytask.cli", {"torch", "sklearn", "pandas", "matplotlib", "accelerate", "torchmetrics"}),
+    ],
+)
+def test_importing_does_not_load_heavy_packages(statement, heavy):
+    assert _loaded_by(statement, heavy) == set()
+
+
+def test_the_probe_of_loaded_packages_sees_what_is_loaded():
+    assert _loaded_by("import numpy", {"numpy", "torch"}) == {"numpy"}
+
+
+def test_every_lazy_name_resolves():
+    for name in polytask.__all__:
+        assert getattr(polytask, name) is not None
+    assert set(polytask.__all__) <= set(dir(polytask))
+
+
+def test_a_wrong_name_is_an_attribute_error():
+    with pytest.raises(AttributeError, match="no attribute 'Balancr'"):
+        _ = polytask.Balancr
+
+
+@pytest.mark.parametrize("module", MODULES)
+def test_imports_point_downward(module):
+    room = _room(module)
+    for name in _imports(ast.parse(_path(module).read_text())):
+        other = _room(name)
+        if name.split(".")[0] != "polytask" or other == room:
+            continue
+        if other == "__version__":
+            continue
+        assert room is not None, f"{module} imports {name}: the top level loads every room on first use"
+        assert room in LEVELS, f"the room {room!r} has no level here yet"
+        assert other in LEVELS, f"{module} imports {name}: from the room it lives in, not from the top level"
+        assert LEVELS[other] < LEVELS[room], f"{module} imports {name}, which is not below it"
+        assert other in ONLY.get(room, LEVELS), f"{module} imports {name}; {room} may import only {ONLY[room]}"
+
+
+def test_the_scan_of_imports_sees_functions_and_skips_type_checking():
+    source = "from a import b\ndef f():\n    import c.d\nif TYPE_CHECKING:\n    import e\nelse:\n    import f\n"
+    assert sorted(_imports(ast.parse(source))) == ["a.b", "c.d", "f"]
+
+
+@pytest.mark.parametrize("name", PUBLIC)
+def test_the_public_names_exist_and_are_documented(name):
+    module = importlib.import_module(name)
+    assert module.__doc__, f"{name} has no docstring"
+    assert len(set(module.__all__)) == len(module.__all__), "a name is listed twice"
+    for public in module.__all__:
+        thing = getattr(module, public)
+        if inspect.isclass(thing) or inspect.isroutine(thing):
+            assert "__doc__" not in vars(thing) or vars(thing)["__doc__"], f"{name}.{public} has no docstring"
+            text = inspect.getdoc(thing)
+            assert text, f"{name}.{public} has no docstring"
+            assert not text.startswith(f"{public}("), f"{name}.{public} has only the docstring dataclass makes"
+
+
+@pytest.mark.parametrize("module", MODULES)
+def test_files_stay_short(module):
+    lines = len(_path(module).read_text().splitlines())
+    is_method = re.fullmatch(r"polytask\.balance\.(loss|gramian|jacobian)\.\w+", module)
+    assert lines <= (150 if is_method else 400)
+
+
+def test_no_file_names_a_path_of_somebodys_machine():
+    pattern = re.compile(r"(?<![\w.:/])/(?:home|Users|root|work|opt|mnt)/\w")
+    listing = subprocess.run(["git", "ls-files", "-z"], cwd=ROOT, capture_output=True, text=True, check=False)
+    if listing.returncode != 0:
+        pytest.skip("not a git checkout: the project's files cannot be told from build outputs")
+    guilty = []
+    for name in filter(None, listing.stdout.split("\0")):
+        path = ROOT / name
+        if not path.is_file() or path.suffix in {".png", ".gz", ".parquet"}:
+            continue
+        for number, line in enumerate(path.read_text(encoding="utf-8").splitlines(), 1):
+            if pattern.search(line):
+                guilty.append(f"{name}:{number}: {line.strip()}")
+    assert guilty == []
