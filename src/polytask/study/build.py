@@ -1,0 +1,90 @@
+"""From a configuration to data: built-in sets, tables, and functions of the user's own."""
+
+from __future__ import annotations
+
+import dataclasses
+from pathlib import Path
+from typing import Any
+
+from polytask import data as datasets
+from polytask.data import MultiTaskData
+from polytask.errors import ConfigError, unknown
+from polytask.study.config import Config, TaskSection, resolve
+from polytask.tasks import Task, TaskSet
+
+__all__ = ["build_data"]
+
+_TABLE_ONLY = ("val", "test", "seed", "group", "ignore", "missing_values")
+
+
+def build_data(config: Config) -> MultiTaskData:
+    """The data that ``config`` describes, with its tasks.
+
+    Raises:
+        ConfigError: ``[tasks]`` names a task that is not there, or a key does not apply to this source.
+        DataError: The table cannot be read as asked.
+    """
+    section = config.data
+    if section.is_table:
+        return _table(config)
+    extra = [key for key in _TABLE_ONLY if key in section.model_fields_set]
+    if extra:
+        raise ConfigError(
+            f"{config.where}: [data] {extra[0]} applies to tables only, and source is {section.source!r}; "
+            f"options of this source go under [data.options]"
+        )
+    if section.is_factory:
+        made = resolve(section.source, f"{config.where}: [data] source")(**section.options)
+        if not isinstance(made, MultiTaskData):
+            raise ConfigError(
+                f"{config.where}: {section.source} must return a MultiTaskData, found {type(made).__name__}"
+            )
+        return _with_tasks(made, config)
+    return _with_tasks(datasets.load(section.source, **section.options), config)
+
+
+def _table(config: Config) -> MultiTaskData:
+    section = config.data
+    if not config.tasks:
+        raise ConfigError(f"{config.where}: a table needs one [tasks.NAME] section per column to predict, found none")
+    if section.options:
+        raise ConfigError(f"{config.where}: [data.options] applies to built-in datasets only")
+    options: dict[str, Any] = {"val": section.val, "test": section.test, "seed": section.seed}
+    for key in ("group", "ignore", "missing_values"):
+        if key in section.model_fields_set:
+            options[key] = getattr(section, key)
+    path = Path(section.source)
+    made = datasets.read_table(
+        path if path.is_absolute() else config.folder / path,
+        list(config.tasks),
+        kinds={name: task.kind for name, task in config.tasks.items() if task.kind is not None},
+        **options,
+    )
+    return _with_tasks(made, config)
+
+
+def _with_tasks(made: MultiTaskData, config: Config) -> MultiTaskData:
+    """The same data with the tasks the configuration names, in its order."""
+    if not config.tasks:
+        return made
+    for name in config.tasks:
+        if name not in made.tasks:
+            raise ConfigError(f"{config.where}: {unknown('task', name, made.tasks.names)}")
+    tasks = TaskSet([_adjust(made.tasks[name], section, config.where) for name, section in config.tasks.items()])
+    return dataclasses.replace(made, tasks=tasks)
+
+
+def _adjust(task: Task, section: TaskSection, where: str) -> Task:
+    if section.kind is not None and section.kind != task.kind:
+        raise ConfigError(f"{where}: [tasks.{task.name}] kind is {section.kind!r}, but the data make it {task.kind!r}")
+    changes: dict[str, Any] = {"weight": section.weight} if "weight" in section.model_fields_set else {}
+    if section.unit:
+        changes["unit"] = section.unit
+    if section.quantiles is not None:
+        changes["quantiles"] = section.quantiles
+    if section.metric is not None:
+        known = list(task.directions)
+        if section.metric not in known:
+            raise ConfigError(f"{where}: [tasks.{task.name}] {unknown('metric', section.metric, known)}")
+        changes["metrics"] = [section.metric, *(name for name in known if name != section.metric)]
+    return dataclasses.replace(task, **changes)

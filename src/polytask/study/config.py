@@ -1,0 +1,435 @@
+"""The configuration file: one page of TOML, every key checked, from which a study or a training run can be repeated."""
+
+from __future__ import annotations
+
+import difflib
+import importlib
+import inspect
+import tomllib
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Annotated, Any, Literal, get_args
+
+import pydantic
+from pydantic import ConfigDict, Field
+
+from polytask.errors import ConfigError
+from polytask.study import toml
+
+__all__ = ["Config", "DataSection", "MethodSection", "ModelSection", "ProtocolSection", "Selection", "TaskSection"]
+
+Selection = Literal["val", "last", "test"]
+
+
+class _Section(pydantic.BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True, validate_default=True)
+
+
+class DataSection(_Section):
+    """``[data]``: where the rows come from and how they are split.
+
+    Attributes:
+        source: Name of a built-in dataset (``"multidigits"``), a table (``"scores.csv"``, ``"scores.parquet"``; relative to
+            the configuration file), or ``"module:function"`` returning a :class:`~polytask.data.MultiTaskData`.
+        val: Fraction of the rows held out to select epochs; tables only.
+        test: Fraction of the rows held out to report on; tables only.
+        seed: Seed of the split, the same for all trials; tables only.
+        group: Column whose rows must stay in one split (a patient, a school); tables only.
+        ignore: Columns that are no input (identifiers, leakage); tables only.
+        missing_values: Strings that mean "no value" besides the usual ones; tables only.
+        options: Keyword arguments of a built-in dataset or of ``module:function``.
+    """
+
+    source: str
+    val: Annotated[float, Field(gt=0, lt=1)] = 0.2
+    test: Annotated[float, Field(gt=0, lt=1)] = 0.2
+    seed: int = 0
+    group: str | None = None
+    ignore: tuple[str, ...] = ()
+    missing_values: tuple[str, ...] = ()
+    options: dict[str, Any] = Field(default_factory=dict)
+
+    @property
+    def is_factory(self) -> bool:
+        """Whether ``source`` names a function to call."""
+        module, colon, function = self.source.partition(":")
+        return bool(colon) and function.isidentifier() and all(part.isidentifier() for part in module.split("."))
+
+    @property
+    def is_table(self) -> bool:
+        """Whether ``source`` is a file."""
+        return not self.is_factory and not self.source.replace("-", "_").isidentifier()
+
+
+class TaskSection(_Section):
+    """``[tasks.NAME]``: one column to predict; NAME is the column, or the task of a built-in dataset.
+
+    Attributes:
+        kind: Kind of the task (``"regression"``, ``"binary"``, …); guessed from the column by default.
+        metric: The metric that Δm and the selection of epochs look at; the kind's first one by default.
+        weight: Fixed preference, a factor of the task's loss.
+        lr: Learning rate of this task's own parameters; the shared ones use ``train.lr``.
+        unit: Unit of the values, printed in tables.
+        quantiles: Levels of a quantile task.
+    """
+
+    kind: str | None = None
+    metric: str | None = None
+    weight: Annotated[float, Field(gt=0)] = 1.0
+    lr: Annotated[float, Field(gt=0)] | None = None
+    unit: str = ""
+    quantiles: tuple[float, ...] | None = None
+
+
+class ModelSection(_Section):
+    """``[model]``: the network.
+
+    Attributes:
+        encoder: Specification of the shared part (``"mlp:128,128"``), or ``"module:function"`` taking an
+            :class:`~polytask.data.InputSpec` and returning a module; the dataset's own default when left out.
+        architecture: How the tasks share it.
+    """
+
+    encoder: str | None = None
+    architecture: str = "hard"
+
+
+class MethodSection(pydantic.BaseModel):
+    """``[method]``: the balancing method of ``polytask train``, and the engine's options for every method.
+
+    Attributes:
+        name: Registry name of the method; further keys of the section are this method's own options.
+        grads: Gradient evidence, ``"params"`` (exact) or ``"features"`` (at the shared representation).
+        every: Steps between two recomputations of the weights.
+        heads: Rule for the parameters of one task.
+        scale: Convention for the size of the weights.
+        nonfinite: What a NaN or infinite loss does.
+    """
+
+    model_config = ConfigDict(extra="allow", frozen=True)
+
+    name: str = "equal"
+    grads: Literal["params", "features"] | None = None
+    every: Annotated[int, Field(ge=1)] | None = None
+    heads: Literal["auto", "plain", "weighted", "none"] | None = None
+    scale: Literal["native", "sum_to_k", "norm_of_mean"] | None = None
+    nonfinite: Literal["raise", "skip"] | None = None
+
+    @property
+    def options(self) -> dict[str, Any]:
+        """The method's own options."""
+        return dict(self.model_extra or {})
+
+    @property
+    def engine(self) -> dict[str, Any]:
+        """The engine's options that are set, as keyword arguments of :class:`~polytask.balance.Balancer`."""
+        values = {key: getattr(self, key) for key in type(self).model_fields if key != "name"}
+        return {key: value for key, value in values.items() if value is not None}
+
+
+class ProtocolSection(_Section):
+    """``[protocol]``: how methods are compared.
+
+    Attributes:
+        methods: Registry names, ``"name:option=value"``, or tables with a ``name``; ``"stl"`` is one model per task.
+            By default the single-task baselines, the plain sum, and the method of ``[method]`` (``uw`` if that is the sum).
+        seeds: Number of paired seeds, or the seeds themselves.
+        selection: Which epoch of a trial is reported: the best on validation, the last, or the best on test (then every
+            table is marked, because such numbers are too good).
+        workers: Trials run side by side, in processes of their own.
+        out: Folder of the study; ``runs/<name of the data>`` by default.
+    """
+
+    methods: tuple[str | dict[str, Any], ...] | None = None
+    seeds: Annotated[int, Field(ge=1)] | tuple[Annotated[int, Field(ge=0)], ...] = 3
+    selection: Selection = "val"
+    workers: Annotated[int, Field(ge=1)] = 1
+    out: str | None = None
+
+
+class Config(_Section):
+    """A whole experiment: data, tasks, model, method, training, protocol.
+
+    Read from TOML with :meth:`load`; an unknown key is an error that names the nearest one. Paths are relative to the
+    file they are written in.
+
+    Attributes:
+        data: The rows and their split.
+        tasks: What to predict, by name; empty means every task of a built-in dataset.
+        model: The network.
+        method: The balancing method.
+        train: Options of :class:`~polytask.train.TrainOptions`.
+        protocol: How methods are compared.
+
+    Examples:
+        >>> config = Config.parse('''
+        ... [data]
+        ... source = "multidigits"
+        ... [train]
+        ... epochs = 2
+        ... [protocol]
+        ... methods = ["stl", "equal"]
+        ... ''')
+        >>> config.train["epochs"], config.protocol.seeds
+        (2, 3)
+        >>> Config.parse(config.to_toml()) == config
+        True
+    """
+
+    data: DataSection
+    tasks: dict[str, TaskSection] = Field(default_factory=dict)
+    model: ModelSection = ModelSection()
+    method: MethodSection = MethodSection()
+    train: dict[str, Any] = Field(default_factory=dict)
+    protocol: ProtocolSection = ProtocolSection()
+
+    _where: str = pydantic.PrivateAttr(default="configuration")
+    _folder: Path = pydantic.PrivateAttr(default_factory=Path)
+
+    @classmethod
+    def load(cls, path: str | Path) -> Config:
+        """Read a configuration file.
+
+        Args:
+            path: A TOML file.
+
+        Raises:
+            ConfigError: The file cannot be read, is no TOML, or has an unknown key or a wrong value.
+        """
+        path = Path(path)
+        try:
+            text = path.read_text(encoding="utf-8")
+        except (OSError, UnicodeDecodeError) as error:
+            raise ConfigError(f"cannot read the configuration {path}: {error}") from error
+        return cls.parse(text, where=str(path), folder=path.parent)
+
+    @classmethod
+    def parse(cls, text: str, *, where: str = "configuration", folder: Path | str = ".") -> Config:
+        """Read a configuration from TOML text.
+
+        Args:
+            text: TOML.
+            where: What error messages call it.
+            folder: What relative paths are relative to.
+
+        Raises:
+            ConfigError: As for :meth:`load`.
+        """
+        try:
+            raw = tomllib.loads(text)
+        except tomllib.TOMLDecodeError as error:
+            raise ConfigError(f"{where} is not valid TOML: {error}") from error
+        return cls.of(raw, where=where, folder=folder)
+
+    @classmethod
+    def of(cls, raw: Mapping[str, Any], *, where: str = "configuration", folder: Path | str = ".") -> Config:
+        """Check a configuration given as nested dictionaries.
+
+        Raises:
+            ConfigError: As for :meth:`load`.
+        """
+        try:
+            config = cls.model_validate(dict(raw))
+        except pydantic.ValidationError as error:
+            raise ConfigError("\n".join(f"{where}: {_say(problem)}" for problem in error.errors())) from None
+        config._where, config._folder = where, Path(folder)
+        config._check_method()
+        config._check_train()
+        return config
+
+    def with_values(self, values: Mapping[str, Any]) -> Config:
+        """The same configuration with some values replaced, as ``--set train.epochs=5`` does.
+
+        Args:
+            values: Dotted key to value; ``None`` removes a key.
+
+        Raises:
+            ConfigError: A key does not exist or a value does not fit.
+
+        Examples:
+            >>> Config.of({"data": {"source": "multidigits"}}).with_values({"train.epochs": 5}).train
+            {'epochs': 5}
+        """
+        raw = self.to_dict()
+        for dotted, value in values.items():
+            *sections, key = dotted.split(".")
+            table = raw
+            for section in sections:
+                table = table.setdefault(section, {})
+                if not isinstance(table, dict):
+                    raise ConfigError(f"{self._where}: {dotted!r}: {section!r} is a value, not a section")
+            if value is None:
+                table.pop(key, None)
+            else:
+                table[key] = value
+        return type(self).of(raw, where=self._where, folder=self._folder)
+
+    def to_dict(self) -> dict[str, Any]:
+        """What was set, as nested dictionaries of plain values; defaults are left out."""
+        raw: dict[str, Any] = self.model_dump(mode="json", exclude_unset=True, exclude_none=True)
+        return raw
+
+    def to_toml(self) -> str:
+        """What was set, as TOML."""
+        return toml.dumps(self.to_dict())
+
+    def build_data(self) -> Any:
+        """Load the data and split it.
+
+        Returns:
+            A :class:`~polytask.data.MultiTaskData` with the tasks of the configuration.
+
+        Raises:
+            ConfigError: The tasks do not exist, or the source's function cannot be imported.
+            DataError: The table cannot be read as asked.
+        """
+        from polytask.study.build import build_data
+
+        return build_data(self)
+
+    def train_options(self) -> dict[str, Any]:
+        """``[train]`` with the tasks' own learning rates, as keyword arguments of ``TrainOptions``."""
+        rates = {name: task.lr for name, task in self.tasks.items() if task.lr is not None}
+        options = dict(self.train)
+        if rates:
+            options["task_lr"] = {**options.get("task_lr", {}), **rates}
+        return options
+
+    def compare_options(self) -> dict[str, Any]:
+        """Keyword arguments of :func:`~polytask.study.compare` that this configuration asks for."""
+        methods = [self._method_entry(entry) for entry in self._methods()]
+        out = self.protocol.out
+        return {
+            "methods": methods,
+            "seeds": self.protocol.seeds,
+            "selection": self.protocol.selection,
+            "workers": self.protocol.workers,
+            "encoder": self.encoder(),
+            "architecture": self.model.architecture,
+            "train": self.train_options(),
+            "balancer": self.method.engine,
+            **({} if out is None else {"out": self._folder / out}),
+        }
+
+    def encoder(self) -> Any:
+        """``model.encoder``: a specification, ``None``, or the function it names."""
+        spec = self.model.encoder
+        if spec is None or not DataSection(source=spec).is_factory or _is_spec(spec):
+            return spec
+        return resolve(spec, f"{self._where}: [model] encoder")
+
+    @property
+    def folder(self) -> Path:
+        """What relative paths in the configuration are relative to."""
+        return self._folder
+
+    @property
+    def where(self) -> str:
+        """What error messages call this configuration."""
+        return self._where
+
+    def _methods(self) -> Sequence[str | dict[str, Any]]:
+        if self.protocol.methods is not None:
+            return self.protocol.methods
+        return ("stl", "equal", self.method.name if self.method.name not in ("stl", "equal") else "uw")
+
+    def _method_entry(self, entry: str | dict[str, Any]) -> str | dict[str, Any]:
+        """A bare name equal to ``[method]``'s takes its options along."""
+        if entry == self.method.name and self.method.options:
+            return {"name": entry, **self.method.options}
+        return entry
+
+    def _check_method(self) -> None:
+        """Check names and options of methods now rather than after the baselines are trained."""
+        from polytask.balance import METHODS
+        from polytask.study.methods import MethodSpec
+
+        engine = [key for key in MethodSection.model_fields if key != "name"]
+        if self.method.name in METHODS:
+            accepted = inspect.signature(METHODS[self.method.name]).parameters
+            for key in self.method.options:
+                if key not in accepted:
+                    head = f"{self._where}: [method] {_no_key(key, [*engine, *accepted])}"
+                    raise ConfigError(f"{head}. {self.method.name} accepts: {_accepts(accepted)}")
+        for entry in ({"name": self.method.name, **self.method.options}, *(self.protocol.methods or ())):
+            try:
+                MethodSpec.of(entry)
+            except (ValueError, TypeError) as error:
+                raise ConfigError(f"{self._where}: {error}") from error
+
+    def _check_train(self) -> None:
+        from polytask.train import TrainOptions
+
+        known = list(inspect.signature(TrainOptions).parameters)
+        for key in self.train:
+            if key not in known:
+                raise ConfigError(f"{self._where}: [train] {_no_key(key, known)}. Known keys: {', '.join(known)}")
+        try:
+            TrainOptions(**self.train_options())
+        except (ValueError, TypeError) as error:
+            raise ConfigError(f"{self._where}: [train] {error}") from error
+
+
+def resolve(spec: str, where: str) -> Any:
+    """Import ``module:attribute``.
+
+    Raises:
+        ConfigError: There is no such module or attribute.
+    """
+    module, _, name = spec.partition(":")
+    try:
+        return getattr(importlib.import_module(module), name)
+    except (ImportError, AttributeError) as error:
+        raise ConfigError(f"{where}: cannot import {spec!r}: {error}. Expected 'module:function'.") from error
+
+
+def _is_spec(spec: str) -> bool:
+    """Whether a text with a colon is an encoder specification: its tail starts with a digit (``"mlp:128"``)."""
+    return spec.partition(":")[2][:1].isdigit()
+
+
+def _say(problem: Any) -> str:
+    """One pydantic problem in words."""
+    location = [str(part) for part in problem["loc"]]
+    section, key = _split(location)
+    if problem["type"] == "extra_forbidden":
+        known = _known(location[:-1])
+        return f"{section}{_no_key(key, known)}. Known keys: {', '.join(known)}"
+    if problem["type"] == "missing":
+        return f"{section}needs the key {key!r}"
+    given = f", found {problem['input']!r}" if not isinstance(problem["input"], dict) else ""
+    return f"{section}{key}: {problem['msg'][0].lower()}{problem['msg'][1:]}{given}"
+
+
+def _split(location: Sequence[str]) -> tuple[str, str]:
+    """The section in brackets and the key in it."""
+    depth = 2 if location[:1] == ["tasks"] else 1
+    if len(location) <= depth:
+        return ("" if len(location) < 2 else f"[{location[0]}] "), location[-1]
+    return f"[{'.'.join(location[:depth])}] ", location[depth]
+
+
+def _known(path: Sequence[str]) -> list[str]:
+    """Keys of the section at ``path``."""
+    model: type[pydantic.BaseModel] = Config
+    for part in path:
+        field = model.model_fields.get(part)
+        if field is None:  # the name of a task
+            continue
+        found = [kind for kind in (field.annotation, *get_args(field.annotation)) if isinstance(kind, type)]
+        model = next((kind for kind in found if issubclass(kind, pydantic.BaseModel)), model)
+    return list(model.model_fields)
+
+
+def _no_key(key: str, known: Sequence[str]) -> str:
+    near = difflib.get_close_matches(key, known, n=1, cutoff=0.5)
+    return f"has no key {key!r}" + (f" (did you mean {near[0]!r}?)" if near else "")
+
+
+def _accepts(parameters: Mapping[str, inspect.Parameter]) -> str:
+    words = [
+        name if parameter.default is parameter.empty else f"{name} (default {parameter.default!r})"
+        for name, parameter in parameters.items()
+        if parameter.kind is not parameter.VAR_KEYWORD
+    ]
+    return ", ".join(words) or "no options"

@@ -1,0 +1,128 @@
+"""What a study may compare: the single-task baselines and any balancing method with its options."""
+
+from __future__ import annotations
+
+import ast
+import dataclasses
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from polytask.errors import ConfigError, unknown
+
+__all__ = ["STL", "MethodSpec"]
+
+STL = "stl"
+"""Name of the single-task baselines: one model per task, trained by the same loop."""
+
+
+@dataclasses.dataclass(frozen=True)
+class MethodSpec:
+    """One column of a comparison: a method's registry name and its options.
+
+    Attributes:
+        name: Registry name, or ``"stl"``.
+        options: Keyword arguments of the method, sorted by name.
+
+    Examples:
+        >>> MethodSpec.of("cagrad:c=0.4").label
+        'cagrad:c=0.4'
+        >>> MethodSpec.of({"name": "cagrad", "c": 0.4}) == MethodSpec.of("cagrad:c=0.4")
+        True
+    """
+
+    name: str
+    options: tuple[tuple[str, Any], ...] = ()
+
+    @classmethod
+    def of(cls, entry: str | Mapping[str, Any] | MethodSpec) -> MethodSpec:
+        """Read ``"name"``, ``"name:option=value,option=value"`` or ``{"name": …, option: value}``.
+
+        Raises:
+            ConfigError: The text cannot be read, or the name is not known.
+            MethodError: The options do not fit the method.
+        """
+        if isinstance(entry, MethodSpec):
+            return entry
+        if isinstance(entry, str):
+            name, _, tail = entry.strip().partition(":")
+            options = _options(entry, tail)
+        else:
+            options = dict(entry)
+            name = options.pop("name", "")
+            if not name:
+                raise ConfigError(f"a method given as a table needs a name, found {dict(entry)!r}")
+        spec = cls(name, tuple(sorted(options.items())))
+        spec._check()
+        return spec
+
+    @property
+    def is_stl(self) -> bool:
+        """Whether this is the single-task baselines."""
+        return self.name == STL
+
+    @property
+    def label(self) -> str:
+        """Short text that identifies it, readable by :meth:`of`."""
+        if not self.options:
+            return self.name
+        return f"{self.name}:{','.join(f'{key}={value}' for key, value in self.options)}"
+
+    def build(self) -> Any:
+        """A fresh method.
+
+        Returns:
+            A :class:`~polytask.balance.Method`; the plain sum for the single-task baselines.
+        """
+        from polytask.balance import get_method
+
+        return get_method("equal") if self.is_stl else get_method(self.name, **dict(self.options))
+
+    def _check(self) -> None:
+        from polytask.balance import METHODS
+
+        if self.is_stl:
+            if self.options:
+                raise ConfigError(f"the single-task baselines take no options, found {dict(self.options)!r}")
+            return
+        if self.name not in METHODS:
+            raise ConfigError(unknown("method", self.name, [STL, *METHODS]))
+        try:
+            self.build()
+        except TypeError as error:
+            raise ConfigError(
+                f"method {self.name!r} does not take the options {dict(self.options)!r}: {error}"
+            ) from error
+
+
+def specs_of(methods: Sequence[str | Mapping[str, Any] | MethodSpec] | str) -> tuple[MethodSpec, ...]:
+    """Read several entries; a single string may hold several names separated by commas.
+
+    Raises:
+        ConfigError: None is given, or one is given twice.
+    """
+    entries = [methods] if isinstance(methods, (str, Mapping)) else list(methods)
+    specs = tuple(MethodSpec.of(entry) for entry in entries)
+    if not specs:
+        raise ConfigError("expected at least one method to train, found none")
+    for spec in specs:
+        if specs.count(spec) > 1:
+            raise ConfigError(f"method {spec.label!r} is given twice")
+    return specs
+
+
+def _options(entry: str, tail: str) -> dict[str, Any]:
+    """Options after the colon; values are Python literals, anything else is a string."""
+    options: dict[str, Any] = {}
+    for part in filter(None, (piece.strip() for piece in tail.split(","))):
+        key, equals, value = (piece.strip() for piece in part.partition("="))
+        if not equals or not key.isidentifier():
+            raise ConfigError(f"cannot read {part!r} in method {entry!r}; expected name:option=value,option=value")
+        options[key] = _literal(value)
+    return options
+
+
+def _literal(text: str) -> Any:
+    try:
+        return ast.literal_eval(text)
+    except (ValueError, SyntaxError):
+        return {"true": True, "false": False}.get(text, text)

@@ -1,0 +1,87 @@
+"""Writing TOML; the standard library only reads it."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Mapping
+from pathlib import PurePath
+from typing import Any
+
+from polytask.errors import ConfigError
+
+__all__ = ["dumps"]
+
+_BARE = re.compile(r"[A-Za-z0-9_-]+")
+
+
+def dumps(document: Mapping[str, Any]) -> str:
+    """Write nested mappings of plain values as TOML text; ``None`` values are left out, as TOML has no null.
+
+    Args:
+        document: Strings, booleans, numbers, paths, lists of those, and mappings of all of it, at any depth.
+
+    Returns:
+        Text that :func:`tomllib.loads` reads back to the same values.
+
+    Raises:
+        ConfigError: A value has no TOML form.
+
+    Examples:
+        >>> print(dumps({"train": {"epochs": 5, "task_lr": {"a b": 1e-3}}, "protocol": {"methods": ["stl", "equal"]}}))
+        [train]
+        epochs = 5
+        <BLANKLINE>
+        [train.task_lr]
+        "a b" = 0.001
+        <BLANKLINE>
+        [protocol]
+        methods = ["stl", "equal"]
+        <BLANKLINE>
+    """
+    blocks: list[str] = []
+    _table(document, (), blocks)
+    return "\n\n".join(blocks) + "\n"
+
+
+def _table(table: Mapping[str, Any], path: tuple[str, ...], blocks: list[str]) -> None:
+    """Append this table's own lines as one block, then its sub-tables."""
+    own = {key: value for key, value in table.items() if value is not None and not isinstance(value, Mapping)}
+    inner = {key: value for key, value in table.items() if isinstance(value, Mapping)}
+    lines = [f"{_key(key)} = {_value(value, (*path, key))}" for key, value in own.items()]
+    if path and (own or not inner):
+        lines.insert(0, f"[{'.'.join(map(_key, path))}]")
+    if lines:
+        blocks.append("\n".join(lines))
+    for key, value in inner.items():
+        _table(value, (*path, key), blocks)
+
+
+def _key(key: str) -> str:
+    return key if _BARE.fullmatch(key) else _string(key)
+
+
+def _string(text: str) -> str:
+    # TOML's basic strings are JSON's, except that DEL must be escaped too.
+    return json.dumps(text, ensure_ascii=False).replace("\x7f", "\\u007f")
+
+
+def _value(value: Any, path: tuple[str, ...]) -> str:
+    if isinstance(value, bool):
+        return "true" if value else "false"
+    if isinstance(value, int):
+        return str(value)
+    if isinstance(value, float):
+        text = repr(value)
+        # Python prints 1e-05; TOML wants digits or a dot before the exponent, which it has, and knows nan and inf.
+        return text
+    if isinstance(value, str):
+        return _string(value)
+    if isinstance(value, PurePath):
+        return _string(value.as_posix())
+    if isinstance(value, (list, tuple)):
+        return f"[{', '.join(_value(item, path) for item in value)}]"
+    if isinstance(value, Mapping):
+        items = (f"{_key(key)} = {_value(item, (*path, key))}" for key, item in value.items() if item is not None)
+        return "{ " + ", ".join(items) + " }"
+    raise ConfigError(f"{'.'.join(path)}: {value!r} ({type(value).__name__}) cannot be written as TOML")
