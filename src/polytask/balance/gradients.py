@@ -1,0 +1,108 @@
+"""One step's passes through autograd: gradients of single tasks, and of the weighted sum of all."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping, Sequence
+from typing import Literal
+
+import numpy as np
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+__all__ = ["Heads", "Step", "accumulate", "backward_weighted", "task_gradients"]
+
+Array = np.ndarray
+Heads = Literal["plain", "weighted", "none"]
+
+
+@dataclasses.dataclass(frozen=True)
+class Step:
+    """What a step differentiates, and how.
+
+    Attributes:
+        losses: Scalar loss of every task that takes part.
+        shared: Parameters whose gradient is combined from several tasks.
+        own: For every task, the parameters that get its own gradient.
+        heads: What those get: the gradient as it is, times the task's weight, or nothing.
+        retain_graph: Keep the graph for the caller.
+        loss_scale: Factor every loss is multiplied by before differentiation (mixed precision).
+    """
+
+    losses: Mapping[str, Tensor]
+    shared: Sequence[Tensor]
+    own: Mapping[str, Sequence[Tensor]]
+    heads: Heads
+    retain_graph: bool = False
+    loss_scale: float = 1.0
+
+    @property
+    def tasks(self) -> tuple[str, ...]:
+        """Names of the tasks that take part."""
+        return tuple(self.losses)
+
+    def keep(self, rows: Sequence[int]) -> Step:
+        """The same step with only the tasks at these positions."""
+        names = [self.tasks[row] for row in rows]
+        return dataclasses.replace(self, losses={name: self.losses[name] for name in names})
+
+
+def task_gradients(
+    step: Step, task: str, tensors: Sequence[Tensor], *, retain_graph: bool
+) -> tuple[tuple[Tensor | None, ...], tuple[Tensor | None, ...]]:
+    """One task's backward pass, through only what it needs.
+
+    Returns:
+        Gradients with respect to ``tensors``, and to the task's own parameters; ``None`` where the loss does not reach.
+    """
+    loss = step.losses[task]
+    own = step.own[task] if step.heads != "none" else ()
+    gradients = torch.autograd.grad(
+        loss,
+        [*tensors, *own],
+        grad_outputs=None if step.loss_scale == 1.0 else torch.full_like(loss, step.loss_scale),
+        retain_graph=retain_graph,
+        allow_unused=True,
+    )
+    return gradients[: len(tensors)], gradients[len(tensors) :]
+
+
+def backward_weighted(step: Step, weights: Float[Array, "K"]) -> int:
+    """Add the gradient of Σ w_i·L_i to the shared parameters' ``.grad``, and what ``step.heads`` says to the others'.
+
+    With ``heads="weighted"`` this is ``(Σ w_i·L_i).backward()``. With ``"plain"`` a second pass, which stops at the
+    shared representation, gives every task's own parameters the gradient of its unweighted loss.
+
+    Returns:
+        The number of backward passes.
+    """
+    losses = list(step.losses.values())
+    factors = (weights * step.loss_scale).tolist()
+    seeds = [torch.full_like(loss, factor) for loss, factor in zip(losses, factors, strict=True)]
+    if step.heads == "weighted":
+        torch.autograd.backward(losses, seeds, retain_graph=step.retain_graph)
+        return 1
+    own = [tensor for task in step.losses for tensor in step.own[task]] if step.heads == "plain" else []
+    passes = 0
+    if step.shared:
+        keep = step.retain_graph or bool(own)
+        torch.autograd.backward(losses, seeds, inputs=list(step.shared), retain_graph=keep)
+        passes += 1
+    if own:
+        plain = [torch.full_like(loss, step.loss_scale) for loss in losses]
+        once = list({id(tensor): tensor for tensor in own}.values())
+        torch.autograd.backward(losses, plain, inputs=once, retain_graph=step.retain_graph)
+        passes += 1
+    return passes
+
+
+@torch.no_grad()
+def accumulate(parameter: Tensor, gradient: Tensor, factor: float = 1.0) -> None:
+    """Add ``factor``·``gradient`` to ``parameter.grad`` as ``loss.backward()`` would; never aliases ``gradient``."""
+    if parameter.grad is None:
+        parameter.grad = torch.empty_like(parameter).copy_(gradient)
+        if factor != 1.0:
+            parameter.grad.mul_(factor)
+    else:
+        parameter.grad.add_(gradient, alpha=factor)

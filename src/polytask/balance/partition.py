@@ -1,0 +1,145 @@
+"""Which parameters do the tasks share? Read from the autograd graph of their losses, not from the model's class."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Iterable, Mapping
+
+from torch import Tensor, nn
+
+__all__ = ["Partition", "declared_parameters", "reached"]
+
+
+def reached(*outputs: Tensor) -> dict[int, Tensor]:
+    """Leaf tensors that receive a gradient from any of ``outputs``, by ``id``, in the order a walk of the graph meets them.
+
+    Args:
+        *outputs: Tensors with an autograd graph.
+
+    Returns:
+        Every reached leaf that requires a gradient.
+
+    Examples:
+        >>> import torch
+        >>> a, b = torch.ones(2, requires_grad=True), torch.ones(2, requires_grad=True)
+        >>> list(reached((a * 2).sum())) == [id(a)]
+        True
+    """
+    found = {id(tensor): tensor for tensor in outputs if tensor.grad_fn is None and tensor.requires_grad}
+    stack = [tensor.grad_fn for tensor in outputs if tensor.grad_fn is not None]
+    seen = set(stack)
+    while stack:
+        node = stack.pop()
+        leaf = getattr(node, "variable", None)
+        if leaf is not None:
+            found[id(leaf)] = leaf
+        for following, _ in node.next_functions:
+            if following is not None and following not in seen:
+                seen.add(following)
+                stack.append(following)
+    return found
+
+
+@dataclasses.dataclass
+class Partition:
+    """The split of all parameters into shared ones, ones of a single task, and ones no task reaches.
+
+    A parameter is shared when at least two tasks reach it, or when it was declared shared. The partition grows as
+    tasks are seen: under alternating steps the first task seems to own everything until the second one comes.
+
+    Attributes:
+        declared: Parameters declared shared by the user, with their names; ``None`` lets the graph decide.
+        reach: For every task seen so far, the leaves its loss reaches, by ``id``.
+    """
+
+    declared: Mapping[str, Tensor] | None = None
+    reach: dict[str, dict[int, Tensor]] = dataclasses.field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        self._leaves: dict[int, Tensor] = {}
+        self._shared: dict[int, Tensor] = {}
+        self._own: dict[str, list[Tensor]] = {}
+
+    def see(self, losses: Mapping[str, Tensor]) -> bool:
+        """Take note of the graphs of these tasks; returns whether a task or a parameter was new.
+
+        The union of the graphs is walked in every step, which is cheap and finds parameters that a changing graph
+        (routing, layer dropping) did not reach before; only then is every task's graph walked by itself.
+        """
+        known = all(name in self.reach for name in losses)
+        if known and reached(*losses.values()).keys() <= self._leaves.keys():
+            return False
+        for name, loss in losses.items():
+            self.reach.setdefault(name, {}).update(reached(loss))
+        self._divide()
+        return True
+
+    def _divide(self) -> None:
+        counts: dict[int, int] = {}
+        leaves = self._leaves
+        for found in self.reach.values():
+            leaves.update(found)
+            for key in found:
+                counts[key] = counts.get(key, 0) + 1
+        if self.declared is None:
+            self._shared = {key: leaf for key, leaf in leaves.items() if counts[key] > 1}
+        else:
+            wanted = {id(tensor) for tensor in self.declared.values()}
+            self._shared = {key: leaf for key, leaf in leaves.items() if key in wanted}
+        self._own = {
+            name: [leaf for key, leaf in found.items() if key not in self._shared] for name, found in self.reach.items()
+        }
+
+    @property
+    def shared(self) -> list[Tensor]:
+        """Parameters whose gradient is combined from several tasks."""
+        return list(self._shared.values())
+
+    def own(self, task: str) -> list[Tensor]:
+        """Parameters that get ``task``'s own gradient."""
+        return self._own[task]
+
+    @property
+    def unreached(self) -> dict[str, Tensor]:
+        """Declared parameters that no task seen so far reaches: they will not train."""
+        if self.declared is None:
+            return {}
+        return {
+            name: tensor
+            for name, tensor in self.declared.items()
+            if tensor.requires_grad and not any(id(tensor) in found for found in self.reach.values())
+        }
+
+    def __str__(self) -> str:
+        parts = [f"shared {_size(self.shared)}"]
+        parts += [f"{name} {_size(tensors)}" for name, tensors in self._own.items()]
+        text = " · ".join(parts)
+        lost = self.unreached
+        if lost:
+            names = ", ".join(list(lost)[:3]) + (", …" if len(lost) > 3 else "")
+            text += (
+                f" · unreached {_size(lost.values())}: {names} (no task's loss depends on them; they will not train)"
+            )
+        return text
+
+
+def declared_parameters(shared: nn.Module | Iterable[Tensor] | None) -> dict[str, Tensor] | None:
+    """Names and tensors of what the user declared shared: a module, parameters, or nothing."""
+    if shared is None:
+        return None
+    if isinstance(shared, nn.Module):
+        return dict(shared.named_parameters())
+    return {f"shared[{i}]": tensor for i, tensor in enumerate(shared)}
+
+
+def _size(tensors: Iterable[Tensor]) -> str:
+    """``"11.2M (62 tensors)"``."""
+    sizes = [tensor.numel() for tensor in tensors]
+    return f"{_short(sum(sizes))} ({len(sizes)} tensor{'s' if len(sizes) != 1 else ''})"
+
+
+def _short(number: int) -> str:
+    for unit, factor in (("G", 1e9), ("M", 1e6), ("k", 1e3)):
+        if number >= factor:
+            return f"{number / factor:.3g}{unit}"
+    return str(number)
