@@ -1,0 +1,69 @@
+"""What a method's options may be, said once per option and checked in one place."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+import numbers
+from typing import Any
+
+from polytask.errors import ConfigError
+
+__all__ = ["Choice", "Limit", "Real", "check"]
+
+
+@dataclasses.dataclass(frozen=True)
+class Real:
+    """A finite number between two bounds, which are allowed values unless ``open_low``/``open_high`` is set."""
+
+    low: float = -math.inf
+    high: float = math.inf
+    open_low: bool = False
+    open_high: bool = False
+
+    def allows(self, value: object) -> bool:
+        """Whether ``value`` is such a number."""
+        if not isinstance(value, numbers.Real) or isinstance(value, bool) or not math.isfinite(value):
+            return False
+        above = value > self.low if self.open_low else value >= self.low
+        below = value < self.high if self.open_high else value <= self.high
+        return above and below
+
+    def __str__(self) -> str:
+        left, right = "(" if self.open_low else "[", ")" if self.open_high else "]"
+        if math.isinf(self.low) and math.isinf(self.high):
+            return "a finite number"
+        if math.isinf(self.high):
+            return f"a finite number {'>' if self.open_low else '≥'} {self.low:g}"
+        if math.isinf(self.low):
+            return f"a finite number {'<' if self.open_high else '≤'} {self.high:g}"
+        return f"a number in {left}{self.low:g}, {self.high:g}{right}"
+
+
+@dataclasses.dataclass(frozen=True)
+class Choice:
+    """One of a few words."""
+
+    words: tuple[str, ...]
+
+    def allows(self, value: object) -> bool:
+        """Whether ``value`` is one of the words."""
+        return isinstance(value, str) and value in self.words
+
+    def __str__(self) -> str:
+        return f"one of {', '.join(map(repr, self.words))}"
+
+
+Limit = Real | Choice
+
+
+def check(method: Any) -> None:
+    """Hold the attributes of ``method`` against its class attribute ``limits`` (option name → what is allowed).
+
+    Raises:
+        ConfigError: An option is outside its limits; the message names method, option, what is allowed and the value.
+    """
+    for name, limit in type(method).limits.items():
+        value = getattr(method, name)
+        if not limit.allows(value):
+            raise ConfigError(f"{type(method).__name__}({name}=…) must be {limit}, found {value!r}")

@@ -1,0 +1,78 @@
+"""Problems over the probability simplex: the nearest point, and the point of least norm in a convex hull."""
+
+from __future__ import annotations
+
+import numpy as np
+from jaxtyping import Float
+
+from polytask.solvers.nnqp import nnqp
+from polytask.solvers.scaling import correlation, definite
+
+__all__ = ["min_norm", "min_norm_gap", "project_simplex"]
+
+Array = np.ndarray
+
+
+def project_simplex(point: Float[Array, "K"], total: float = 1.0) -> Float[Array, "K"]:
+    """The nearest w to ``point`` with w ≥ 0 and Σw = ``total``: w = max(point − τ, 0).
+
+    Args:
+        point: Any vector, (K,).
+        total: Positive sum of the result.
+
+    Returns:
+        The projection, (K,).
+
+    Examples:
+        >>> project_simplex(np.array([0.9, 0.5, -1.0])).round(12).tolist()
+        [0.7, 0.3, 0.0]
+    """
+    falling = -np.sort(-point)
+    excess = (np.cumsum(falling) - total) / np.arange(1, len(point) + 1)
+    threshold = excess[np.count_nonzero(falling > excess) - 1]
+    return np.maximum(point - threshold, 0.0)
+
+
+def min_norm(gramian: Float[Array, "K K"]) -> tuple[Float[Array, "K"], int]:
+    """Weights of the shortest convex combination of rows: minimise wᵀGw over w ≥ 0, Σw = 1.
+
+    With z = Dw, d = diag(D) the row norms and u = min(d)/d, the constraint reads uᵀz ∝ 1. Up to length, the minimiser
+    is that of ½zᵀ(C + uuᵀ)z − uᵀz over z ≥ 0, a nonnegative program with a unit diagonal.
+
+    Args:
+        gramian: G = JJᵀ with a positive diagonal, (K, K).
+
+    Returns:
+        w, (K,), and the number of linear systems solved (0 for the closed form of K ≤ 2).
+
+    Examples:
+        >>> min_norm(np.array([[1.0, 0.0], [0.0, 4.0]]))
+        (array([0.8, 0.2]), 0)
+    """
+    size = len(gramian)
+    if size == 1:
+        return np.ones(1), 0
+    if size == 2:
+        (a, b), (_, c) = gramian.tolist()
+        apart = a + c - 2 * b
+        first = min(max((c - b) / apart, 0.0), 1.0) if apart > 0 else 0.5
+        return np.array([first, 1.0 - first]), 0
+    cosines, norms = correlation(gramian)
+    u = norms.min() / norms
+    z, iterations = nnqp(definite(cosines) + u[:, None] * u, -u)
+    w = z * u
+    return w / w.sum(), iterations
+
+
+def min_norm_gap(gramian: Float[Array, "K K"], w: Float[Array, "K"]) -> float:
+    """How far w is from the shortest convex combination: (wᵀGw − min_i (Gw)_i) / wᵀDw, zero at the minimiser.
+
+    Args:
+        gramian: G = JJᵀ, (K, K).
+        w: Candidate on the simplex, (K,).
+
+    Returns:
+        The Frank–Wolfe gap, which bounds half the excess of ‖Jᵀw‖², relative to the rows' own squared norms Σw_i·g_ii.
+    """
+    product = gramian @ w
+    return float((w @ product - product.min()) / (w @ gramian.diagonal()))
