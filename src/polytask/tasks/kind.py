@@ -1,0 +1,258 @@
+"""What a task kind is: everything that is particular to one kind of target, in one place."""
+
+from __future__ import annotations
+
+import abc
+import dataclasses
+from collections.abc import Callable, Mapping
+from typing import Any, ClassVar, Protocol, final
+
+import torch
+from jaxtyping import Float
+from torch import Tensor, nn
+from torchmetrics import Metric
+
+from polytask.errors import TaskError
+
+__all__ = ["Kind", "Score", "Seen"]
+
+
+class OutputLayer(Protocol):
+    """Builds the last layer of a head from the width of its input and the number of outputs."""
+
+    def __call__(self, in_features: int, out_features: int, /) -> nn.Module:
+        """The layer."""
+
+
+@dataclasses.dataclass
+class Seen:
+    """What a metric may ask about the labels it was given.
+
+    Attributes:
+        rows: Number of rows with at least one present label.
+        counts: How often each class occurred: (C,), or (L, 2) for L yes/no labels; None for targets without classes.
+        low: Smallest target.
+        high: Largest target.
+    """
+
+    rows: int = 0
+    counts: Tensor | None = None
+    low: float = float("inf")
+    high: float = float("-inf")
+
+    def add(self, target: Tensor, levels: int | None) -> None:
+        """Take note of present targets: (n,), or (n, L) with −1 where a label is missing; ``levels`` classes."""
+        self.rows += len(target)
+        if levels is None:
+            if target.numel():
+                self.low = min(self.low, float(target.min()))
+                self.high = max(self.high, float(target.max()))
+            return
+        if target.ndim == 1:
+            counts = torch.bincount(target, minlength=levels)
+        else:
+            counts = torch.stack([(target == level).sum(0) for level in range(levels)], dim=1)
+        self.counts = counts if self.counts is None else self.counts + counts
+
+    def two_rows_that_differ(self) -> str | None:
+        """Reason why a ratio to the target's variance is undefined, or None."""
+        if self.rows < 2:
+            return "needs two rows, found 1"
+        return "the target is constant" if self.low == self.high else None
+
+    def both_classes(self) -> str | None:
+        """Reason why a ranking metric of a yes/no task is undefined, or None."""
+        counts = self._counts()
+        if bool((counts > 0).all()):
+            return None
+        return f"one class only: all {self.rows} labels are {int(counts.argmax())}"
+
+    def a_positive(self) -> str | None:
+        """Reason why a metric of the positive class is undefined, or None."""
+        return f"no positive label in {self.rows} rows" if int(self._counts()[1]) == 0 else None
+
+    def two_classes(self) -> str | None:
+        """Reason why a chance-corrected metric is undefined, or None."""
+        counts = self._counts()
+        if int((counts > 0).sum()) > 1:
+            return None
+        return f"one class only: all {self.rows} labels are {int(counts.argmax())}"
+
+    def every_class_and_another(self) -> str | None:
+        """Reason why one-against-rest ranking is undefined for some classes, or None."""
+        counts = self._counts()
+        present = counts > 0
+        if int(present.sum()) < 2:
+            return f"one class only: all {self.rows} labels are {int(counts.argmax())}"
+        return _left_out("class", (~present).nonzero().flatten().tolist(), len(counts), "no row")
+
+    def every_label_both_ways(self) -> str | None:
+        """Reason why a ranking metric is undefined for some of several yes/no labels, or None."""
+        counts = self._counts()
+        return _left_out("label", (counts == 0).any(1).nonzero().flatten().tolist(), len(counts), "one class only")
+
+    def every_label_positive(self) -> str | None:
+        """Reason why a metric of the positive class is undefined for some of several yes/no labels, or None."""
+        counts = self._counts()
+        return _left_out("label", (counts[:, 1] == 0).nonzero().flatten().tolist(), len(counts), "no positive")
+
+    def _counts(self) -> Tensor:
+        assert self.counts is not None
+        return self.counts
+
+
+def _left_out(what: str, missing: list[int], total: int, why: str) -> str | None:
+    if not missing:
+        return None
+    names = ", ".join(map(str, missing[:8])) + (", …" if len(missing) > 8 else "")
+    rest = f"mean over the other {total - len(missing)}" if len(missing) < total else "nothing is left to average"
+    return f"{why} in {what} {names}; {rest}"
+
+
+@dataclasses.dataclass(frozen=True)
+class Score:
+    """An entry of a kind's catalogue of metrics.
+
+    Attributes:
+        build: Makes a fresh torchmetrics object.
+        undefined: Says from the labels seen why the metric is undefined, or None.
+        partial: With a reason, the value still stands: it is the mean over the classes for which it is defined.
+        higher_is_better: Only where the torchmetrics object does not say.
+    """
+
+    build: Callable[[], Metric]
+    undefined: Callable[[Seen], str | None] | None = None
+    partial: bool = False
+    higher_is_better: bool | None = None
+
+
+class Kind(abc.ABC):
+    """One kind of target: width of the head, loss per present label, natural scale, metrics, checks of the labels.
+
+    A concrete kind is final, lives in its own file in ``polytask/tasks/kinds`` and has one line in the registry there.
+    A prediction is first *arranged* so that its leading dimensions are those of the target: one *entry* per label,
+    followed by the outputs for that entry. A segmentation kind arranges (B, C, H, W) to (B, H, W, C), a tagging kind
+    needs nothing for (B, L, C); selecting the present entries, averaging and the metrics then work without change.
+
+    Args:
+        task: Name of the task, for messages.
+        classes: Number of classes or labels, for kinds that have them.
+        quantiles: Levels in (0, 1), for kinds that have them.
+    """
+
+    takes: ClassVar[tuple[str, ...]] = ()
+    """Which of ``classes`` and ``quantiles`` the kind needs."""
+    target_dims: ClassVar[int] = 1
+    """Number of dimensions of a target: 1 for (B,), 2 for (B, L); 0 for any, with one entry per row."""
+    levels: int | None = None
+    """Number of distinct label values, where they are classes."""
+    affine: ClassVar[bool] = False
+    """Whether targets may be shifted and scaled for the loss."""
+    whole_rows: ClassVar[bool] = False
+    """Whether metrics see whole rows, with −1 at missing entries, instead of the list of present entries."""
+    layer: ClassVar[OutputLayer] = nn.Linear
+    """Last layer of a head, built from (width, :attr:`out_features`)."""
+    default_metrics: ClassVar[tuple[str, ...]] = ()
+    """Metrics when the user names none; the first is the one that model selection and Δm use."""
+
+    @final
+    def __init__(self, task: str, *, classes: int | None = None, quantiles: tuple[float, ...] | None = None) -> None:
+        self.task = task
+        self.classes = classes
+        self.quantiles = quantiles
+        self.setup()
+
+    def setup(self) -> None:
+        """Check ``classes`` and ``quantiles`` and set instance attributes."""
+
+    @property
+    @abc.abstractmethod
+    def out_features(self) -> int:
+        """Number of outputs of the task's head."""
+
+    @abc.abstractmethod
+    def arrange(self, prediction: Tensor) -> Tensor:
+        """The prediction with the target's dimensions first; raises TaskError when the shape is wrong."""
+
+    @abc.abstractmethod
+    def check(self, target: Tensor) -> Tensor:
+        """Present labels, checked and in the dtype that :meth:`loss` wants (float kinds may leave it to the caller)."""
+
+    @abc.abstractmethod
+    def loss(self, prediction: Float[Tensor, "n *out"], target: Tensor) -> Float[Tensor, "n"]:
+        """One loss per present entry."""
+
+    @abc.abstractmethod
+    def decode(self, prediction: Float[Tensor, "*entries"]) -> Float[Tensor, "*decoded"]:
+        """The arranged prediction in natural terms: a value, a probability, a rate."""
+
+    @abc.abstractmethod
+    def point(self, decoded: Tensor) -> Tensor:
+        """What the metrics are given for the decoded prediction (mostly the decoded prediction itself)."""
+
+    @abc.abstractmethod
+    def scores(self) -> Mapping[str, Score]:
+        """The catalogue of metrics by name."""
+
+    @final
+    def fail(self, message: str) -> TaskError:
+        """An error that names the task."""
+        return TaskError(f"task {self.task!r}: {message}")
+
+
+def rows_of_one(kind: Kind, prediction: Tensor) -> Tensor:
+    """(B,) from (B, 1) or (B,)."""
+    if prediction.ndim == 2 and prediction.shape[1] == 1:
+        return prediction[:, 0]
+    if prediction.ndim == 1:
+        return prediction
+    raise kind.fail(f"expected a prediction of shape (B, 1) or (B,), found {tuple(prediction.shape)}")
+
+
+def rows_of_many(kind: Kind, prediction: Tensor) -> Tensor:
+    """(B, out_features), checked; (B,) is accepted where there is one output."""
+    if prediction.ndim == 1 and kind.out_features == 1:
+        return prediction[:, None]
+    if prediction.ndim != 2 or prediction.shape[1] != kind.out_features:
+        raise kind.fail(
+            f"expected a prediction of shape (B, {kind.out_features}), found {tuple(prediction.shape)}; "
+            f"the head needs {kind.out_features} outputs"
+        )
+    return prediction
+
+
+def finite(kind: Kind, target: Tensor) -> Tensor:
+    """Present real-valued labels, checked to be finite numbers."""
+    if target.dtype == torch.bool or target.is_complex():
+        raise kind.fail(f"expected numbers as labels, found dtype {target.dtype}; convert them with .float()")
+    if target.is_floating_point() and not bool(torch.isfinite(target).all()):
+        bad = target[~torch.isfinite(target)]
+        raise kind.fail(
+            f"expected finite labels, found {float(bad[0])} ({len(bad)} of {len(target)}); use NaN for a missing "
+            "label and declare no other missing= value, or drop the row with a mask"
+        )
+    return target
+
+
+def whole(kind: Kind, target: Tensor, levels: int, remedy: str) -> Tensor:
+    """Present labels as class indices 0 … ``levels`` − 1, checked."""
+    if target.dtype == torch.bool:
+        return target.long()
+    index = finite(kind, target).long()
+    if not len(index):
+        return index
+    if target.is_floating_point() and not bool((index == target).all()):
+        raise kind.fail(f"expected whole numbers as labels, found {float(target[index != target][0])}; {remedy}")
+    low, high = int(index.min()), int(index.max())
+    if low < 0 or high >= levels:
+        bad = low if low < 0 else high
+        wrong = int(((index < 0) | (index >= levels)).sum())
+        raise kind.fail(
+            f"expected labels 0 … {levels - 1}, found {bad} ({wrong} of {len(index)} labels are outside); {remedy}"
+        )
+    return index
+
+
+def settings(**given: Any) -> dict[str, Any]:
+    """Options of a torchmetrics object; labels were checked before, so that it need not check them again."""
+    return {"validate_args": False, **given}

@@ -1,0 +1,57 @@
+"""Yes/no targets."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from functools import partial
+from typing import final
+
+from torch import Tensor
+from torch.nn import functional
+from torchmetrics.classification import BinaryAccuracy, BinaryAUROC, BinaryAveragePrecision, BinaryF1Score
+
+from polytask.tasks.kind import Kind, Score, Seen, rows_of_one, settings, whole
+
+__all__ = ["Binary"]
+
+
+@final
+class Binary(Kind):
+    """A yes or no per row; loss −[y·log σ(z) + (1 − y)·log(1 − σ(z))], with z the head's logit."""
+
+    levels = 2
+    default_metrics = ("auroc", "accuracy", "f1", "average_precision")
+
+    @property
+    def out_features(self) -> int:
+        """One logit."""
+        return 1
+
+    def arrange(self, prediction: Tensor) -> Tensor:
+        """(B,)."""
+        return rows_of_one(self, prediction)
+
+    def check(self, target: Tensor) -> Tensor:
+        """0 or 1."""
+        return whole(self, target, 2, "recode the labels to 0 and 1, or use kind='multiclass' or 'regression'")
+
+    def loss(self, prediction: Tensor, target: Tensor) -> Tensor:
+        """Cross-entropy of the logit."""
+        return functional.binary_cross_entropy_with_logits(prediction, target.to(prediction.dtype), reduction="none")
+
+    def decode(self, prediction: Tensor) -> Tensor:
+        """Probability of a yes."""
+        return prediction.sigmoid()
+
+    def point(self, decoded: Tensor) -> Tensor:
+        """Probability of a yes."""
+        return decoded
+
+    def scores(self) -> Mapping[str, Score]:
+        """Ranking metrics, and metrics at the threshold ½."""
+        return {
+            "auroc": Score(partial(BinaryAUROC, **settings()), undefined=Seen.both_classes),
+            "accuracy": Score(partial(BinaryAccuracy, **settings())),
+            "f1": Score(partial(BinaryF1Score, **settings()), undefined=Seen.a_positive),
+            "average_precision": Score(partial(BinaryAveragePrecision, **settings()), undefined=Seen.a_positive),
+        }

@@ -1,0 +1,65 @@
+"""Targets that are one of several classes."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from functools import partial
+from typing import final
+
+from torch import Tensor
+from torch.nn import functional
+from torchmetrics.classification import MulticlassAccuracy, MulticlassF1Score
+
+from polytask.tasks.kind import Kind, Score, Seen, rows_of_many, settings, whole
+from polytask.tasks.metrics import MacroAUROC
+
+__all__ = ["Multiclass"]
+
+
+@final
+class Multiclass(Kind):
+    """One of C classes per row; loss −log softmax(z)_y, with z the head's C logits."""
+
+    takes = ("classes",)
+    default_metrics = ("accuracy", "f1")
+
+    def setup(self) -> None:
+        """At least two classes."""
+        if self.classes is None or self.classes < 2:
+            raise self.fail(f"kind 'multiclass' needs classes= of at least 2, found {self.classes}")
+        self.levels = self.classes
+
+    @property
+    def out_features(self) -> int:
+        """C logits."""
+        return self.classes or 0
+
+    def arrange(self, prediction: Tensor) -> Tensor:
+        """(B, C)."""
+        return rows_of_many(self, prediction)
+
+    def check(self, target: Tensor) -> Tensor:
+        """Class indices."""
+        return whole(self, target, self.out_features, f"recode the labels from 0 on, or raise classes={self.classes}")
+
+    def loss(self, prediction: Tensor, target: Tensor) -> Tensor:
+        """Cross-entropy of the logits."""
+        return functional.cross_entropy(prediction, target, reduction="none")
+
+    def decode(self, prediction: Tensor) -> Tensor:
+        """Class probabilities, (B, C)."""
+        return prediction.softmax(-1)
+
+    def point(self, decoded: Tensor) -> Tensor:
+        """Class probabilities."""
+        return decoded
+
+    def scores(self) -> Mapping[str, Score]:
+        """Share of right answers; means over classes of F1, recall and one-against-rest AUROC."""
+        options = settings(num_classes=self.classes)
+        return {
+            "accuracy": Score(partial(MulticlassAccuracy, average="micro", **options)),
+            "f1": Score(partial(MulticlassF1Score, average="macro", **options)),
+            "balanced_accuracy": Score(partial(MulticlassAccuracy, average="macro", **options)),
+            "auroc": Score(MacroAUROC, undefined=Seen.every_class_and_another, partial=True),
+        }

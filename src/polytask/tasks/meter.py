@@ -1,0 +1,191 @@
+"""Metrics, losses and label counts over many batches."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Mapping
+from typing import final
+
+import torch
+from torch import Tensor
+from torchmetrics import Metric
+
+from polytask.tasks.kind import Score, Seen
+from polytask.tasks.task import Task
+from polytask.tasks.taskset import TaskSet
+
+__all__ = ["TaskMeter"]
+
+CHUNK = 1 << 20
+"""Rows are handed to the metrics in chunks of about so many numbers: per-batch overhead vanishes, memory is bounded."""
+
+NAN = float("nan")
+
+
+@final
+class TaskMeter:
+    """Accumulates the metrics, the mean loss and the number of present labels of every task over many batches.
+
+    Batches may have any sizes: losses are Σ ℓ / Σ 1 over all present labels, not means of batch means. Everything is
+    computed in float64 on the CPU.
+
+    Args:
+        tasks: The tasks, or whatever describes a :class:`TaskSet`.
+
+    Attributes:
+        undefined: Why a metric is NaN, or which classes it leaves out: task → metric → reason; :meth:`compute` fills it.
+
+    Examples:
+        >>> meter = TaskSet([Task("sex", "binary", metrics=["accuracy", "auroc"])]).meter()
+        >>> meter.update({"sex": torch.tensor([2.0, 3.0])}, {"sex": torch.tensor([1, 1])})
+        >>> meter.compute()
+        {'sex': {'accuracy': 1.0, 'auroc': nan}}
+        >>> meter.undefined
+        {'sex': {'auroc': 'one class only: all 2 labels are 1'}}
+    """
+
+    def __init__(self, tasks: TaskSet) -> None:
+        self.tasks = tasks
+        self.undefined: dict[str, dict[str, str]] = {}
+        self._gauges = {name: _Gauge(task) for name, task in tasks.items()}
+
+    def update(
+        self,
+        predictions: Mapping[str, Tensor],
+        targets: Mapping[str, Tensor],
+        masks: Mapping[str, Tensor] | None = None,
+    ) -> None:
+        """Add a batch.
+
+        Args:
+            predictions: Outputs of the heads by task.
+            targets: Labels by task; a task may be left out.
+            masks: True where a label is present, by task; a task may be left out.
+
+        Raises:
+            TaskError: A key is no task, shapes do not fit, or a label is not possible (the latter two are noticed when
+                the batch is evaluated, at the latest in :meth:`compute`).
+        """
+        for task, prediction, target, mask in self.tasks.matched(predictions, targets, masks):
+            self._gauges[task.name].add(prediction, target, mask)
+
+    def compute(self) -> dict[str, dict[str, float]]:
+        """Metrics of every task; NaN where a metric is undefined, with the reason in :attr:`undefined`."""
+        self.undefined = {}
+        values = {}
+        for name, gauge in self._gauges.items():
+            values[name], reasons = gauge.compute()
+            if reasons:
+                self.undefined[name] = reasons
+        return values
+
+    @property
+    def counts(self) -> dict[str, int]:
+        """Number of present labels of every task."""
+        return {name: gauge.evaluated().count for name, gauge in self._gauges.items()}
+
+    def loss(self) -> dict[str, float]:
+        """Mean loss over the present labels, of every task that has one."""
+        gauges = {name: gauge.evaluated() for name, gauge in self._gauges.items()}
+        return {name: gauge.total / gauge.count for name, gauge in gauges.items() if gauge.count}
+
+    def reset(self) -> None:
+        """Forget every batch."""
+        self.undefined = {}
+        self._gauges = {name: _Gauge(task) for name, task in self.tasks.items()}
+
+
+class _Gauge:
+    """The accumulated state of one task."""
+
+    def __init__(self, task: Task) -> None:
+        self.task = task
+        self.metrics: dict[str, Metric] = task.make_metrics()
+        self.seen = Seen()
+        self.total = 0.0
+        self.count = 0
+        self.broken = 0
+        self.failed: dict[str, str] = {}
+        self.waiting: list[tuple[Tensor, Tensor, Tensor | None]] = []
+        self.size = 0
+
+    def add(self, prediction: Tensor, target: Tensor, mask: Tensor | None) -> None:
+        """Keep a copy of a batch, since the caller may reuse its memory; evaluate when enough is waiting."""
+        # Shapes are compared here, so that an error points at the batch and chunks can be concatenated.
+        arranged, target = self.task.aligned(prediction.detach(), target)
+        if mask is not None:
+            mask = self.task.known(target, mask)
+        self.waiting.append((arranged.clone(), target.clone(), mask))
+        self.size += prediction.numel() + target.numel()
+        if self.size >= CHUNK:
+            self.evaluated()
+
+    @torch.no_grad()
+    def evaluated(self) -> _Gauge:
+        """Hand everything that waits to the metrics."""
+        for prediction, target, mask in _joined(self.waiting):
+            losses = self.task.entry_losses(prediction, target, mask)
+            self.total += float(losses.double().sum())
+            self.count += len(losses)
+            decoded, labels = self.task.metric_inputs(prediction, target, mask)
+            if len(labels):
+                self.seen.add(labels, self.task.rule.levels)
+                self._measure(decoded, labels)
+        self.waiting, self.size = [], 0
+        return self
+
+    def _measure(self, decoded: Tensor, labels: Tensor) -> None:
+        finite = torch.isfinite(decoded)
+        if not bool(finite.all()):
+            self.broken += int((~finite).flatten(1).any(1).sum() if finite.ndim > 1 else (~finite).sum())
+            return
+        for name, metric in self.metrics.items():
+            if name not in self.failed:
+                with warnings.catch_warnings():
+                    warnings.simplefilter("ignore")
+                    metric.update(decoded, labels)
+
+    def compute(self) -> tuple[dict[str, float], dict[str, str]]:
+        """Values by metric, and reasons for what is undefined."""
+        self.evaluated()
+        values, reasons = {}, {}
+        for name, metric in self.metrics.items():
+            values[name], reason = self._value(metric, self.task.scores[name])
+            if reason is not None:
+                reasons[name] = reason
+        return values, reasons
+
+    def _value(self, metric: Metric, score: Score) -> tuple[float, str | None]:
+        if self.count == 0:
+            return NAN, "no labels"
+        if self.broken:
+            return NAN, f"the prediction is not finite in {self.broken} of {self.seen.rows} rows"
+        reason = score.undefined(self.seen) if score.undefined else None
+        if reason is not None and not score.partial:
+            return NAN, reason
+        with warnings.catch_warnings(record=True) as caught:
+            warnings.simplefilter("always")
+            result = metric.compute()
+        if not isinstance(result, Tensor) or result.numel() != 1:
+            found = f"shape {tuple(result.shape)}" if isinstance(result, Tensor) else type(result).__name__
+            raise self.task.rule.fail(f"metric {type(metric).__name__} must give a single number, found {found}")
+        value = float(result)
+        if value != value:
+            said = "; ".join(str(warning.message) for warning in caught)
+            return NAN, reason or said or f"{type(metric).__name__} gives NaN"
+        return value, reason
+
+
+def _joined(waiting: list[tuple[Tensor, Tensor, Tensor | None]]) -> list[tuple[Tensor, Tensor, Tensor | None]]:
+    """Batches that fit together as one."""
+    groups: dict[tuple[object, ...], list[tuple[Tensor, Tensor, Tensor | None]]] = {}
+    for item in waiting:
+        prediction, target, mask = item
+        kind = (prediction.shape[1:], prediction.dtype, target.shape[1:], target.dtype, mask is None)
+        groups.setdefault(kind, []).append(item)
+    joined = []
+    for items in groups.values():
+        predictions, targets, masks = zip(*items, strict=True)
+        mask = torch.cat([m.cpu() for m in masks if m is not None]) if masks[0] is not None else None
+        joined.append((torch.cat(predictions).cpu(), torch.cat(targets).cpu(), mask))
+    return joined

@@ -1,0 +1,164 @@
+"""Metrics that torchmetrics lacks, or that it defines differently where a class is absent."""
+
+from __future__ import annotations
+
+from typing import Any, final
+
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor
+from torchmetrics import Metric
+from torchmetrics.functional.classification import binary_auroc, binary_average_precision
+from torchmetrics.utilities import dim_zero_cat
+
+__all__ = ["CoverageError", "MacroAUROC", "MacroAveragePrecision", "PinballLoss"]
+
+
+class _Columns(Metric):
+    """Keeps all scores and targets, and averages a ranking metric over the columns for which it is defined."""
+
+    is_differentiable = False
+    higher_is_better = True
+    full_state_update = False
+    scores: list[Tensor]
+    target: list[Tensor]
+
+    def __init__(self, **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        self.add_state("scores", default=[], dist_reduce_fx="cat")
+        self.add_state("target", default=[], dist_reduce_fx="cat")
+
+    def update(self, preds: Float[Tensor, "n C"], target: Int[Tensor, "n *C"]) -> None:
+        """Add rows: scores (n, C); class indices (n,), or (n, C) of 0, 1 and −1 for missing."""
+        self.scores.append(preds)
+        self.target.append(target)
+
+    def columns(self) -> list[tuple[Tensor, Tensor]]:
+        """Scores and 0/1 targets of each column, without the missing."""
+        scores, target = dim_zero_cat(self.scores), dim_zero_cat(self.target)
+        if target.ndim == 1:
+            return [(scores[:, c], (target == c).long()) for c in range(scores.shape[1])]
+        return [(scores[target[:, c] >= 0, c], target[target[:, c] >= 0, c]) for c in range(scores.shape[1])]
+
+    def mean(self, values: list[Tensor]) -> Tensor:
+        """Mean, or NaN of nothing."""
+        return torch.stack(values).mean() if values else torch.tensor(float("nan"))
+
+
+@final
+class MacroAUROC(_Columns):
+    """Area under the ROC curve, averaged over the classes that have both positive and negative rows.
+
+    Targets are class indices (one against the rest) or one column of 0/1 per label with −1 for missing.
+
+    Examples:
+        >>> metric = MacroAUROC()
+        >>> metric.update(torch.tensor([[0.8, 0.1, 0.1], [0.3, 0.6, 0.1]]), torch.tensor([0, 1]))
+        >>> float(metric.compute())  # class 2 has no row: mean over classes 0 and 1
+        1.0
+    """
+
+    def compute(self) -> Tensor:
+        """The mean, or NaN when no class has both."""
+        return self.mean([binary_auroc(s, t) for s, t in self.columns() if 0 < int(t.sum()) < len(t)])
+
+
+@final
+class MacroAveragePrecision(_Columns):
+    """Average precision, averaged over the classes that have a positive row.
+
+    Targets are class indices (one against the rest) or one column of 0/1 per label with −1 for missing.
+
+    Examples:
+        >>> metric = MacroAveragePrecision()
+        >>> metric.update(torch.tensor([[0.8, 0.1], [0.3, 0.6]]), torch.tensor([[1, -1], [0, 0]]))
+        >>> float(metric.compute())
+        1.0
+    """
+
+    def compute(self) -> Tensor:
+        """The mean, or NaN when no class has a positive row."""
+        return self.mean([binary_average_precision(s, t) for s, t in self.columns() if int(t.sum()) > 0])
+
+
+@final
+class PinballLoss(Metric):
+    """Mean over rows and levels of max(τ·(y − q), (τ − 1)·(y − q)), with q the predicted τ-quantile.
+
+    Args:
+        quantiles: Levels τ in (0, 1).
+        **kwargs: Options of every torchmetrics object.
+
+    Examples:
+        >>> metric = PinballLoss((0.5,))
+        >>> metric.update(torch.tensor([[1.0], [3.0]]), torch.tensor([2.0, 3.0]))
+        >>> float(metric.compute())  # half the mean absolute error
+        0.25
+    """
+
+    is_differentiable = True
+    higher_is_better = False
+    full_state_update = False
+    total: Tensor
+    count: Tensor
+
+    def __init__(self, quantiles: tuple[float, ...], **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        self.quantiles = quantiles
+        self.add_state("total", default=torch.tensor(0.0), dist_reduce_fx="sum")
+        self.add_state("count", default=torch.tensor(0), dist_reduce_fx="sum")
+
+    def update(self, preds: Float[Tensor, "n Q"], target: Float[Tensor, "n"]) -> None:
+        """Add rows."""
+        self.total += pinball(preds, target, self.quantiles).sum()
+        self.count += len(target)
+
+    def compute(self) -> Tensor:
+        """The mean."""
+        return self.total / self.count
+
+
+@final
+class CoverageError(Metric):
+    """Mean over levels of |share of rows with y ≤ q_τ − τ|: 0 when every predicted quantile is one.
+
+    Args:
+        quantiles: Levels τ in (0, 1).
+        **kwargs: Options of every torchmetrics object.
+
+    Examples:
+        >>> metric = CoverageError((0.5,))
+        >>> metric.update(torch.tensor([[1.0], [3.0]]), torch.tensor([2.0, 2.0]))
+        >>> float(metric.compute())
+        0.0
+    """
+
+    is_differentiable = False
+    higher_is_better = False
+    full_state_update = False
+    below: Tensor
+    count: Tensor
+
+    def __init__(self, quantiles: tuple[float, ...], **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        self.quantiles = quantiles
+        self.add_state("below", default=torch.zeros(len(quantiles)), dist_reduce_fx="sum")
+        self.add_state("count", default=torch.tensor(0), dist_reduce_fx="sum")
+
+    def update(self, preds: Float[Tensor, "n Q"], target: Float[Tensor, "n"]) -> None:
+        """Add rows."""
+        self.below += (target[:, None] <= preds).sum(0)
+        self.count += len(target)
+
+    def compute(self) -> Tensor:
+        """The mean distance between the observed and the nominal share."""
+        return (self.below / self.count - self.below.new_tensor(self.quantiles)).abs().mean()
+
+
+def pinball(
+    prediction: Float[Tensor, "n Q"], target: Float[Tensor, "n"], quantiles: tuple[float, ...]
+) -> Float[Tensor, "n"]:
+    """The pinball loss of each row, averaged over the levels."""
+    levels = prediction.new_tensor(quantiles)
+    error = target[:, None] - prediction
+    return torch.maximum(levels * error, (levels - 1) * error).mean(1)

@@ -1,0 +1,402 @@
+"""A task: what is to be learned, how it is scored, and which labels count."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, final
+
+import torch
+from jaxtyping import Bool, Float
+from torch import Tensor
+from torchmetrics import Metric
+
+from polytask.errors import TaskError, unknown
+from polytask.tasks.kind import Kind, Score
+from polytask.tasks.kinds import KINDS
+
+__all__ = ["LossFunction", "Task"]
+
+LossFunction = Callable[[Tensor, Tensor], Tensor]
+"""From predictions and targets of the present rows to their mean loss, or to one loss per row."""
+
+
+@final
+@dataclasses.dataclass(frozen=True, init=False, eq=False, repr=False)
+class Task:
+    """What is to be learned: a name, a kind of target, a loss, metrics, and the rule for missing labels.
+
+    The loss is the mean over the task's *present* labels,
+
+        L = (1/|P|) Σ_{i ∈ P} ℓ(z_i, (y_i − shift) / scale),
+
+    with P the present labels, z_i the head's output, y_i the target and ℓ the kind's loss. Rows outside P are dropped
+    before ℓ is evaluated, so that their gradient is exactly zero whatever they hold.
+
+    Args:
+        name: Key of the task everywhere: losses, weights, metrics, checkpoints.
+        kind: ``"regression"``, ``"binary"``, ``"multiclass"``, ``"multilabel"``, ``"ordinal"``, ``"count"``,
+            ``"quantile"`` or ``"custom"``. ``"auto"`` is ``"custom"`` where ``loss`` is given, else ``"regression"``.
+        classes: Number of classes (multiclass, ordinal) or of labels (multilabel); of the head's outputs (custom).
+        quantiles: Increasing levels in (0, 1), for ``"quantile"``; 0.1, 0.5, 0.9 by default.
+        loss: Replaces the kind's loss: called with predictions and targets of the present rows, both (n, …) and on the
+            head's scale; returns the mean over these rows or one value per row. Rows with a partly missing label are
+            absent for it.
+        metrics: Names from the kind's catalogue, or torchmetrics objects by name of your choice. They are given the
+            decoded prediction and the target in natural units, of present rows only. The first is the primary one.
+        weight: Fixed preference for this task, positive.
+        missing: Value that means "no label". By default NaN in float targets and −100 in integer targets.
+        shift: Subtracted from the target before the loss (regression and quantile; natural units).
+        scale: Divides the target before the loss, positive (regression and quantile; natural units).
+        labels: Names of the classes, for reports.
+        unit: Unit of the target, for reports.
+        loss_function: The same as ``loss``, under the attribute's name, so that ``dataclasses.replace`` works.
+
+    Raises:
+        TaskError: The arguments do not fit together; the message names the task.
+
+    Examples:
+        >>> age = Task("age", "regression", unit="years")
+        >>> target = torch.tensor([30.0, float("nan"), 50.0])
+        >>> float(age.loss(torch.tensor([[30.0], [0.0], [48.0]]), target))
+        2.0
+        >>> age.primary, age.directions["rmse"]
+        ('rmse', -1)
+    """
+
+    name: str
+    kind: str
+    classes: int | None
+    quantiles: tuple[float, ...] | None
+    loss_function: LossFunction | None
+    metrics: Sequence[str] | Mapping[str, Metric] | None
+    weight: float
+    missing: float | None
+    shift: float
+    scale: float
+    labels: tuple[str, ...] | None
+    unit: str
+    rule: Kind = dataclasses.field(init=False)
+    scores: Mapping[str, Score] = dataclasses.field(init=False)
+
+    def __init__(
+        self,
+        name: str,
+        kind: str = "auto",
+        *,
+        classes: int | None = None,
+        quantiles: Sequence[float] | None = None,
+        loss: LossFunction | None = None,
+        metrics: Sequence[str] | Mapping[str, Metric] | None = None,
+        weight: float = 1.0,
+        missing: float | None = None,
+        shift: float = 0.0,
+        scale: float = 1.0,
+        labels: Sequence[str] | None = None,
+        unit: str = "",
+        loss_function: LossFunction | None = None,
+    ) -> None:
+        function = loss if loss is not None else loss_function
+        if kind == "auto":
+            kind = "regression" if function is None else "custom"
+        if not name or name != name.strip():
+            raise TaskError(f"a task needs a name without space around it, found {name!r}")
+        if kind not in KINDS:
+            raise TaskError(f"task {name!r}: {unknown('kind', kind, KINDS)}")
+        if labels is not None and "classes" in KINDS[kind].takes and classes is None:
+            classes = len(labels)
+        values: dict[str, Any] = {
+            "name": name,
+            "kind": kind,
+            "classes": classes,
+            "quantiles": None if quantiles is None else tuple(map(float, quantiles)),
+            "loss_function": function,
+            "metrics": metrics,
+            "weight": float(weight),
+            "missing": missing,
+            "shift": float(shift),
+            "scale": float(scale),
+            "labels": None if labels is None else tuple(map(str, labels)),
+            "unit": unit,
+        }
+        rule = KINDS[kind](name, classes=classes, quantiles=values["quantiles"])
+        values["quantiles"] = rule.quantiles
+        for attribute, value in values.items():
+            object.__setattr__(self, attribute, value)
+        object.__setattr__(self, "rule", rule)
+        self._check()
+        object.__setattr__(self, "scores", self._choose_scores())
+
+    def _check(self) -> None:
+        fail = self.rule.fail
+        if not (math.isfinite(self.weight) and self.weight > 0):
+            raise fail(f"weight must be positive and finite, found {self.weight}; to drop a task leave it out")
+        if not (math.isfinite(self.shift) and math.isfinite(self.scale) and self.scale > 0):
+            raise fail(f"shift must be finite and scale positive, found shift={self.shift}, scale={self.scale}")
+        if (self.shift, self.scale) != (0.0, 1.0) and not self.rule.affine:
+            raise fail(f"shift and scale are for kinds with real-valued targets, not for {self.kind!r}")
+        for option in {"classes", "quantiles"} - {*self.rule.takes}:
+            if getattr(self, option) is not None:
+                raise fail(f"kind {self.kind!r} takes no {option}=, found {getattr(self, option)!r}")
+        if self.labels is not None and len(self.labels) != (self.classes or 2):
+            raise fail(f"expected {self.classes or 2} labels, one per class, found {len(self.labels)}")
+        if self.kind == "custom" and self.loss_function is None:
+            raise fail("kind 'custom' needs loss=, a function of predictions and targets")
+        if self.loss_function is not None and not callable(self.loss_function):
+            raise fail(f"loss must be a function of predictions and targets, found {self.loss_function!r}")
+
+    def _choose_scores(self) -> dict[str, Score]:
+        """The metrics asked for, by name."""
+        catalogue = self.rule.scores()
+        if isinstance(self.metrics, Mapping):
+            return {name: self._own_score(name, metric) for name, metric in self.metrics.items()}
+        if isinstance(self.metrics, str):
+            raise self.rule.fail(f"metrics must be a list of names, found the string {self.metrics!r}")
+        names = self.rule.default_metrics if self.metrics is None else self.metrics
+        for name in names:
+            if name not in catalogue:
+                raise self.rule.fail(unknown(f"metric of kind '{self.kind}'", name, catalogue))
+        return {name: catalogue[name] for name in names}
+
+    def _own_score(self, name: str, metric: Metric) -> Score:
+        if not isinstance(metric, Metric):
+            raise self.rule.fail(f"metric {name!r} must be a torchmetrics object, found {type(metric).__name__}")
+        if metric.higher_is_better is None:
+            raise self.rule.fail(
+                f"metric {name!r} ({type(metric).__name__}) does not say whether higher is better; "
+                "derive a class from it that sets higher_is_better"
+            )
+        return Score(metric.clone)
+
+    @property
+    def out_features(self) -> int:
+        """Number of outputs of the task's head."""
+        return self.rule.out_features
+
+    @property
+    def primary(self) -> str:
+        """Name of the metric that model selection and Δm use: the first one; ``""`` if the task has none."""
+        return next(iter(self.scores), "")
+
+    @property
+    def directions(self) -> dict[str, int]:
+        """+1 for every metric of which higher is better, −1 for the others."""
+        return {name: 1 if higher else -1 for name, higher in self._higher().items()}
+
+    def _higher(self) -> dict[str, bool]:
+        built = {name: score.higher_is_better for name, score in self.scores.items()}
+        return {
+            name: bool(self.scores[name].build().higher_is_better) if higher is None else higher
+            for name, higher in built.items()
+        }
+
+    def make_metrics(self) -> dict[str, Metric]:
+        """Fresh torchmetrics objects by name, which accumulate in float64.
+
+        They want what :meth:`metric_inputs` gives. :class:`~polytask.tasks.TaskMeter` does all of it.
+        """
+        return {name: score.build().set_dtype(torch.float64) for name, score in self.scores.items()}
+
+    def present(self, target: Tensor, mask: Tensor | None = None) -> Bool[Tensor, "B"]:
+        """Which rows have a label: (B,).
+
+        Args:
+            target: Labels, (B,) or (B, L); missing ones as the task declares.
+            mask: True where a label is present, in the shape of ``target`` or (B,); added to the missing value's rule.
+
+        Returns:
+            A row with several labels counts when at least one is present (with ``loss=`` given: when all are).
+        """
+        entries = self.known(target, mask)
+        return entries if entries.ndim == 1 else entries.flatten(1).any(1)
+
+    def count(self, target: Tensor, mask: Tensor | None = None) -> int:
+        """Number of present labels: what the loss averages over. Arguments as for :meth:`present`."""
+        return int(self.known(target, mask).sum())
+
+    def known(self, target: Tensor, mask: Tensor | None) -> Tensor:
+        """Which entries have a label, in the shape of the target (rows, where the loss is the user's)."""
+        if self.missing is not None:
+            known = target.isnan().logical_not() if math.isnan(self.missing) else target != self.missing
+        elif target.is_floating_point() or target.is_complex():
+            known = target.isnan().logical_not()
+        elif target.dtype == torch.bool:
+            known = torch.ones_like(target)
+        else:
+            known = target != -100
+        if mask is not None:
+            if mask.dtype != torch.bool:
+                raise self.rule.fail(f"expected a mask of dtype bool, found {mask.dtype}; use mask.bool()")
+            if mask.shape not in (known.shape, known.shape[:1]):
+                raise self.rule.fail(
+                    f"expected a mask of shape {tuple(known.shape)} or ({len(known)},), found {tuple(mask.shape)}"
+                )
+            known = known & mask.view(mask.shape + (1,) * (known.ndim - mask.ndim))
+        if known.ndim > 1 and (self.loss_function is not None or self.rule.target_dims == 0):
+            known = known.flatten(1).all(1)
+        return known
+
+    def aligned(self, prediction: Tensor, target: Tensor) -> tuple[Tensor, Tensor]:
+        """The arranged prediction, in float32 at least, and the target, whose shapes fit."""
+        if not prediction.is_floating_point():
+            raise self.rule.fail(f"expected a floating-point prediction, found {prediction.dtype}")
+        if prediction.dtype in (torch.float16, torch.bfloat16):
+            prediction = prediction.float()
+        arranged = self.rule.arrange(prediction)
+        dims = self.rule.target_dims
+        if dims == 1 and target.ndim == 2 and target.shape[1] == 1:
+            target = target[:, 0]
+        expected = tuple(arranged.shape[: dims or 1])
+        if (dims and target.ndim != dims) or tuple(target.shape[: dims or 1]) != expected:
+            raise self.rule.fail(
+                f"expected a target of shape {expected}{'' if dims else ' or with more dimensions'} for a prediction "
+                f"of shape {tuple(prediction.shape)}, found {tuple(target.shape)}"
+            )
+        return arranged, target
+
+    def entry_losses(self, prediction: Tensor, target: Tensor, mask: Tensor | None = None) -> Float[Tensor, "n"]:
+        """One loss per present label, (n,).
+
+        Where a custom loss returns only the mean of the rows, every row gets that mean.
+
+        Args:
+            prediction: Output of the head, (B, ``out_features``), or (B,) where there is one output.
+            target: Labels, (B,) or (B, L).
+            mask: True where a label is present, or None.
+
+        Raises:
+            TaskError: Shapes do not fit, or a present label is not possible for this kind.
+        """
+        arranged, target = self.aligned(prediction, target)
+        if mask is not None and mask.ndim == 2 and target.ndim == 1 and mask.shape[1] == 1:
+            mask = mask[:, 0]
+        present = self.known(target, mask)
+        if not bool(present.all()):
+            arranged, target = arranged[present], target[present]
+        elif arranged.shape[: present.ndim] == present.shape:
+            arranged, target = arranged.flatten(0, present.ndim - 1), target.flatten(0, present.ndim - 1)
+        target = self.rule.check(target)
+        if self.rule.affine:
+            exact = target if target.is_floating_point() else target.to(arranged.dtype)
+            target = ((exact - self.shift) / self.scale).to(arranged.dtype)
+        if self.loss_function is None:
+            return self.rule.loss(arranged, target)
+        return self._own_losses(arranged, target)
+
+    def _own_losses(self, prediction: Tensor, target: Tensor) -> Tensor:
+        rows = len(prediction)
+        if rows == 0 or self.loss_function is None:
+            return prediction.flatten(1).sum(1) if prediction.ndim > 1 else prediction
+        value = self.loss_function(prediction, target)
+        if not isinstance(value, Tensor) or (value.ndim and len(value) != rows):
+            found = f"shape {tuple(value.shape)}" if isinstance(value, Tensor) else type(value).__name__
+            raise self.rule.fail(
+                f"loss= must return a tensor with one number, or one value for each of the {rows} rows, found {found}"
+            )
+        return value.flatten(1).mean(1) if value.ndim > 1 else value.expand(rows)
+
+    def loss_sum(self, prediction: Tensor, target: Tensor, mask: Tensor | None = None) -> tuple[Float[Tensor, ""], int]:
+        """Sum of the losses of the present labels, and their number.
+
+        The parts of a mean over several batches or processes: Σ sums / Σ counts. With no label present the sum is a
+        zero that still belongs to the graph. Arguments and errors as for :meth:`entry_losses`.
+        """
+        losses = self.entry_losses(prediction, target, mask)
+        return losses.sum(), len(losses)
+
+    def loss(self, prediction: Tensor, target: Tensor, mask: Tensor | None = None) -> Float[Tensor, ""] | None:
+        """Mean loss over the present labels; None when there is none.
+
+        Arguments and errors as for :meth:`entry_losses`.
+
+        Examples:
+            >>> sex = Task("sex", "binary")
+            >>> sex.loss(torch.zeros(2, 1), torch.tensor([-100, -100])) is None
+            True
+        """
+        losses = self.entry_losses(prediction, target, mask)
+        return losses.mean() if len(losses) else None
+
+    def decode(self, prediction: Float[Tensor, "B *outputs"]) -> Float[Tensor, "B *decoded"]:
+        """The head's output in natural terms.
+
+        Args:
+            prediction: Output of the head, (B, ``out_features``), or (B,) where there is one output.
+
+        Returns:
+            Value in natural units (regression, (B,)); probability of a yes (binary, (B,); multilabel, (B, L)); class
+            probabilities (multiclass, ordinal, (B, C)); expected count (count, (B,)); increasing quantiles (B, Q).
+        """
+        arranged = self.rule.arrange(prediction)
+        if self.rule.affine:
+            arranged = arranged * self.scale + self.shift
+        return self.rule.decode(arranged)
+
+    def metric_inputs(self, prediction: Tensor, target: Tensor, mask: Tensor | None = None) -> tuple[Tensor, Tensor]:
+        """What the metrics are given: decoded predictions in float64 and checked targets, of the present labels.
+
+        For several yes/no labels per row both are (n, L), with −1 in the target where a label is missing. Arguments and
+        errors as for :meth:`entry_losses`.
+        """
+        arranged, target = self.aligned(prediction, target)
+        present = self.known(target, mask)
+        decoded = self.rule.point(self.decode(arranged.double()))
+        if self.rule.whole_rows and present.ndim > 1:
+            filled = torch.full(target.shape, -1, dtype=torch.long, device=target.device)
+            filled[present] = self.rule.check(target[present])
+            rows = present.any(1)
+            return decoded[rows], filled[rows]
+        checked = self.rule.check(target[present])
+        if self.rule.affine:
+            checked = checked.double()
+        return decoded[present], checked
+
+    def to_dict(self) -> dict[str, Any]:
+        """The task as plain values, for configuration files and checkpoints.
+
+        Raises:
+            TaskError: The task has a custom loss or metric objects, which are code.
+        """
+        if self.loss_function is not None or isinstance(self.metrics, Mapping):
+            what = "loss" if self.loss_function is not None else "metrics"
+            raise self.rule.fail(f"custom {what} is code and cannot be written to a file; build the task in Python")
+        values = {field.name: getattr(self, field.name) for field in dataclasses.fields(self) if field.init}
+        del values["loss_function"]
+        return {name: list(v) if isinstance(v, (tuple, list)) else v for name, v in values.items()}
+
+    @classmethod
+    def from_dict(cls, values: Mapping[str, Any]) -> Task:
+        """The task that :meth:`to_dict` described.
+
+        Examples:
+            >>> task = Task("colour", "multiclass", labels=["red", "green"])
+            >>> Task.from_dict(task.to_dict()) == task
+            True
+        """
+        known = {field.name for field in dataclasses.fields(cls) if field.init} - {"loss_function"}
+        for key in values:
+            if key not in known:
+                raise TaskError(unknown("key of a task", key, known))
+        return cls(**dict(values))
+
+    def _identity(self) -> tuple[Any, ...]:
+        metrics = self.metrics
+        own = (
+            {name: id(metric) for name, metric in metrics.items()}
+            if isinstance(metrics, Mapping)
+            else tuple(self.scores)
+        )
+        fields = [f.name for f in dataclasses.fields(self) if f.init and f.name != "metrics"]
+        return (*(getattr(self, name) for name in fields), own)
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Task) and self._identity() == other._identity()
+
+    def __hash__(self) -> int:
+        return hash((self.name, self.kind))
+
+    def __repr__(self) -> str:
+        extra = {"classes": self.classes, "quantiles": self.quantiles, "loss": self.loss_function}
+        shown = "".join(f", {key}={value!r}" for key, value in extra.items() if value is not None)
+        return f"Task({self.name!r}, {self.kind!r}{shown})"

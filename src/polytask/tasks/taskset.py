@@ -1,0 +1,162 @@
+"""Several tasks, in order and by name."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping
+from typing import TYPE_CHECKING, final
+
+from torch import Tensor
+
+from polytask.errors import TaskError, unknown
+from polytask.tasks.task import Task
+
+if TYPE_CHECKING:
+    from polytask.tasks.meter import TaskMeter
+
+__all__ = ["TaskSet"]
+
+
+@final
+class TaskSet(Mapping[str, Task]):
+    """Tasks with unique names, in a fixed order; losses, counts and metrics of all of them, by name.
+
+    Args:
+        tasks: Tasks, or a mapping from their names to tasks or to the names of their kinds.
+
+    Raises:
+        TaskError: Two tasks have the same name, a key differs from its task's name, or there is no task.
+
+    Examples:
+        >>> import torch
+        >>> tasks = TaskSet([Task("age"), Task("sex", "binary")])
+        >>> targets = {"age": torch.tensor([1.0, float("nan")]), "sex": torch.tensor([-100, -100])}
+        >>> losses = tasks.losses({"age": torch.zeros(2, 1), "sex": torch.zeros(2, 1)}, targets)
+        >>> {name: float(loss) for name, loss in losses.items()}  # no label of "sex": it is left out
+        {'age': 1.0}
+    """
+
+    def __init__(self, tasks: Iterable[Task] | Mapping[str, Task | str]) -> None:
+        if isinstance(tasks, Mapping):
+            tasks = [self._named(name, task) for name, task in tasks.items()]
+        self._tasks: dict[str, Task] = {}
+        for task in tasks:
+            if not isinstance(task, Task):
+                raise TaskError(f'expected Task objects, found {task!r}; write Task("name", kind=…)')
+            if task.name in self._tasks:
+                raise TaskError(f"two tasks are named {task.name!r}; names must be unique")
+            self._tasks[task.name] = task
+        if not self._tasks:
+            raise TaskError("expected at least one task, found none")
+
+    @staticmethod
+    def _named(name: str, task: Task | str) -> Task:
+        if isinstance(task, str):
+            return Task(name, task)
+        if isinstance(task, Task) and task.name != name:
+            raise TaskError(f"the key {name!r} holds a task named {task.name!r}; give both the same name")
+        return task
+
+    @classmethod
+    def of(cls, tasks: TaskSet | Task | Iterable[Task] | Mapping[str, Task | str]) -> TaskSet:
+        """A task set from whatever describes one; a task set is returned as it is."""
+        if isinstance(tasks, TaskSet):
+            return tasks
+        return cls([tasks] if isinstance(tasks, Task) else tasks)
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """Names in order."""
+        return tuple(self._tasks)
+
+    def __getitem__(self, name: str) -> Task:
+        if name not in self._tasks:
+            raise KeyError(unknown("task", name, self._tasks))
+        return self._tasks[name]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._tasks)
+
+    def __len__(self) -> int:
+        return len(self._tasks)
+
+    def __contains__(self, name: object) -> bool:
+        return name in self._tasks
+
+    def __repr__(self) -> str:
+        return f"TaskSet([{', '.join(map(repr, self._tasks.values()))}])"
+
+    def check_names(self, what: str, names: Iterable[str]) -> None:
+        """Raise TaskError if one of ``names``, keys of ``what``, is no task."""
+        for name in names:
+            if name not in self._tasks:
+                raise TaskError(f"{what}: {unknown('task', name, self._tasks)}. To skip a task leave it out")
+
+    def subset(self, names: Iterable[str]) -> TaskSet:
+        """The tasks of these names, in this set's order."""
+        wanted = [names] if isinstance(names, str) else list(names)
+        self.check_names("subset", wanted)
+        return TaskSet([task for name, task in self._tasks.items() if name in wanted])
+
+    def weights(self) -> dict[str, float]:
+        """The fixed preferences, by name."""
+        return {name: task.weight for name, task in self._tasks.items()}
+
+    def losses(
+        self,
+        predictions: Mapping[str, Tensor],
+        targets: Mapping[str, Tensor],
+        masks: Mapping[str, Tensor] | None = None,
+        tasks: Iterable[str] | None = None,
+    ) -> dict[str, Tensor]:
+        """Mean loss over the present labels of each task that has a prediction and at least one present label.
+
+        Args:
+            predictions: Outputs of the heads by task, (B, ``out_features``) each.
+            targets: Labels by task; a task may be left out.
+            masks: True where a label is present, by task; a task may be left out.
+            tasks: Only these tasks.
+
+        Returns:
+            Scalar losses by task, in this set's order.
+
+        Raises:
+            TaskError: A key is no task, shapes do not fit, or a label is not possible.
+        """
+        losses = {}
+        for task, prediction, target, mask in self.matched(predictions, targets, masks, tasks):
+            loss = task.loss(prediction, target, mask)
+            if loss is not None:
+                losses[task.name] = loss
+        return losses
+
+    def matched(
+        self,
+        predictions: Mapping[str, Tensor],
+        targets: Mapping[str, Tensor],
+        masks: Mapping[str, Tensor] | None = None,
+        tasks: Iterable[str] | None = None,
+    ) -> Iterator[tuple[Task, Tensor, Tensor, Tensor | None]]:
+        """Task, prediction, target and mask of every task that has a prediction and a target; names are checked."""
+        wanted = self._tasks if tasks is None else set(tasks)
+        masks = masks or {}
+        for what, names in (("predictions", predictions), ("targets", targets), ("masks", masks), ("tasks", wanted)):
+            self.check_names(what, names)
+        for name, task in self._tasks.items():
+            if name in wanted and name in predictions and name in targets:
+                yield task, predictions[name], targets[name], masks.get(name)
+
+    def counts(self, targets: Mapping[str, Tensor], masks: Mapping[str, Tensor] | None = None) -> dict[str, int]:
+        """Number of present labels of every task; 0 for a task without a target."""
+        masks = masks or {}
+        self.check_names("targets", targets)
+        self.check_names("masks", masks)
+        return {
+            name: task.count(targets[name], masks.get(name)) if name in targets else 0
+            for name, task in self._tasks.items()
+        }
+
+    def meter(self) -> TaskMeter:
+        """A fresh :class:`TaskMeter` for these tasks."""
+        from polytask.tasks.meter import TaskMeter
+
+        return TaskMeter(self)
