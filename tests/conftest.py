@@ -6,7 +6,7 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 from jaxtyping import install_import_hook
 
-install_import_hook("polytask", "beartype.beartype")
+install_import_hook("polytask", "typechecking.check")
 
 import numpy as np
 import pytest

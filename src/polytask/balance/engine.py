@@ -5,7 +5,7 @@ from __future__ import annotations
 import collections
 import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from typing import Any, Literal, Protocol, final
+from typing import Any, Literal, Protocol, final, runtime_checkable
 
 import numpy as np
 import torch
@@ -29,11 +29,13 @@ _HEADS = ("auto", "plain", "weighted", "none")
 _SCALES = ("native", "sum_to_k", "norm_of_mean")
 
 
+@runtime_checkable
 class _Weighted(Protocol):
     @property
     def weight(self) -> float: ...
 
 
+@runtime_checkable
 class _Scaler(Protocol):
     def get_scale(self) -> float: ...
 
@@ -274,14 +276,13 @@ class Balancer:
 
     def _refuse(self, what: str, broken: Mapping[str, float]) -> None:
         """Raise for tasks that are not finite, or count the skip."""
-        self._skips.update(broken.keys())
-        lasting = [name for name in broken if self._skips[name] >= _SKIPS_IN_A_ROW]
-        if self.nonfinite == "skip" and not lasting:
-            return
+        often = ""
+        if self.nonfinite == "skip":
+            self._skips.update(broken.keys())
+            if all(self._skips[name] < _SKIPS_IN_A_ROW for name in broken):
+                return
+            often = f", skipped {_SKIPS_IN_A_ROW} times in a row"
         found = ", ".join(f"{name!r} is {value}" for name, value in broken.items())
-        often = f", skipped {_SKIPS_IN_A_ROW} times in a row" if lasting and self.nonfinite == "skip" else ""
-        if self.nonfinite == "raise":
-            self._skips.subtract(broken.keys())
         raise NonFiniteError(
             f"{what} of task {found} at step {self.step}{often}; parameters and method state are unchanged. Look for a "
             "mean over no labels, a logarithm of zero or a learning rate that is too high, or pass nonfinite='skip'"

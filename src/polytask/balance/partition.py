@@ -11,7 +11,7 @@ __all__ = ["Partition", "declared_parameters", "reached"]
 
 
 def reached(*outputs: Tensor) -> dict[int, Tensor]:
-    """Leaf tensors that receive a gradient from any of ``outputs``, by ``id``, in the order a walk of the graph meets them.
+    """Leaf tensors that receive a gradient from any of ``outputs``, by ``id``, in the order a walk meets them.
 
     Args:
         *outputs: Tensors with an autograd graph.
