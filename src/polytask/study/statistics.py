@@ -34,14 +34,14 @@ def transfer_gain(value: float, reference: float, direction: int) -> float:
         Per cent; NaN when either value is NaN or the reference is 0, for which no relative gain exists.
 
     Examples:
-        >>> transfer_gain(0.92, 0.80, +1), transfer_gain(5.0, 4.0, -1)
-        (15.0, -25.0)
+        >>> transfer_gain(0.75, 0.50, +1), transfer_gain(5.0, 4.0, -1)
+        (50.0, -25.0)
     """
     if direction not in (-1, 1):
         raise ConfigError(f"direction must be +1 (higher is better) or -1 (lower is better), found {direction!r}")
     if math.isnan(value) or math.isnan(reference) or reference == 0:
         return math.nan
-    return round(100 * direction * (value - reference) / abs(reference), 12)
+    return 100 * direction * (value - reference) / abs(reference)
 
 
 def delta_m(values: Mapping[str, float], reference: Mapping[str, float], directions: Mapping[str, int]) -> float:
@@ -62,8 +62,8 @@ def delta_m(values: Mapping[str, float], reference: Mapping[str, float], directi
         ConfigError: The mappings hold different tasks.
 
     Examples:
-        >>> delta_m({"a": 0.92, "b": 5.0}, {"a": 0.80, "b": 4.0}, {"a": 1, "b": -1})
-        -5.0
+        >>> delta_m({"a": 0.75, "b": 5.0}, {"a": 0.50, "b": 4.0}, {"a": 1, "b": -1})
+        12.5
 
     Notes:
         Papers differ in the sign: some report a drop, for which lower is better. Here a gain is positive, as in the

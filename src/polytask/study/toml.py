@@ -72,9 +72,7 @@ def _value(value: Any, path: tuple[str, ...]) -> str:
     if isinstance(value, int):
         return str(value)
     if isinstance(value, float):
-        text = repr(value)
-        # Python prints 1e-05; TOML wants digits or a dot before the exponent, which it has, and knows nan and inf.
-        return text
+        return repr(value)
     if isinstance(value, str):
         return _string(value)
     if isinstance(value, PurePath):

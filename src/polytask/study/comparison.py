@@ -1,0 +1,371 @@
+"""The outcome of a study: every number in one tidy frame, and what follows from it."""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+import json
+import math
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, final
+
+import pandas as pd
+
+from polytask.errors import TrialError
+from polytask.study.results import SCHEMA, TrialResult, encode, write_atomically
+from polytask.study.statistics import Interval, paired_interval, transfer_gain
+
+__all__ = ["Comparison", "Protocol", "TaskInfo"]
+
+RESULTS = "results.json"
+
+
+@final
+@dataclasses.dataclass(frozen=True)
+class TaskInfo:
+    """What a table or figure must know of a task.
+
+    Attributes:
+        kind: Kind of the task.
+        primary: The metric that counts for Δm.
+        directions: +1 or −1 per metric.
+        unit: Unit of the values; empty if they have none.
+        labels: Labels present per split.
+    """
+
+    kind: str
+    primary: str
+    directions: dict[str, int]
+    unit: str = ""
+    labels: dict[str, int] = dataclasses.field(default_factory=dict)
+
+    @property
+    def arrow(self) -> str:
+        """``"↑"`` when a higher primary metric is better, else ``"↓"``."""
+        return "↑" if self.directions[self.primary] > 0 else "↓"
+
+
+@final
+@dataclasses.dataclass(frozen=True)
+class Protocol:
+    """How the numbers came about; everything needed to repeat them.
+
+    Attributes:
+        name: Name of the data.
+        tasks: Tasks by name.
+        methods: Labels of the methods, in the order asked for.
+        seeds: Paired seeds.
+        selection: ``"val"``, ``"last"`` or ``"test"``.
+        rows: Rows per split.
+        fingerprint: Hash of data and split.
+        encoder: Specification of the shared part.
+        architecture: How tasks share it.
+        train: Options of training.
+        balancer: Options of the balancing engine.
+        versions: Versions of the packages the numbers depend on.
+        notes: What a reader of the numbers should know, one sentence each.
+        about: What the data are, in words.
+    """
+
+    name: str
+    tasks: dict[str, TaskInfo]
+    methods: tuple[str, ...]
+    seeds: tuple[int, ...]
+    selection: str = "val"
+    rows: dict[str, int] = dataclasses.field(default_factory=dict)
+    fingerprint: str = ""
+    encoder: str = ""
+    architecture: str = "hard"
+    train: dict[str, Any] = dataclasses.field(default_factory=dict)
+    balancer: dict[str, Any] = dataclasses.field(default_factory=dict)
+    versions: dict[str, str] = dataclasses.field(default_factory=dict)
+    notes: tuple[str, ...] = ()
+    about: str = ""
+
+    @classmethod
+    def from_dict(cls, values: Mapping[str, Any]) -> Protocol:
+        """What :func:`dataclasses.asdict` gave."""
+        tasks = {name: TaskInfo(**info) for name, info in values["tasks"].items()}
+        tuples = {key: tuple(values[key]) for key in ("methods", "seeds", "notes")}
+        return cls(**{**values, "tasks": tasks, **tuples})
+
+
+@final
+class Comparison:
+    """Methods side by side on the same data, split, budget and seeds.
+
+    Every gain is relative to the reference of the same seed: the single-task baselines, or the first method when a
+    study has none. Intervals are 95 % Student-t intervals over the paired seeds; they say how much the result depends on
+    initialisation and order of rows, not how much it would change with other rows.
+
+    Args:
+        protocol: How the numbers came about.
+        trials: One result per model trained.
+
+    Attributes:
+        protocol: As given.
+        trials: As given, failed ones included.
+    """
+
+    def __init__(self, protocol: Protocol, trials: Sequence[TrialResult]) -> None:
+        self.protocol = protocol
+        self.trials = tuple(trials)
+
+    @property
+    def methods(self) -> tuple[str, ...]:
+        """Labels of the methods, in the order asked for."""
+        return self.protocol.methods
+
+    @property
+    def tasks(self) -> tuple[str, ...]:
+        """Names of the tasks."""
+        return tuple(self.protocol.tasks)
+
+    @property
+    def reference(self) -> str:
+        """The method that gains are measured against."""
+        return "stl" if "stl" in self.methods else self.methods[0]
+
+    @property
+    def failures(self) -> tuple[TrialResult, ...]:
+        """Trials that ended with an error."""
+        return tuple(trial for trial in self.trials if trial.failed)
+
+    @functools.cached_property
+    def frame(self) -> pd.DataFrame:
+        """One row per method, seed, task, metric and split; values in natural units, NaN where undefined."""
+        rows = [
+            (trial.method, trial.seed, task, metric, split, value)
+            for trial in self.trials
+            for split, tasks in trial.metrics.items()
+            for task, metrics in tasks.items()
+            for metric, value in metrics.items()
+        ]
+        return pd.DataFrame(rows, columns=["method", "seed", "task", "metric", "split", "value"])
+
+    @functools.cached_property
+    def primary(self) -> pd.DataFrame:
+        """Primary test metrics: one row per method and seed that has all its trials, one column per task."""
+        wanted = {task: info.primary for task, info in self.protocol.tasks.items()}
+        frame = self.frame[(self.frame["split"] == "test") & (self.frame["metric"] == self.frame["task"].map(wanted))]
+        wide = frame.pivot(index=["method", "seed"], columns="task", values="value")
+        wide = wide.reindex(columns=list(self.tasks))
+        broken = {(trial.method, trial.seed) for trial in self.failures}
+        order = [(m, s) for m in self.methods for s in self.protocol.seeds if (m, s) in wide.index]
+        return wide.loc[[pair for pair in order if pair not in broken]]
+
+    @functools.cached_property
+    def gains(self) -> pd.DataFrame:
+        """Transfer gain in per cent: one row per method and seed with a reference, one column per task.
+
+        A task whose gain is undefined somewhere (metric undefined, or a reference of 0) is left out everywhere and
+        named in :attr:`excluded`, so that Δm is the mean over the same tasks for all methods.
+        """
+        return self._all_gains.drop(columns=list(self.excluded))
+
+    @functools.cached_property
+    def excluded(self) -> dict[str, str]:
+        """Tasks left out of every Δm, and why."""
+        table = self._all_gains
+        return {
+            task: f"{self.protocol.tasks[task].primary} is undefined or its reference is 0 in "
+            f"{int(table[task].isna().sum())} of {len(table)} runs"
+            for task in table.columns
+            if table[task].isna().any()
+        }
+
+    @functools.cached_property
+    def _all_gains(self) -> pd.DataFrame:
+        table = self.primary
+        rows: dict[tuple[str, int], dict[str, float]] = {}
+        for method, seed in table.index:
+            if (self.reference, seed) in table.index:
+                value, reference = table.loc[(method, seed)], table.loc[(self.reference, seed)]
+                rows[method, seed] = {
+                    task: transfer_gain(float(value[task]), float(reference[task]), info.directions[info.primary])
+                    for task, info in self.protocol.tasks.items()
+                }
+        index = pd.MultiIndex.from_tuples(list(rows), names=["method", "seed"])
+        return pd.DataFrame(list(rows.values()), index=index, columns=list(self.tasks), dtype=float)
+
+    @functools.cached_property
+    def deltas(self) -> pd.Series:
+        """Δm in per cent by method and seed."""
+        return self.gains.mean(axis=1, skipna=False).rename("delta_m")
+
+    def interval(self, method: str, task: str | None = None) -> Interval | None:
+        """Gain of a method over the reference: Δm, or one task's transfer gain.
+
+        Args:
+            method: Label of the method.
+            task: Name of the task; ``None`` for Δm.
+
+        Returns:
+            The interval over paired seeds, or ``None`` when no seed has both the method and the reference.
+        """
+        series = self.deltas if task is None else self._all_gains[task]
+        return _interval(series, method)
+
+    def difference(self, method: str, other: str) -> Interval | None:
+        """Δm of one method minus Δm of another, paired by seed; ``None`` without common seeds."""
+        if self.interval(method) is None or self.interval(other) is None:
+            return None
+        values = (self.deltas[method] - self.deltas[other]).dropna()
+        return paired_interval(values.tolist()) if len(values) else None
+
+    @functools.cached_property
+    def summary(self) -> pd.DataFrame:
+        """One row per method: ``TASK`` and ``TASK:sd`` (primary test metric), Δm with interval and verdict, cost."""
+        rows = []
+        for method in self.methods:
+            row: dict[str, Any] = {"seeds": self._seeds(method)}
+            for task in self.tasks:
+                values = self.values(method, task)
+                row[task] = values.mean() if len(values) else math.nan
+                row[f"{task}:sd"] = values.std(ddof=1) if len(values) > 1 else math.nan
+            interval = self.interval(method)
+            row["delta_m"], row["ci_low"], row["ci_high"] = (
+                (math.nan,) * 3 if interval is None else (interval.mean, interval.low, interval.high)
+            )
+            row["verdict"] = self.verdict_of(method)
+            row |= self.cost(method)
+            rows.append(row)
+        return pd.DataFrame(rows, index=pd.Index(self.methods, name="method"))
+
+    @functools.cached_property
+    def negative_transfer(self) -> pd.DataFrame:
+        """One row per method and task: gain in per cent, its interval, and whether the task is hurt or helped for sure.
+
+        ``hurt`` is set when the whole interval is below 0, ``helped`` when it is above. With one seed neither ever is.
+        """
+        rows = []
+        for method in self.methods:
+            for task in self.tasks:
+                interval = self.interval(method, task)
+                if method != self.reference and interval is not None:
+                    hurt, helped = interval.high < 0, interval.low > 0
+                    rows.append((method, task, interval.mean, interval.low, interval.high, interval.n, hurt, helped))
+        columns = ["method", "task", "gain", "ci_low", "ci_high", "seeds", "hurt", "helped"]
+        return pd.DataFrame(rows, columns=columns)
+
+    def values(self, method: str, task: str) -> pd.Series:
+        """Primary test metric of one task, by seed."""
+        if self._seeds(method) == 0:
+            return pd.Series(dtype=float)
+        return self.primary.loc[method][task].dropna()
+
+    def verdict_of(self, method: str) -> str:
+        """``"reference"``, ``"better"``, ``"worse"``, ``"not separable"``, ``"one seed"`` or ``"failed"``."""
+        interval = self.interval(method)
+        if self._seeds(method) == 0 or interval is None:
+            return "failed"
+        return "reference" if method == self.reference else interval.verdict
+
+    def cost(self, method: str) -> dict[str, float]:
+        """Seconds of training per seed (all models of the method), per step, ratio to the reference, parameters."""
+        mine, base = self._seconds(method), self._seconds(self.reference)
+        done = [trial for trial in self.trials if trial.method == method and not trial.failed]
+        steps = sum(trial.steps for trial in done)
+        seeds = {trial.seed for trial in done}
+        parameters = sum(sum(trial.parameters.values()) for trial in done)
+        return {
+            "seconds": mine,
+            "seconds_ratio": mine / base if base else math.nan,
+            "seconds_per_step": sum(trial.timing.get("seconds", 0.0) for trial in done) / steps if steps else math.nan,
+            "parameters": parameters // len(seeds) if seeds else 0,
+        }
+
+    def table(self) -> Any:
+        """The results as a ``rich.table.Table``."""
+        from polytask.study.text import rich_table
+
+        return rich_table(self)
+
+    def __str__(self) -> str:
+        from polytask.study.text import fixed_table
+
+        return fixed_table(self)
+
+    def __repr__(self) -> str:
+        return f"Comparison({self.protocol.name!r}, methods={list(self.methods)}, seeds={list(self.protocol.seeds)})"
+
+    def to_dict(self) -> dict[str, Any]:
+        """Everything, as plain values: what ``results.json`` holds."""
+        from polytask.study.verdict import judge
+
+        verdict = judge(self)
+        summary = self.summary.reset_index().to_dict(orient="records")
+        return {
+            "schema": SCHEMA,
+            "protocol": dataclasses.asdict(self.protocol),
+            "verdict": dataclasses.asdict(verdict),
+            "summary": summary,
+            "negative_transfer": self.negative_transfer.to_dict(orient="records"),
+            "trials": [trial.to_dict() for trial in self.trials],
+        }
+
+    def to_json(self, path: str | Path) -> Path:
+        """Write ``results.json``, atomically.
+
+        Args:
+            path: File to write, or a folder to write ``results.json`` in.
+
+        Raises:
+            TrialError: The file cannot be written.
+        """
+        path = Path(path)
+        path = path if path.suffix == ".json" else path / RESULTS
+        write_atomically(path, encode(self.to_dict()))
+        return path
+
+    @classmethod
+    def load(cls, path: str | Path) -> Comparison:
+        """Read what :meth:`to_json` wrote.
+
+        Args:
+            path: The file, or the folder of the study.
+
+        Raises:
+            TrialError: There is no such file, or it is not a study of this format.
+        """
+        path = Path(path)
+        path = path / RESULTS if path.is_dir() else path
+        try:
+            raw = json.loads(path.read_text(encoding="utf-8"))
+            if raw["schema"] != SCHEMA:
+                raise TrialError(f"{path} has format {raw['schema']!r}; this version reads format {SCHEMA}")
+            return cls(Protocol.from_dict(raw["protocol"]), [TrialResult.from_dict(trial) for trial in raw["trials"]])
+        except FileNotFoundError:
+            raise TrialError(f"there is no {path}; a study writes it when all its trials are done") from None
+        except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+            raise TrialError(f"{path} is not the result of a study: {type(error).__name__}: {error}") from error
+
+    def report(self, path: str | Path) -> Path:
+        """Write the report: one HTML file that needs nothing else.
+
+        Args:
+            path: File to write, or a folder to write ``report.html`` in.
+
+        Raises:
+            TrialError: The file cannot be written.
+        """
+        from polytask.study.report import write_report
+
+        return write_report(self, path)
+
+    def _seeds(self, method: str) -> int:
+        return int((self.primary.index.get_level_values("method") == method).sum())
+
+    def _seconds(self, method: str) -> float:
+        """Mean over seeds of the seconds that all models of a method took."""
+        done = [trial for trial in self.trials if trial.method == method and not trial.failed]
+        seeds = {trial.seed for trial in done}
+        total = sum(trial.timing.get("seconds", math.nan) for trial in done)
+        return total / len(seeds) if seeds else math.nan
+
+
+def _interval(series: pd.Series, method: str) -> Interval | None:
+    if method not in series.index.get_level_values("method"):
+        return None
+    return paired_interval(series[method].tolist())

@@ -1,0 +1,36 @@
+"""The report's sections that are drawn from data, in their order."""
+
+from collections.abc import Callable
+
+from polytask.study.comparison import Comparison
+from polytask.study.figures.balance import conflicts, weights
+from polytask.study.figures.curves import curves
+from polytask.study.figures.delta import delta
+from polytask.study.figures.pareto import pareto
+from polytask.study.figures.style import Figure, Look, Omitted, Panel
+from polytask.study.figures.tables import cost, labels
+
+__all__ = ["SECTIONS", "Figure", "Look", "Omitted", "Panel"]
+
+
+def affinity(comparison: Comparison) -> Omitted:
+    """Which tasks help which: needs affinities, which a comparison does not measure."""
+    return Omitted("Affinity and groups", "affinities between tasks were not measured in this study")
+
+
+def experts(comparison: Comparison) -> Omitted:
+    """How tasks use experts: only architectures with experts have any."""
+    return Omitted("Use of experts", f"the architecture ({comparison.protocol.architecture}) has no experts")
+
+
+SECTIONS: tuple[Callable[[Comparison], Figure | Omitted], ...] = (
+    delta,
+    curves,
+    weights,
+    conflicts,
+    affinity,
+    pareto,
+    experts,
+    labels,
+    cost,
+)

@@ -1,0 +1,178 @@
+"""The results as text: a table that needs no colour."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import Any
+
+from polytask.study.comparison import Comparison
+from polytask.study.statistics import LEVEL, Interval
+
+__all__ = ["fixed_table", "number", "percent", "rich_table", "signed_interval"]
+
+WIDTH = 118
+"""Columns that a fixed-width table may take; wider ones are broken into blocks."""
+
+
+def number(value: float, sd: float = math.nan) -> str:
+    """A value, with as many decimals as its spread allows: two significant digits of the standard deviation.
+
+    Examples:
+        >>> number(6.4123, 0.0812), number(0.91234), number(1234.5, 20.0), number(float("nan"))
+        ('6.412 ± 0.081', '0.9123', '1234 ± 20', 'undefined')
+    """
+    if not math.isfinite(value):
+        return "undefined"
+    if math.isfinite(sd) and sd > 0:
+        decimals = min(max(1 - math.floor(math.log10(sd)), 0), 6)
+        return f"{value:.{decimals}f} ± {sd:.{decimals}f}"
+    decimals = 4 if value == 0 else min(max(3 - math.floor(math.log10(abs(value))), 0), 6)
+    text = f"{value:.{decimals}f}"
+    return f"{text} ± 0" if sd == 0 else text
+
+
+def percent(value: float) -> str:
+    """A gain with sign.
+
+    Examples:
+        >>> percent(1.52), percent(-0.04), percent(-123.4)
+        ('+1.5', '0.0', '-123')
+    """
+    if not math.isfinite(value):
+        return "undefined"
+    text = f"{value:+.0f}" if abs(value) >= 99.95 else f"{value:+.1f}"
+    return text.lstrip("+-") if float(text) == 0 else text
+
+
+def signed_interval(interval: Interval) -> str:
+    """Mean and bounds of a gain in per cent.
+
+    Examples:
+        >>> from polytask.study.statistics import paired_interval
+        >>> signed_interval(paired_interval([1.0, 2.0, 3.0])), signed_interval(paired_interval([1.0]))
+        ('+2.0 % [-0.5, +4.5]', '+1.0 %')
+    """
+    if math.isnan(interval.low):
+        return f"{percent(interval.mean)} %"
+    return f"{percent(interval.mean)} % [{percent(interval.low)}, {percent(interval.high)}]"
+
+
+def header(comparison: Comparison, task: str) -> str:
+    """Heading of a task's column: name, metric, unit, direction."""
+    info = comparison.protocol.tasks[task]
+    unit = f" [{info.unit}]" if info.unit else ""
+    return f"{task}  {info.primary}{unit} {info.arrow}"
+
+
+def delta_header(comparison: Comparison) -> str:
+    """Heading of the Δm column; says which interval it is."""
+    n = len(comparison.protocol.seeds)
+    what = f"[{LEVEL:.0%} CI, {n} paired seeds]".replace("%", " %") if n > 1 else "(one seed: no interval)"
+    return f"Δm vs {comparison.reference}  {what}"
+
+
+def cells(comparison: Comparison, method: str) -> tuple[list[str], str, str, str]:
+    """A method's cells: per task, Δm, verdict, relative time."""
+    row = comparison.summary.loc[method]
+    values = [number(row[task], row[f"{task}:sd"]) for task in comparison.tasks]
+    verdict = comparison.verdict_of(method)
+    interval = comparison.interval(method)
+    delta = "" if interval is None or verdict == "failed" else signed_interval(interval)
+    if verdict == "reference":
+        delta = "0.0 %"
+    ratio = row["seconds_ratio"]
+    return values, delta, f"({verdict})" if verdict == "reference" else verdict, f"{ratio:.2f}×" if ratio > 0 else ""
+
+
+def footer(comparison: Comparison) -> list[str]:
+    """What must be known beside the numbers: selection, split, versions, missing labels, failures."""
+    protocol = comparison.protocol
+    words = {
+        "val": "best epoch on validation, test reported",
+        "last": "last epoch, no selection",
+        "test": "BEST EPOCH ON TEST: every number here is too good",
+    }
+    torch = f" · torch {protocol.versions['torch']}" if "torch" in protocol.versions else ""
+    missing = [
+        f"{task} {share:.0%}".replace("%", " %") for task, share in missing_labels(comparison).items() if share > 0
+    ]
+    lines = [f"selection: {words[protocol.selection]} · split {protocol.fingerprint[:6]}{torch}"]
+    if missing:
+        lines.append(f"labels missing in training: {' · '.join(missing)}")
+    for task, why in comparison.excluded.items():
+        lines.append(f"{task} is left out of Δm: {why}")
+    lines.extend(
+        f"failed: {trial.method}, seed {trial.seed}, {'+'.join(trial.tasks)}: {trial.error}"
+        for trial in comparison.failures
+    )
+    return [*lines, *protocol.notes]
+
+
+def missing_labels(comparison: Comparison, split: str = "train") -> dict[str, float]:
+    """Share of the rows of a split without a label, by task."""
+    rows = comparison.protocol.rows.get(split, 0)
+    tasks = comparison.protocol.tasks
+    return {task: 1 - info.labels.get(split, rows) / rows if rows else 0.0 for task, info in tasks.items()}
+
+
+def fixed_table(comparison: Comparison) -> str:
+    """The table in plain text, of at most 118 columns; many tasks are broken into several blocks."""
+    first = ["", *comparison.methods]
+    columns = [[header(comparison, task)] for task in comparison.tasks]
+    tail = [[delta_header(comparison)], [""], ["time"]]
+    for method in comparison.methods:
+        values, *rest = cells(comparison, method)
+        for column, cell in zip((*columns, *tail), (*values, *rest), strict=True):
+            column.append(cell)
+    if comparison.protocol.selection == "test":
+        tail[0][0] += "  SELECTED ON TEST"
+    blocks: list[list[list[str]]] = [[]]
+    room = WIDTH - _width(first)
+    for column in (*columns, tail):
+        group = column if isinstance(column[0], list) else [column]
+        need = sum(_width(item) for item in group)
+        if blocks[-1] and sum(map(_width, blocks[-1])) + need > room:
+            blocks.append([])
+        blocks[-1].extend(group)
+    lines = []
+    for block in blocks:
+        lines.extend([*_lines([first, *block]), ""])
+    return "\n".join([*lines[:-1], *footer(comparison)])
+
+
+def rich_table(comparison: Comparison) -> Any:
+    """The table for a terminal.
+
+    Returns:
+        A ``rich.table.Table``.
+    """
+    from rich.table import Table
+    from rich.text import Text
+
+    title = Text("selected on test: every number is too good", "bold red") if _on_test(comparison) else None
+    table = Table(title=title, caption="\n".join(footer(comparison)), caption_justify="left", box=None, pad_edge=False)
+    for name in ("", *(header(comparison, task) for task in comparison.tasks), delta_header(comparison), "", "time"):
+        table.add_column(Text(name), justify="left", no_wrap=False)
+    styles = {"better": "green", "worse": "red", "failed": "bold red"}
+    for method in comparison.methods:
+        values, delta, verdict, ratio = cells(comparison, method)
+        style = styles.get(comparison.verdict_of(method), "")
+        row = [Text(method, "bold"), *map(Text, values), Text(delta, style), Text(verdict, style), Text(ratio)]
+        table.add_row(*row)
+    return table
+
+
+def _on_test(comparison: Comparison) -> bool:
+    return comparison.protocol.selection == "test"
+
+
+def _width(column: Sequence[str]) -> int:
+    return max(map(len, column)) + 3
+
+
+def _lines(columns: Sequence[Sequence[str]]) -> list[str]:
+    return [
+        "".join(cell.ljust(_width(column)) for cell, column in zip(row, columns, strict=True)).rstrip()
+        for row in zip(*columns, strict=True)
+    ]

@@ -1,0 +1,175 @@
+"""The outcome in words: what to do, who gains, who is hurt, how sure, what next."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from collections.abc import Sequence
+
+from polytask.study.comparison import Comparison
+from polytask.study.statistics import Interval, seeds_needed
+from polytask.study.text import signed_interval
+
+__all__ = ["Judgement", "judge"]
+
+
+@dataclasses.dataclass(frozen=True)
+class Judgement:
+    """A study's outcome in words.
+
+    Attributes:
+        headline: The answer in one sentence.
+        details: Who gains, who is hurt, how the others did, what it costs; one sentence each.
+        next: What to do next; one sentence each.
+        best: The joint method with the largest Δm; empty if there is none.
+    """
+
+    headline: str
+    details: tuple[str, ...] = ()
+    next: tuple[str, ...] = ()
+    best: str = ""
+
+    def __str__(self) -> str:
+        lines = [self.headline, *self.details]
+        return "\n".join([*lines, *(f"Next: {step}" for step in self.next)])
+
+
+def judge(comparison: Comparison) -> Judgement:
+    """Put the outcome of a study in words.
+
+    Args:
+        comparison: The study.
+
+    Returns:
+        The judgement; deterministic, computed from the numbers alone.
+    """
+    joint = [
+        (method, interval)
+        for method in comparison.methods
+        if method != comparison.reference and (interval := comparison.interval(method)) is not None
+    ]
+    joint = [(method, interval) for method, interval in joint if math.isfinite(interval.mean)]
+    if not joint:
+        return _nothing(comparison)
+    # A method that is better for sure comes before one with a larger but uncertain mean; one surely worse comes last.
+    rank = {"better": 0, "worse": 2}
+    joint.sort(key=lambda item: (rank.get(item[1].verdict, 1), -item[1].mean))
+    best, interval = joint[0]
+    headline = _headline(comparison, best, interval)
+    if comparison.protocol.selection == "test":
+        headline = f"Selected on the test set, so too good: {headline[0].lower()}{headline[1:]}"
+    details = [*_tasks(comparison, best), *_others(joint[1:]), *_price(comparison, best)]
+    if comparison.failures:
+        details.append(_failed(comparison))
+    return Judgement(headline, tuple(details), tuple(_next(comparison, joint)), best)
+
+
+def _headline(comparison: Comparison, best: str, interval: Interval) -> str:
+    apart = "one model per task" if comparison.reference == "stl" else comparison.reference
+    together = _join(comparison.tasks) if len(comparison.tasks) <= 4 else f"the {len(comparison.tasks)} tasks"
+    gain = f"Δm {signed_interval(interval)}"
+    seeds = f"{interval.n} paired seeds"
+    if interval.verdict == "one seed":
+        lean = "ahead of" if interval.mean > 0 else "behind"
+        return f"With one seed nothing can be told apart: {best} is {lean} {apart} by {gain}, without an interval."
+    if interval.verdict == "better":
+        return f"Training {together} together with {best} beats {apart}: {gain}, {seeds}."
+    if interval.verdict == "worse":
+        return (
+            f"Keep {apart}: training {together} together is worse, the best joint method being {best}: {gain}, {seeds}."
+        )
+    return (
+        f"No difference can be shown between training {together} together and {apart}: "
+        f"the best joint method, {best}, has {gain}, {seeds}."
+    )
+
+
+def _tasks(comparison: Comparison, method: str) -> list[str]:
+    table = comparison.negative_transfer
+    table = table[table["method"] == method]
+    if table["seeds"].max() < 2:
+        return []
+    sentences = []
+    for flag, verb in (("helped", "gains"), ("hurt", "is hurt")):
+        rows = table[table[flag]]
+        if len(rows):
+            parts = [f"{row.task} {signed_interval(_of(row))}" for row in rows.itertuples()]
+            many = {"gains": "gain", "is hurt": "are hurt"}[verb] if len(rows) > 1 else verb
+            sentences.append(f"With {method}, {_join(list(rows['task']))} {many} ({'; '.join(parts)}).")
+    same = table[~table["helped"] & ~table["hurt"]]["task"].tolist()
+    if same:
+        sentences.append(f"With {method}, {_join(same)} {'is' if len(same) == 1 else 'are'} unchanged within noise.")
+    return sentences
+
+
+def _of(row: object) -> Interval:
+    low, high = getattr(row, "ci_low", math.nan), getattr(row, "ci_high", math.nan)
+    return Interval(getattr(row, "gain", math.nan), low, high, math.nan, getattr(row, "seeds", 0))
+
+
+def _others(rest: Sequence[tuple[str, Interval]]) -> list[str]:
+    if not rest:
+        return []
+    groups: dict[str, list[str]] = {}
+    for method, interval in rest:
+        groups.setdefault(interval.verdict, []).append(f"{method} {signed_interval(interval)}")
+    words = {"better": "also better", "worse": "worse", "not separable": "not separable from it", "one seed": "others"}
+    return [f"{words[verdict].capitalize()}: {'; '.join(found)}." for verdict, found in groups.items()]
+
+
+def _price(comparison: Comparison, best: str) -> list[str]:
+    row, base = comparison.cost(best), comparison.cost(comparison.reference)
+    if not base["parameters"] or not math.isfinite(row["seconds_ratio"]):
+        return []
+    size = row["parameters"] / base["parameters"]
+    models = " of all single-task models together" if comparison.reference == "stl" else f" of {comparison.reference}"
+    return [f"{best} trains in {row['seconds_ratio']:.2f}× the time{models} and has {size:.2f}× their parameters."]
+
+
+def _failed(comparison: Comparison) -> str:
+    names = sorted({trial.method for trial in comparison.failures})
+    return f"{len(comparison.failures)} of {len(comparison.trials)} trials failed ({_join(names)}); see below."
+
+
+def _next(comparison: Comparison, joint: Sequence[tuple[str, Interval]]) -> list[str]:
+    best, interval = joint[0]
+    if interval.verdict == "one seed":
+        return ["run at least 3 seeds, better 5; the finished trials are kept."]
+    steps = []
+    table = comparison.negative_transfer
+    hurt = table[(table["method"] == best) & table["hurt"]]["task"].tolist()
+    if interval.verdict == "not separable":
+        needed = seeds_needed(interval)
+        goal = f"separate {best} from {comparison.reference}"
+        steps.append(
+            f"about {needed} seeds in all would {goal}, if mean and spread stay as they are."
+            if needed
+            else f"more seeds will not help soon: the gain of {best} is tiny beside its spread. Decide by cost."
+        )
+    if hurt and len(comparison.tasks) > len(hurt) + 1:
+        steps.append(f"train {_join(hurt)} apart and the others together, and compare again.")
+    elif hurt and interval.verdict == "worse":
+        steps.append("a larger encoder may help if the tasks compete for capacity; otherwise train them apart.")
+    elif not hurt and interval.verdict == "better":
+        steps.append(f"use {best}; no task is hurt for sure.")
+    elif hurt:
+        steps.append(f"use {best} only if {_join(hurt)} may pay for the others.")
+    if len(joint) > 1 and interval.verdict == "better":
+        second = joint[1][0]
+        gap = comparison.difference(best, second)
+        if gap is not None and gap.verdict == "not separable":
+            needed = seeds_needed(gap)
+            more = f"about {needed} seeds in all would separate them" if needed else "and more seeds will hardly do it"
+            steps.append(f"{best} and {second} are not separable from each other; {more}.")
+    return steps
+
+
+def _nothing(comparison: Comparison) -> Judgement:
+    failed = [_failed(comparison)] if comparison.failures else []
+    if [method for method in comparison.methods if method != comparison.reference] and comparison.failures:
+        return Judgement("No verdict: no seed has both a finished method and a finished reference.", tuple(failed))
+    return Judgement("Nothing to compare: the study holds one method only.", tuple(failed), ("add a second method.",))
+
+
+def _join(names: Sequence[str]) -> str:
+    return names[0] if len(names) == 1 else f"{', '.join(names[:-1])} and {names[-1]}"
