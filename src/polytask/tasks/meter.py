@@ -33,7 +33,7 @@ class TaskMeter:
         tasks: The tasks, or whatever describes a :class:`TaskSet`.
 
     Attributes:
-        undefined: Why a metric is NaN, or which classes it leaves out: task → metric → reason; :meth:`compute` fills it.
+        undefined: Why a metric is NaN, or which classes it leaves out: task → metric → reason. Set by compute().
 
     Examples:
         >>> meter = TaskSet([Task("sex", "binary", metrics=["accuracy", "auroc"])]).meter()

@@ -1,0 +1,29 @@
+"""What the tasks share: architectures over any encoder, built-in encoders, heads made from the tasks' kinds."""
+
+from __future__ import annotations
+
+from polytask.share.build import ARCHITECTURES, build_model
+from polytask.share.encoders import CNN, ENCODERS, MLP, Tabular, build_encoder
+from polytask.share.hard import HardSharing
+from polytask.share.heads import build_head
+from polytask.share.model import Inputs, MultiTaskModel
+from polytask.share.naming import TaskModules
+from polytask.share.seeding import local_seed
+from polytask.share.summary import ModelSummary
+
+__all__ = [
+    "ARCHITECTURES",
+    "CNN",
+    "ENCODERS",
+    "MLP",
+    "HardSharing",
+    "Inputs",
+    "ModelSummary",
+    "MultiTaskModel",
+    "Tabular",
+    "TaskModules",
+    "build_encoder",
+    "build_head",
+    "build_model",
+    "local_seed",
+]
