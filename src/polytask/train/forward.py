@@ -1,0 +1,187 @@
+"""From a batch to each task's loss, whatever the model's form; and the numeric precision it runs in."""
+
+from __future__ import annotations
+
+import contextlib
+import inspect
+from collections.abc import Iterable, Iterator, Mapping
+from typing import Any, Literal, NamedTuple
+
+import torch
+from torch import Tensor, nn
+
+from polytask.data import Batch, Inputs, Part
+from polytask.errors import ConfigError, TaskError, unknown
+from polytask.tasks import TaskSet
+
+__all__ = ["Forward", "Losses", "frozen_side_effects", "random_state", "set_random_state"]
+
+
+class Losses(NamedTuple):
+    """One batch's losses.
+
+    Attributes:
+        values: Mean loss over present labels, of every task that has at least one.
+        counts: Labels present, of every task with targets in the batch.
+        features: The shared representation of each part, when it was asked for.
+    """
+
+    values: dict[str, Tensor]
+    counts: dict[str, int]
+    features: list[Tensor] | None
+
+
+class Forward:
+    """Calls a model on a batch and turns predictions into losses.
+
+    Args:
+        model: Any module whose ``forward(inputs)`` returns a dictionary from task names to predictions. When its
+            ``forward`` has a parameter ``tasks``, it is told which tasks to compute.
+        tasks: The tasks to learn; other predictions and targets are ignored.
+        device: Where the model is.
+        precision: Type of the forward pass; losses are always computed in float32.
+        features: Whether to go through ``model.encode`` and ``model.decode`` and hand out what is between.
+
+    Raises:
+        ConfigError: ``features`` is asked for and the model has no ``encode`` and ``decode``.
+    """
+
+    def __init__(
+        self,
+        model: nn.Module,
+        tasks: TaskSet,
+        *,
+        device: torch.device,
+        precision: Literal["fp32", "bf16", "fp16"] = "fp32",
+        features: bool = False,
+    ) -> None:
+        self.model = model
+        self.tasks = tasks
+        self.device = device
+        self._known = frozenset(tasks.names)
+        self._dtype = {"fp32": None, "bf16": torch.bfloat16, "fp16": torch.float16}[precision]
+        self._features = features
+        self._takes_tasks = _has_tasks(model.forward)
+        if features:
+            missing = [name for name in ("encode", "decode") if not hasattr(model, name)]
+            if missing:
+                raise ConfigError(
+                    f'grads="features" needs model.encode(inputs) and model.decode(features); {type(model).__name__} '
+                    "has no "
+                    f'{" and no ".join(missing)}. Use polytask.share.HardSharing, add them, or use grads="params"'
+                )
+
+    def losses(self, batch: Batch) -> Losses:
+        """Losses of every task with labels in the batch; a task in several parts is averaged over all its labels.
+
+        Raises:
+            TaskError: The batch has targets, but of none of the tasks; or a prediction or target does not fit its task.
+        """
+        found: dict[str, list[Tensor]] = {}
+        counts: dict[str, int] = {}
+        features: list[Tensor] = []
+        for part in batch.parts:
+            predictions = self._call(part.inputs, part.targets, features if self._features else None)
+            for name, prediction in predictions.items():
+                entries = self.tasks[name].entry_losses(prediction, part.targets[name])
+                counts[name] = counts.get(name, 0) + len(entries)
+                if len(entries):
+                    found.setdefault(name, []).append(entries)
+        if not counts:
+            self._no_tasks(batch)
+        values = {
+            name: (found[name][0] if len(found[name]) == 1 else torch.cat(found[name])).mean()
+            for name in self.tasks.names
+            if name in found
+        }
+        return Losses(values, counts, features if self._features else None)
+
+    def predictions(self, inputs: Inputs, tasks: Iterable[str]) -> dict[str, Tensor]:
+        """Predictions of those of ``tasks`` that are known, in float32."""
+        return self._call(inputs, tasks, None)
+
+    def to_device(self, part: Part) -> Part:
+        """The same rows where the model is."""
+        return part if self.device.type == "cpu" else Batch((part,), ("",)).to(self.device).parts[0]
+
+    def autocast(self) -> contextlib.AbstractContextManager[Any]:
+        """The forward pass's precision."""
+        if self._dtype is None:
+            return contextlib.nullcontext()
+        return torch.autocast(self.device.type, dtype=self._dtype)
+
+    def _call(self, inputs: Inputs, tasks: Iterable[str], features: list[Tensor] | None) -> dict[str, Tensor]:
+        wanted = [name for name in tasks if name in self._known]
+        if not wanted:
+            return {}
+        model: Any = self.model
+        with self.autocast():
+            if features is not None:
+                representation = model.encode(inputs)
+                features.append(representation)
+                found = model.decode(representation, tasks=wanted)
+            else:
+                found = model(inputs, tasks=wanted) if self._takes_tasks else model(inputs)
+        if not isinstance(found, Mapping):
+            raise TaskError(
+                f"{type(model).__name__} must return a dictionary from task names to predictions, found "
+                f"{type(found).__name__}"
+            )
+        for name in wanted:
+            if name not in found:
+                raise TaskError(f"{type(model).__name__} predicted nothing for {unknown('task', name, found)}")
+        return {name: _full_precision(found[name]) for name in wanted}
+
+    def _no_tasks(self, batch: Batch) -> None:
+        if batch.tasks:
+            raise TaskError(
+                f"a batch has targets of {', '.join(batch.tasks)}, but the tasks to train are "
+                f"{', '.join(self.tasks.names)}; name targets and tasks alike"
+            )
+
+
+def _full_precision(prediction: Tensor) -> Tensor:
+    return prediction.float() if prediction.dtype in (torch.bfloat16, torch.float16) else prediction
+
+
+def _has_tasks(function: Any) -> bool:
+    try:
+        return "tasks" in inspect.signature(function).parameters
+    except (TypeError, ValueError):
+        return False
+
+
+@contextlib.contextmanager
+def frozen_side_effects(model: nn.Module, random: list[Tensor] | None = None) -> Iterator[None]:
+    """A forward pass that leaves no trace: buffers (BatchNorm's statistics) and random state are put back afterwards.
+
+    Args:
+        model: The module whose buffers to keep.
+        random: Random state to start from, as :func:`random_state` gave it, so that dropout masks repeat.
+    """
+    after = random_state()
+    buffers = [(buffer, buffer.detach().clone()) for buffer in model.buffers()]
+    if random is not None:
+        set_random_state(random)
+    try:
+        yield
+    finally:
+        with torch.no_grad():
+            for buffer, value in buffers:
+                buffer.copy_(value)
+        set_random_state(after)
+
+
+def random_state() -> list[Tensor]:
+    """State of PyTorch's global generators: the CPU's, then every GPU's."""
+    states = [torch.get_rng_state()]
+    if torch.cuda.is_available() and torch.cuda.is_initialized():
+        states += torch.cuda.get_rng_state_all()
+    return states
+
+
+def set_random_state(states: list[Tensor]) -> None:
+    """Restore what :func:`random_state` gave."""
+    torch.set_rng_state(states[0])
+    if len(states) > 1:
+        torch.cuda.set_rng_state_all(states[1:])

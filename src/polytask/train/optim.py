@@ -1,0 +1,186 @@
+"""Optimizers and schedulers by name, and the parameter groups they work on."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import nn
+from torch.optim import Optimizer
+from torch.optim.lr_scheduler import LambdaLR, LRScheduler, OneCycleLR
+
+from polytask.errors import ConfigError, unknown
+
+if TYPE_CHECKING:
+    from polytask.train.options import TrainOptions
+
+__all__ = ["OPTIMIZERS", "SCHEDULERS", "build_optimizer", "build_scheduler", "parameter_groups"]
+
+OPTIMIZERS: dict[str, Callable[..., Optimizer]] = {
+    "adam": torch.optim.Adam,
+    "adamw": torch.optim.AdamW,
+    "adagrad": torch.optim.Adagrad,
+    "nadam": torch.optim.NAdam,
+    "radam": torch.optim.RAdam,
+    "rmsprop": torch.optim.RMSprop,
+    "sgd": torch.optim.SGD,
+}
+"""Optimizers by name, all from ``torch.optim`` with its defaults."""
+
+
+def parameter_groups(
+    model: nn.Module, *, lr: float, task_lr: Mapping[str, float] | None = None
+) -> list[dict[str, Any]]:
+    """Optimizer groups: the parameters of tasks with a rate of their own, and all others.
+
+    Args:
+        model: The model; with ``task_lr`` it must offer ``task_parameters(name)``.
+        lr: Learning rate of everything that ``task_lr`` does not name.
+        task_lr: Learning rates of tasks' own parameters, by task name.
+
+    Returns:
+        The common group first, then one group per named task; each has ``params``, ``lr`` and ``name``. Frozen
+        parameters are left out.
+
+    Raises:
+        ConfigError: The model cannot say which parameters are a task's own, or two tasks claim the same ones.
+
+    Examples:
+        >>> groups = parameter_groups(nn.Linear(2, 1), lr=0.1)
+        >>> [(group["name"], group["lr"], len(group["params"])) for group in groups]
+        [('shared', 0.1, 2)]
+    """
+    task_lr = task_lr or {}
+    owner: dict[int, str] = {}
+    heads: list[dict[str, Any]] = []
+    if task_lr and not hasattr(model, "task_parameters"):
+        raise ConfigError(
+            f"task_lr names {', '.join(task_lr)}, but {type(model).__name__} has no method task_parameters(name) that "
+            "tells a task's own parameters; add one, or pass optimizer= as a factory that makes its own groups"
+        )
+    for task, rate in task_lr.items():
+        own: Any = model.task_parameters
+        parameters = [p for p in own(task) if p.requires_grad]
+        for parameter in parameters:
+            if id(parameter) in owner:
+                raise ConfigError(f"tasks {owner[id(parameter)]!r} and {task!r} both claim a parameter as their own")
+            owner[id(parameter)] = task
+        heads.append({"params": parameters, "lr": rate, "name": task})
+    rest = [p for p in model.parameters() if p.requires_grad and id(p) not in owner]
+    groups = [{"params": rest, "lr": lr, "name": "shared"}, *heads]
+    groups = [group for group in groups if group["params"]]
+    if not groups:
+        raise ConfigError(
+            f"{type(model).__name__} has no parameter that requires a gradient; there is nothing to train"
+        )
+    return groups
+
+
+def build_optimizer(model: nn.Module, options: TrainOptions) -> Optimizer:
+    """The optimizer that ``options`` describe, over the parameters of ``model``.
+
+    Raises:
+        ConfigError: An unknown optimizer option, or a given optimizer that does not hold the model's parameters.
+    """
+    given = options.optimizer
+    if isinstance(given, Optimizer):
+        held = {id(p) for group in given.param_groups for p in group["params"]}
+        left = [name for name, p in model.named_parameters() if p.requires_grad and id(p) not in held]
+        if left:
+            raise ConfigError(
+                f"the given optimizer does not hold {len(left)} of the model's parameters ({', '.join(left[:3])}…); "
+                "they "
+                "would not train; make it over model.parameters(), or freeze them with requires_grad_(False)"
+            )
+        return given
+    groups = parameter_groups(model, lr=options.lr, task_lr=options.task_lr)
+    if not isinstance(given, str):
+        return given(groups)
+    try:
+        return OPTIMIZERS[given](
+            groups, lr=options.lr, weight_decay=options.weight_decay, **dict(options.optimizer_options)
+        )
+    except (TypeError, ValueError) as error:
+        raise ConfigError(f"optimizer {given!r} does not accept these options: {error}") from error
+
+
+def _warmup(steps: int) -> Callable[[int], float]:
+    return lambda step: min(1.0, (step + 1) / (steps + 1))
+
+
+def _cosine(optimizer: Optimizer, total: int, warmup: int) -> LRScheduler:
+    rise = _warmup(warmup)
+    span = max(1, total - warmup)
+    return LambdaLR(
+        optimizer,
+        lambda step: rise(step) if step < warmup else 0.5 * (1 + math.cos(math.pi * min(1.0, (step - warmup) / span))),
+    )
+
+
+def _linear(optimizer: Optimizer, total: int, warmup: int) -> LRScheduler:
+    rise = _warmup(warmup)
+    span = max(1, total - warmup)
+    return LambdaLR(optimizer, lambda step: rise(step) if step < warmup else max(0.0, 1 - (step - warmup) / span))
+
+
+def _step(optimizer: Optimizer, total: int, warmup: int) -> LRScheduler:
+    rise = _warmup(warmup)
+    return LambdaLR(optimizer, lambda step: rise(step) * 0.1 ** ((step >= total / 2) + (step >= total * 3 / 4)))
+
+
+def _onecycle(optimizer: Optimizer, total: int, warmup: int) -> LRScheduler:
+    defaults = optimizer.defaults
+    return OneCycleLR(
+        optimizer,
+        max_lr=[group["lr"] for group in optimizer.param_groups],
+        # one spare step: the scheduler also counts its construction, and must not run out on the last real step
+        total_steps=total + 1,
+        pct_start=min(0.9, warmup / total) if warmup else 0.3,
+        cycle_momentum="betas" in defaults or defaults.get("momentum", 0) > 0,
+    )
+
+
+def _constant(optimizer: Optimizer, total: int, warmup: int) -> LRScheduler:
+    return LambdaLR(optimizer, _warmup(warmup))
+
+
+SCHEDULERS: dict[str, Callable[[Optimizer, int, int], LRScheduler]] = {
+    "constant": _constant,
+    "cosine": _cosine,
+    "linear": _linear,
+    "onecycle": _onecycle,
+    "step": _step,
+}
+"""Schedulers by name: after the warm-up the rate stays (``constant``), falls to zero along half a cosine (``cosine``)
+or a line (``linear``), or falls tenfold at one half and three quarters of the steps (``step``); ``onecycle`` rises
+over the warm-up (30 % of the steps unless given) and falls to nearly nothing, with momentum moving the other way."""
+
+
+def build_scheduler(optimizer: Optimizer, options: TrainOptions, steps: int) -> LRScheduler | None:
+    """The scheduler that ``options`` describe, for a run of ``steps`` optimizer steps; ``None``: a constant rate.
+
+    Raises:
+        ConfigError: A scheduler object made for another optimizer.
+    """
+    given = options.scheduler
+    if isinstance(given, LRScheduler):
+        if given.optimizer is not optimizer:
+            raise ConfigError(
+                "the given scheduler steps another optimizer than the one in use; pass the optimizer it was made for "
+                "as "
+                "optimizer=, or pass a factory: scheduler=lambda optimizer, steps: ..."
+            )
+        return given
+    warmup = round(options.warmup * steps) if 0 < options.warmup < 1 else int(options.warmup)
+    if given is None:
+        return _constant(optimizer, steps, warmup) if warmup else None
+    if not isinstance(given, str):
+        made = given(optimizer, steps)
+        if not isinstance(made, LRScheduler):
+            raise ConfigError(f"the scheduler factory must return a torch LRScheduler, found {type(made).__name__}")
+        return made
+    if given not in SCHEDULERS:
+        raise ConfigError(unknown("scheduler", given, SCHEDULERS))
+    return SCHEDULERS[given](optimizer, steps, warmup)

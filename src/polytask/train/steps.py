@@ -1,0 +1,155 @@
+"""One optimizer step, in the one order in which its operations are correct.
+
+1. *forward*: every part of the batch through the model (autocast under mixed precision), losses in float32.
+2. *unscale, reduce, solve, apply*: :meth:`polytask.balance.Balancer.backward`. Under fp16 the gradients in ``.grad``
+   carry the loss scale afterwards, while the method has seen losses and gradients without it.
+3. *unscale* ``.grad``, so that what follows works in natural units.
+4. *average* over the micro-batches of the window, when gradients are accumulated.
+5. *clip* the combined gradient.
+6. *step* the optimizer and then the scheduler; not when fp16 found an overflow, in which case the method's state is put
+   back as well.
+7. *second look*: methods that ask for it get the last micro-batch's losses again.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.optim import Optimizer
+from torch.optim.lr_scheduler import LRScheduler
+
+from polytask.balance import Balancer
+from polytask.data import Batch
+from polytask.train.forward import Forward, frozen_side_effects, random_state
+from polytask.train.meter import EpochMeter
+
+__all__ = ["Stepper"]
+
+
+@dataclasses.dataclass
+class Stepper:
+    """Takes optimizer steps.
+
+    Attributes:
+        forward: The model and how to call it.
+        balancer: The engine.
+        optimizer: Steps on ``.grad``.
+        scheduler: Advanced after each optimizer step.
+        scaler: Dynamic loss scale of fp16; ``None`` otherwise.
+        clip: Largest norm of the combined gradient.
+        meter: Is told every record and every label count.
+        taken: Optimizer steps taken.
+    """
+
+    forward: Forward
+    balancer: Balancer
+    optimizer: Optimizer
+    scheduler: LRScheduler | None
+    scaler: torch.amp.GradScaler | None
+    clip: float | None
+    meter: EpochMeter
+    taken: int = 0
+
+    def __post_init__(self) -> None:
+        self._parameters: list[Tensor] = [p for group in self.optimizer.param_groups for p in group["params"]]
+        self._moves = self.forward.device.type != "cpu"
+
+    def step(self, window: Sequence[Batch]) -> bool:
+        """Take one step on the micro-batches of ``window``.
+
+        Absent tasks' own parameters keep ``.grad = None``, so that an optimizer with momentum leaves them alone.
+
+        Args:
+            window: One micro-batch or more.
+
+        Returns:
+            Whether the parameters were stepped: not when no task had a label, or fp16 overflowed.
+
+        Raises:
+            NonFiniteError: A loss or gradient is not finite and the balancer's policy is to raise; parameters and
+                method are as they were before the step.
+        """
+        balancer = self.balancer
+        self.optimizer.zero_grad(set_to_none=True)
+        before = balancer.state_dict() if self.scaler is not None else None
+        used = 0
+        last: tuple[Batch, list[Tensor]] | None = None
+        for micro in window:
+            batch = micro.to(self.forward.device, non_blocking=True) if self._moves else micro
+            random = random_state() if balancer.needs_after_step else []
+            losses = self.forward.losses(batch)
+            if not losses.values:
+                self.meter.add_empty(losses.counts)
+                continue
+            record = balancer.backward(losses.values, losses.features, scaler=self.scaler)
+            self.meter.add(record, losses.counts)
+            if record.tasks:
+                used += 1
+                last = (batch, random)
+        if not used or not self._apply(used):
+            if used and before is not None:
+                balancer.load_state_dict(before)
+            return False
+        self.taken += 1
+        if self.scheduler is not None:
+            self.scheduler.step()
+        if balancer.needs_after_step and last is not None:
+            self._look_again(*last)
+        return True
+
+    def _apply(self, used: int) -> bool:
+        """Unscale, average, clip, step; returns whether the optimizer stepped."""
+        if self.scaler is not None:
+            self.scaler.unscale_(self.optimizer)
+        if used > 1:
+            for parameter in self._parameters:
+                if parameter.grad is not None:
+                    parameter.grad.div_(used)
+        if self.clip is not None:
+            torch.nn.utils.clip_grad_norm_(self._parameters, self.clip)
+        if self.scaler is None:
+            self.optimizer.step()
+            return True
+        scale = self.scaler.get_scale()
+        self.scaler.step(self.optimizer)
+        self.scaler.update()
+        return self.scaler.get_scale() >= scale
+
+    def _look_again(self, batch: Batch, random: list[Tensor]) -> None:
+        """The same batch's losses with the new parameters: same dropout masks, no update of running statistics."""
+        with torch.no_grad(), frozen_side_effects(self.forward.model, random):
+            self.balancer.after_step(self.forward.losses(batch).values)
+
+    def rates(self) -> dict[str | None, float]:
+        """Learning rate of each parameter group, by its name."""
+        found: dict[str | None, float] = {}
+        for i, group in enumerate(self.optimizer.param_groups):
+            name: Any = group.get("name", None if i == 0 else f"group {i}")
+            found[name] = float(group["lr"])
+        return found
+
+    def state_dict(self) -> dict[str, Any]:
+        """Optimizer, scheduler, scaler, method and the unfinished epoch's records."""
+        return {
+            "optimizer": self.optimizer.state_dict(),
+            "scheduler": None if self.scheduler is None else self.scheduler.state_dict(),
+            "scaler": None if self.scaler is None else self.scaler.state_dict(),
+            "balancer": self.balancer.state_dict(),
+            "meter": self.meter.state_dict(),
+            "taken": self.taken,
+        }
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Restore what :meth:`state_dict` gave."""
+        self.balancer.load_state_dict(state["balancer"])
+        self.optimizer.load_state_dict(state["optimizer"])
+        if self.scheduler is not None:
+            self.scheduler.load_state_dict(state["scheduler"])
+        if self.scaler is not None:
+            self.scaler.load_state_dict(state["scaler"])
+        self.meter.load_state_dict(state["meter"])
+        self.taken = int(state["taken"])
