@@ -1,0 +1,42 @@
+"""Ready-made datasets by name; one file each."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable
+from typing import Any
+
+from polytask.data.datasets.multidigits import multidigits
+from polytask.data.multitask import MultiTaskData
+from polytask.errors import ConfigError, unknown
+
+__all__ = ["DATASETS", "load", "multidigits"]
+
+DATASETS: dict[str, Callable[..., MultiTaskData]] = {
+    "multidigits": multidigits,
+}
+
+
+def load(name: str, **options: Any) -> MultiTaskData:
+    """A ready-made dataset.
+
+    Args:
+        name: One of :data:`DATASETS`.
+        **options: Passed to the dataset's function.
+
+    Raises:
+        ConfigError: The name or an option is unknown.
+        MissingExtraError: The dataset needs the ``data`` extra.
+
+    Examples:
+        >>> load("multidigits", n=60).tasks.names
+        ('left', 'right', 'parity')
+    """
+    if name not in DATASETS:
+        raise ConfigError(unknown("dataset", name, DATASETS))
+    make = DATASETS[name]
+    known = list(inspect.signature(make).parameters)
+    for option in options:
+        if option not in known:
+            raise ConfigError(unknown(f"option of dataset {name!r}", option, known))
+    return make(**options)

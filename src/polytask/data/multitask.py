@@ -1,0 +1,191 @@
+"""A dataset ready for training: tasks, three splits, and what one sample looks like."""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+import hashlib
+from collections import Counter
+from collections.abc import Iterable, Mapping
+from typing import TYPE_CHECKING, Any, Literal, final
+
+import pandas as pd
+
+from polytask.data.source import Source, TensorSource, batches, only
+from polytask.errors import DataError, unknown
+from polytask.tasks import TaskSet
+
+if TYPE_CHECKING:
+    from polytask.data.encoder import TableEncoder
+
+__all__ = ["SPLITS", "InputSpec", "MultiTaskData"]
+
+SPLITS = ("train", "val", "test")
+
+
+@final
+@dataclasses.dataclass(frozen=True)
+class InputSpec:
+    """What one sample's inputs are; built-in encoders are made from it.
+
+    Attributes:
+        kind: ``"vector"`` (a tensor of features), ``"image"`` (channels, height, width), ``"table"`` (a dictionary
+            of ``numeric``, (B, n) float, and ``categorical``, (B, m) integer), or ``"custom"`` (anything else).
+        shape: Shape of one sample, without the batch dimension; empty for tables.
+        numeric: Number n of numeric features of a table.
+        cardinalities: Number of codes of each of the m categorical features of a table; code 0 is "missing or unseen".
+
+    Examples:
+        >>> InputSpec("image", (1, 14, 14)).describe()
+        'images of 1×14×14'
+        >>> InputSpec("table", numeric=3, cardinalities=(5, 2)).describe()
+        'a table of 3 numeric and 2 categorical features'
+    """
+
+    kind: Literal["vector", "image", "table", "custom"]
+    shape: tuple[int, ...] = ()
+    numeric: int = 0
+    cardinalities: tuple[int, ...] = ()
+
+    def describe(self) -> str:
+        """One sample, in words."""
+        size = "×".join(map(str, self.shape))
+        return {
+            "vector": f"vectors of {size}",
+            "image": f"images of {size}",
+            "table": f"a table of {self.numeric} numeric and {len(self.cardinalities)} categorical features",
+            "custom": "custom inputs",
+        }[self.kind]
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain values, for configuration and checkpoints."""
+        return {
+            "kind": self.kind,
+            "shape": list(self.shape),
+            "numeric": self.numeric,
+            "cardinalities": list(self.cardinalities),
+        }
+
+    @classmethod
+    def from_dict(cls, values: Mapping[str, Any]) -> InputSpec:
+        """What :meth:`to_dict` gave."""
+        return cls(values["kind"], tuple(values["shape"]), values["numeric"], tuple(values["cardinalities"]))
+
+
+@final
+@dataclasses.dataclass(frozen=True)
+class MultiTaskData:
+    """Tasks and the data to learn, select and judge them by.
+
+    Attributes:
+        name: Name of the dataset.
+        tasks: What is to be learned.
+        train: Rows to learn from.
+        val: Rows to select by.
+        test: Rows to judge by.
+        inputs: What one sample is.
+        encoder: A good built-in encoder for it (``"cnn:32,64"``).
+        notes: Where the data comes from, how it was made and split, what was left out and why; in words.
+        details: Facts a program may want: counts of dropped rows, warnings, column roles.
+        table: The fitted encoder of a table, to encode new rows at prediction time.
+
+    Examples:
+        >>> import torch
+        >>> from polytask.data import TensorSource
+        >>> rows = TensorSource(torch.eye(2), {"age": torch.tensor([31.0, float("nan")])})
+        >>> from polytask.tasks import Task
+        >>> data = MultiTaskData("toy", TaskSet.of([Task("age")]), rows, rows, rows, InputSpec("vector", (2,)), "mlp:8")
+        >>> data.counts().loc["age"].tolist()
+        [1, 1, 1]
+    """
+
+    name: str
+    tasks: TaskSet
+    train: Source
+    val: Source
+    test: Source
+    inputs: InputSpec
+    encoder: str
+    notes: str = ""
+    details: dict[str, Any] = dataclasses.field(default_factory=dict)
+    table: TableEncoder | None = None
+
+    @property
+    def splits(self) -> dict[str, Source]:
+        """The three sources by name."""
+        return {"train": self.train, "val": self.val, "test": self.test}
+
+    def counts(self) -> pd.DataFrame:
+        """Labels present: one row per task, one column per split."""
+        return self._counts.copy()
+
+    @functools.cached_property
+    def _counts(self) -> pd.DataFrame:
+        columns = {}
+        for split, source in self.splits.items():
+            present: Counter[str] = Counter()
+            for part in batches(source, 65536):
+                present.update(self.tasks.counts(part.targets))
+            columns[split] = [present[name] for name in self.tasks.names]
+        return pd.DataFrame(columns, index=pd.Index(self.tasks.names, name="task"))
+
+    @functools.cached_property
+    def fingerprint(self) -> str:
+        """Hash of tasks, inputs and the contents of all splits: 16 hexadecimal digits.
+
+        Sources without a ``digest`` method are read once; contents of a :class:`~polytask.data.MapSource` are not part
+        of it, because its rows may be random.
+        """
+        value = hashlib.sha256(f"{self.name}|{self.inputs}|{self.tasks.names}".encode())
+        for task in self.tasks.values():
+            value.update(f"{task.name}|{task.kind}|{task.classes}|{task.shift!r}|{task.scale!r}|{task.labels}".encode())
+        for source in self.splits.values():
+            value.update(_digest(source).encode())
+        return value.hexdigest()[:16]
+
+    def only(self, tasks: Iterable[str]) -> MultiTaskData:
+        """The same rows and splits with some of the tasks; rows without any of their labels are kept.
+
+        Args:
+            tasks: Names to keep, in any order.
+
+        Raises:
+            DataError: A name is unknown, or there is none.
+        """
+        names = list(tasks)
+        for name in names:
+            if name not in self.tasks:
+                raise DataError(unknown("task", name, self.tasks.names))
+        if not names:
+            raise DataError(f"at least one task must be kept; tasks of {self.name!r} are {', '.join(self.tasks.names)}")
+        return dataclasses.replace(
+            self,
+            tasks=self.tasks.subset(names),
+            train=only(self.train, names),
+            val=only(self.val, names),
+            test=only(self.test, names),
+        )
+
+    def describe(self) -> str:
+        """Splits, tasks with their labels, and the notes; in words."""
+        rows = {split: len(source) for split, source in self.splits.items()}
+        total = sum(rows.values())
+        lines = [
+            f"{self.name}: {total:,} rows ({', '.join(f'{n:,} {split}' for split, n in rows.items())}), "
+            f"{self.inputs.describe()}"
+        ]
+        counts = self.counts().sum(axis=1).to_dict()
+        for task in self.tasks.values():
+            labels = int(counts[task.name])
+            missing = 1 - labels / total
+            classes = f", {task.classes} classes" if task.classes else ""
+            shown = f"{missing:.1%} missing" if missing else "none missing"
+            lines.append(f"  {task.name}: {task.kind}{classes}, {labels:,} labels, {shown}")
+        return "\n".join([*lines, *([self.notes] if self.notes else [])])
+
+
+def _digest(source: Source) -> str:
+    if hasattr(source, "digest"):
+        return str(source.digest())
+    parts = (TensorSource(*part).digest() for part in batches(source, 8192))
+    return hashlib.sha256("|".join([str(len(source)), *parts]).encode()).hexdigest()

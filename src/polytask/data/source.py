@@ -1,0 +1,258 @@
+"""Where rows come from: the protocol of a source, tensors in memory, and a user's own map-style dataset."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from typing import Any, NamedTuple, Protocol, TypeAlias, final, runtime_checkable
+
+import torch
+from jaxtyping import Int
+from torch import Tensor
+from torch.utils.data import Dataset, default_collate
+
+from polytask.errors import DataError
+
+__all__ = ["Inputs", "MapSource", "Part", "Source", "TensorSource", "batches", "only"]
+
+Inputs: TypeAlias = Tensor | dict[str, Tensor]
+
+
+class Part(NamedTuple):
+    """Rows of one source: their inputs and, by task name, their targets. Tasks without targets are left out."""
+
+    inputs: Inputs
+    targets: dict[str, Tensor]
+
+
+@runtime_checkable
+class Source(Protocol):
+    """Rows that can be fetched by number, many at once."""
+
+    def __len__(self) -> int:
+        """Number of rows."""
+        ...
+
+    def batch(self, index: Int[Tensor, "B"]) -> tuple[Inputs, dict[str, Tensor]]:
+        """Inputs and targets of the rows ``index``, in that order. Targets may omit tasks."""
+        ...
+
+
+@final
+class TensorSource:
+    """Rows held in memory as tensors whose first dimension is the row.
+
+    Args:
+        inputs: One tensor, or several by name (a table's ``numeric`` and ``categorical``), (N, …) each.
+        targets: Task name → labels, (N, …). A missing label is NaN in a float tensor and −100 in an integer tensor,
+            unless the task says otherwise.
+
+    Raises:
+        DataError: The tensors do not have the same number of rows, or there are none.
+
+    Examples:
+        >>> import torch
+        >>> source = TensorSource(torch.eye(3), {"age": torch.tensor([30.0, float("nan"), 52.0])})
+        >>> len(source)
+        3
+        >>> inputs, targets = source.batch(torch.tensor([2, 0]))
+        >>> targets["age"]
+        tensor([52., 30.])
+    """
+
+    def __init__(self, inputs: Tensor | Mapping[str, Tensor], targets: Mapping[str, Tensor]) -> None:
+        self.inputs: Inputs = inputs if isinstance(inputs, Tensor) else dict(inputs)
+        self.targets: dict[str, Tensor] = dict(targets)
+        named = {"inputs": self.inputs} if isinstance(self.inputs, Tensor) else self.inputs
+        everything = {
+            **{f"input {k!r}": v for k, v in named.items()},
+            **{f"target {k!r}": v for k, v in targets.items()},
+        }
+        if not named:
+            raise DataError("a source needs at least one input tensor, found an empty dictionary")
+        sizes = {what: value.shape[0] if value.ndim else None for what, value in everything.items()}
+        if len(set(sizes.values())) > 1 or None in sizes.values():
+            found = ", ".join(f"{what}: {'a scalar' if n is None else f'{n} rows'}" for what, n in sizes.items())
+            raise DataError(f"inputs and targets must have the same number of rows, found {found}")
+        self._size = next(iter(named.values())).shape[0]
+
+    def __len__(self) -> int:
+        return self._size
+
+    def __repr__(self) -> str:
+        return f"TensorSource({self._size} rows, targets: {', '.join(self.targets) or 'none'})"
+
+    def batch(self, index: Int[Tensor, "B"]) -> tuple[Inputs, dict[str, Tensor]]:
+        """Inputs and targets of the rows ``index``, copied."""
+        return _map(self.inputs, lambda x: x[index]), {name: y[index] for name, y in self.targets.items()}
+
+    def subset(self, index: Int[Tensor, "B"]) -> TensorSource:
+        """A source of the rows ``index``."""
+        return TensorSource(*self.batch(index))
+
+    def to(self, device: torch.device | str) -> TensorSource:
+        """The same rows on another device, so that batches need no transfer."""
+        return TensorSource(
+            _map(self.inputs, lambda x: x.to(device)), {name: y.to(device) for name, y in self.targets.items()}
+        )
+
+    def digest(self) -> str:
+        """Hash of all values, names and types."""
+        named = {"": self.inputs} if isinstance(self.inputs, Tensor) else self.inputs
+        value = hashlib.sha256()
+        for role, tensors in (("input", named), ("target", self.targets)):
+            for name, tensor in tensors.items():
+                value.update(f"{role}|{name}|{tensor.dtype}|{tuple(tensor.shape)}|".encode())
+                value.update(tensor.detach().cpu().contiguous().view(-1).view(torch.uint8).numpy().data)
+        return value.hexdigest()
+
+
+@final
+class MapSource:
+    """Rows of a user's map-style dataset whose items are ``(inputs, {task: target})``.
+
+    Rows may carry different tasks: where some rows of a batch have a task and others do not, the gaps are filled with
+    NaN (float targets) or −100 (integer targets); a task that no row of a batch has is left out of it.
+
+    Args:
+        dataset: Anything with ``len`` and ``[i]``. Rows are read in this process, one by one; a dataset that is slow to
+            read is better turned into tensors once.
+        collate: Turns the list of inputs into one tensor or a dictionary of tensors; PyTorch's ``default_collate`` by
+            default.
+
+    Raises:
+        DataError: An item is not a pair, its targets are no dictionary, or its targets do not stack.
+
+    Examples:
+        >>> import torch
+        >>> rows = [(torch.zeros(2), {"age": 30.0}), (torch.ones(2), {"sex": 1})]
+        >>> _, targets = MapSource(rows).batch(torch.tensor([0, 1]))
+        >>> targets
+        {'age': tensor([30., nan]), 'sex': tensor([-100,    1])}
+    """
+
+    def __init__(self, dataset: Dataset | Sequence[Any], collate: Callable[[list[Any]], Inputs] | None = None) -> None:
+        if not (hasattr(dataset, "__getitem__") and hasattr(dataset, "__len__")):
+            raise DataError(
+                f"a map-style dataset needs len() and [i]; {type(dataset).__name__} lacks one of them. "
+                "Read an iterable dataset into a list first"
+            )
+        self.dataset = dataset
+        self.collate: Callable[[list[Any]], Any] = default_collate if collate is None else collate
+
+    def __len__(self) -> int:
+        return len(self.dataset)
+
+    def __repr__(self) -> str:
+        return f"MapSource({type(self.dataset).__name__}, {len(self)} rows)"
+
+    def batch(self, index: Int[Tensor, "B"]) -> tuple[Inputs, dict[str, Tensor]]:
+        """Read the rows ``index`` one by one and stack them."""
+        numbers = index.tolist()
+        rows = [(i, self._row(i)) for i in numbers]
+        names = dict.fromkeys(name for _, (_, targets) in rows for name in targets)
+        stacked = {name: _stack(name, [(i, targets.get(name)) for i, (_, targets) in rows]) for name in names}
+        inputs = self.collate([inputs for _, (inputs, _) in rows])
+        return inputs, stacked
+
+    def _row(self, i: int) -> tuple[Any, Mapping[str, Any]]:
+        row = self.dataset[i]
+        if not (isinstance(row, (tuple, list)) and len(row) == 2 and isinstance(row[1], Mapping)):
+            shape = f"a tuple of {len(row)}" if isinstance(row, (tuple, list)) else type(row).__name__
+            raise DataError(
+                f"row {i} of {type(self.dataset).__name__}: expected (inputs, {{task: target}}), found {shape}"
+            )
+        return row[0], row[1]
+
+    def digest(self) -> str:
+        """Hash of the type and the number of rows; contents are not read, because rows may be random augmentations."""
+        return hashlib.sha256(f"{type(self.dataset).__qualname__}|{len(self)}".encode()).hexdigest()
+
+
+@final
+class _Only:
+    """A view of a source with some of its targets."""
+
+    def __init__(self, source: Source, tasks: Sequence[str]) -> None:
+        self.source = source
+        self.tasks = tuple(tasks)
+
+    def __len__(self) -> int:
+        return len(self.source)
+
+    def batch(self, index: Int[Tensor, "B"]) -> tuple[Inputs, dict[str, Tensor]]:
+        inputs, targets = self.source.batch(index)
+        return inputs, {name: targets[name] for name in self.tasks if name in targets}
+
+
+def only(source: Source, tasks: Iterable[str]) -> Source:
+    """The rows of ``source`` with the targets of ``tasks`` alone.
+
+    Args:
+        source: Any source.
+        tasks: Names to keep; those the source has no targets for are skipped, as in any source.
+
+    Returns:
+        A view; nothing is copied.
+
+    Examples:
+        >>> import torch
+        >>> source = TensorSource(torch.eye(2), {"a": torch.ones(2), "b": torch.zeros(2)})
+        >>> only(source, ["b"]).batch(torch.tensor([0]))[1]
+        {'b': tensor([0.])}
+    """
+    names = tuple(tasks)
+    if isinstance(source, TensorSource):
+        return TensorSource(source.inputs, {name: source.targets[name] for name in names if name in source.targets})
+    return _Only(source, names)
+
+
+def batches(source: Source, batch_size: int = 1024) -> Iterator[Part]:
+    """Every row of ``source`` once, in order; for evaluation.
+
+    Args:
+        source: Any source.
+        batch_size: Rows per part; the last part may be smaller.
+
+    Yields:
+        Consecutive rows.
+
+    Examples:
+        >>> import torch
+        >>> source = TensorSource(torch.eye(5), {"a": torch.arange(5)})
+        >>> [part.targets["a"].tolist() for part in batches(source, 2)]
+        [[0, 1], [2, 3], [4]]
+    """
+    for start in range(0, len(source), batch_size):
+        yield Part(*source.batch(torch.arange(start, min(start + batch_size, len(source)))))
+
+
+def _map(inputs: Inputs, change: Callable[[Tensor], Tensor]) -> Inputs:
+    return change(inputs) if isinstance(inputs, Tensor) else {name: change(x) for name, x in inputs.items()}
+
+
+def _stack(name: str, values: list[tuple[int, Any]]) -> Tensor:
+    """Stack the targets of one task; ``None`` is a missing label."""
+    try:
+        tensors = [(i, None if value is None else torch.as_tensor(value)) for i, value in values]
+    except (TypeError, ValueError, RuntimeError) as error:
+        sample = next((i, v) for i, v in values if v is not None and not isinstance(v, (Tensor, int, float)))
+        raise DataError(
+            f"target {name!r} of row {sample[0]} is {sample[1]!r}; expected a number or a tensor"
+        ) from error
+    present = [(i, t) for i, t in tensors if t is not None]
+    first, model = present[0]
+    dtype = model.dtype
+    for i, tensor in present:
+        if tensor.shape != model.shape:
+            raise DataError(
+                f"target {name!r} has shape {tuple(model.shape)} in row {first} and {tuple(tensor.shape)} in row {i}; "
+                "expected one shape"
+            )
+        dtype = torch.promote_types(dtype, tensor.dtype)
+    if dtype == torch.bool or (dtype.itemsize < 8 and not dtype.is_floating_point):
+        dtype = torch.long  # small integer types cannot hold −100
+    if dtype == torch.float64:
+        dtype = torch.get_default_dtype()
+    gap = torch.full(model.shape, float("nan") if dtype.is_floating_point else -100, dtype=dtype)
+    return torch.stack([gap if t is None else t.to(dtype) for _, t in tensors])
