@@ -32,7 +32,7 @@ def seeded():
 _docstrings = Sybil([DocTestParser(_FLAGS)], path="src/polytask", pattern="*.py", fixtures=("scratch", "seeded"))
 _pages = Sybil(
     [PythonCodeBlockParser(doctest_optionflags=_FLAGS), SkipParser()],
-    patterns=["README.md", "docs/*.md"],
+    patterns=["README.md", "docs/*.md", "docs/rooms/*.md"],
     fixtures=("scratch", "seeded"),
 )
 pytest_collect_file = (_docstrings + _pages).pytest()

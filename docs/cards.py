@@ -1,0 +1,82 @@
+"""Pages about the balancing methods, written from the registry each time the documentation is built."""
+
+from pathlib import Path
+
+from polytask.balance import METHODS, Method
+
+_NEEDS = {
+    "losses": "the tasks' loss values",
+    "gramian": "the inner products of the tasks' gradients",
+}
+
+
+def write(folder: Path) -> None:
+    """Write one page per method and a table of all into the folder, and remove pages of methods that are gone."""
+    pages = {f"{name}.md": _page(name, method) for name, method in METHODS.items()} | {"methods.md": _table()}
+    folder.mkdir(exist_ok=True)
+    for old in folder.glob("*.md"):
+        if old.name not in pages:
+            old.unlink()
+    for name, text in pages.items():
+        path = folder / name
+        if not path.exists() or path.read_text(encoding="utf-8") != text:  # an untouched page is not built again
+            path.write_text(text, encoding="utf-8")
+
+
+def _table() -> str:
+    rows = [
+        f"| [`{name}`]({name}.md) | {_cell(method.card.title)} | {method.needs} | {_cell(method.card.cost)} "
+        f"| {_cell(method.card.idea)} |"
+        for name, method in METHODS.items()
+    ]
+    return "\n".join(
+        [
+            "# Balancing methods",
+            "",
+            "Each method is a rule that turns the losses, or the inner products of the tasks' gradients, into one "
+            "weight per task. `polytask methods` prints this table, `polytask methods NAME` a card.",
+            "",
+            "| name | title | needs | backward passes per step | idea |",
+            "|---|---|---|---|---|",
+            *rows,
+            "",
+            "```{toctree}",
+            ":hidden:",
+            "",
+            *METHODS,
+            "```",
+            "",
+        ]
+    )
+
+
+def _page(name: str, method: type[Method]) -> str:
+    card = method.card
+    needs = _NEEDS.get(method.needs, method.needs)
+    if method.needs_after_step:
+        needs += ", and the losses of the same batch again after the step"
+    return "\n".join(
+        [
+            f"# {card.title} (`{name}`)",
+            "",
+            card.idea,
+            "",
+            f":Needs: {needs}",
+            f":Backward passes per step: {card.cost}",
+            f":Does not change with: {'; '.join(card.invariances) or 'nothing'}",
+            f":Checked against: {'; '.join(card.verified)}",
+            *([f":Mind: {card.notes}"] if card.notes else []),
+            f":Paper: {card.paper}, <{card.url}>" if card.url else f":Paper: {card.paper}",
+            "",
+            "```{eval-rst}",
+            f".. autoclass:: {method.__module__}.{method.__qualname__}",
+            "   :members:",
+            "   :no-index:",
+            "```",
+            "",
+        ]
+    )
+
+
+def _cell(text: str) -> str:
+    return text.replace("|", "\\|").replace("\n", " ")
