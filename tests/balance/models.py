@@ -1,4 +1,4 @@
-"""Small models whose parameters tasks share in different ways; every one returns losses and, if it has one, features."""
+"""Small models whose parameters tasks share in different ways; every one returns losses and its features."""
 
 from __future__ import annotations
 

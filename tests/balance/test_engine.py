@@ -132,14 +132,16 @@ def test_gramian_is_that_of_the_full_jacobian_with_zero_blocks(build) -> None:
     rows = []
     for loss in losses.values():
         parts = torch.autograd.grad(loss, shared, retain_graph=True, allow_unused=True)
-        rows.append(torch.cat([(torch.zeros_like(p) if g is None else g).flatten() for p, g in zip(shared, parts)]))
+        rows.append(
+            torch.cat([(torch.zeros_like(p) if g is None else g).flatten() for p, g in zip(shared, parts, strict=True)])
+        )
     jacobian = torch.stack(rows)
     method = Fixed(**weights_for(losses))
     balancer = Balancer(method, announce=None)
     record = balancer.backward(losses)
     np.testing.assert_allclose(method.gramians[0], (jacobian @ jacobian.T).numpy(), rtol=1e-12, atol=1e-15)
     norms = jacobian.norm(dim=1)
-    assert record.norms == pytest.approx(dict(zip(losses, norms.tolist())))
+    assert record.norms == pytest.approx(dict(zip(losses, norms.tolist(), strict=True)))
     names = list(losses)
     cosine = float(jacobian[0] @ jacobian[1] / norms[0] / norms[1])
     assert record.cosines[(names[0], names[1])] == pytest.approx(cosine)
@@ -227,7 +229,7 @@ def test_single_device_rows_survive_extreme_scales() -> None:
         assert record.tasks == ("a", "b")
 
 
-# ---------------------------------------------------------------------------------------- weights: preference, scale, every
+# ------------------------------------------------------------------- weights: preference, scale, every
 
 
 @pytest.mark.parametrize("name", ["equal", "mgda", "upgrad", "nash_mtl"])
@@ -286,7 +288,7 @@ def test_a_task_without_held_weight_makes_an_off_step_solve() -> None:
     assert not balancer.backward(model.losses(x)[0]).reused
 
 
-# ---------------------------------------------------------------------------------------- what goes wrong
+# ------------------------------------------------------------------------------------- what goes wrong
 
 
 def test_nonfinite_loss_raises_by_name_and_leaves_everything_alone() -> None:
@@ -365,7 +367,7 @@ def test_wrong_names_shapes_and_options_are_refused() -> None:
         Balancer("mgda", grads="features", announce=None).backward(losses, features=model.trunk(x))
 
 
-# ---------------------------------------------------------------------------------------- state and scaling
+# ----------------------------------------------------------------------------------- state and scaling
 
 
 @pytest.mark.parametrize("name", ["equal", "uw", "dwa", "rlw", "famo", "pcgrad", "nash_mtl", "upgrad"])
