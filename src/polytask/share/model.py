@@ -39,8 +39,8 @@ class MultiTaskModel(nn.Module, abc.ABC):
         """The tasks the model predicts."""
         return self._tasks
 
-    @final
-    def forward(self, inputs: Inputs, tasks: Iterable[str] | None = None) -> dict[str, Tensor]:  # type: ignore[misc]
+    @final  # type: ignore[misc]
+    def forward(self, inputs: Inputs, tasks: Iterable[str] | None = None) -> dict[str, Tensor]:
         """Outputs of the heads.
 
         Args:

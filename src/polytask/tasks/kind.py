@@ -243,7 +243,7 @@ def whole(kind: Kind, target: Tensor, levels: int, remedy: str) -> Tensor:
         return index
     if target.is_floating_point() and not bool((index == target).all()):
         raise kind.fail(f"expected whole numbers as labels, found {float(target[index != target][0])}; {remedy}")
-    low, high = int(index.min()), int(index.max())
+    low, high = (int(bound) for bound in torch.aminmax(index))
     if low < 0 or high >= levels:
         bad = low if low < 0 else high
         wrong = int(((index < 0) | (index >= levels)).sum())

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import final
 
 import torch
 from torch import Tensor
 from torchmetrics import Metric
 
+from polytask.tasks import labels
 from polytask.tasks.kind import Score, Seen
 from polytask.tasks.task import Task
 from polytask.tasks.taskset import TaskSet
@@ -63,8 +64,8 @@ class TaskMeter:
             masks: True where a label is present, by task; a task may be left out.
 
         Raises:
-            TaskError: A key is no task, shapes do not fit, or a label is not possible (the latter two are noticed when
-                the batch is evaluated, at the latest in :meth:`compute`).
+            TaskError: A key is no task or shapes do not fit. A label that is not possible is noticed when enough rows
+                have come together, at the latest in :meth:`compute`.
         """
         for task, prediction, target, mask in self.tasks.matched(predictions, targets, masks):
             self._gauges[task.name].add(prediction, target, mask)
@@ -105,17 +106,13 @@ class _Gauge:
         self.total = 0.0
         self.count = 0
         self.broken = 0
-        self.failed: dict[str, str] = {}
-        self.waiting: list[tuple[Tensor, Tensor, Tensor | None]] = []
+        self.waiting: list[labels.Entries] = []
         self.size = 0
 
     def add(self, prediction: Tensor, target: Tensor, mask: Tensor | None) -> None:
         """Keep a copy of a batch, since the caller may reuse its memory; evaluate when enough is waiting."""
-        # Shapes are compared here, so that an error points at the batch and chunks can be concatenated.
-        arranged, target = self.task.aligned(prediction.detach(), target)
-        if mask is not None:
-            mask = self.task.known(target, mask)
-        self.waiting.append((arranged.clone(), target.clone(), mask))
+        prediction, target, present = labels.match(self.task, prediction.detach(), target, mask)
+        self.waiting.append(labels.Entries(prediction.clone(), target.clone(), present))
         self.size += prediction.numel() + target.numel()
         if self.size >= CHUNK:
             self.evaluated()
@@ -123,27 +120,26 @@ class _Gauge:
     @torch.no_grad()
     def evaluated(self) -> _Gauge:
         """Hand everything that waits to the metrics."""
-        for prediction, target, mask in _joined(self.waiting):
-            losses = self.task.entry_losses(prediction, target, mask)
+        waiting, self.waiting, self.size = self.waiting, [], 0
+        for entries in _joined(waiting):
+            losses = labels.entry_losses(self.task, entries)
             self.total += float(losses.double().sum())
             self.count += len(losses)
-            decoded, labels = self.task.metric_inputs(prediction, target, mask)
-            if len(labels):
-                self.seen.add(labels, self.task.rule.levels)
-                self._measure(decoded, labels)
-        self.waiting, self.size = [], 0
+            decoded, target = labels.metric_inputs(self.task, entries)
+            if len(target):
+                self.seen.add(target, self.task.rule.levels)
+                self._measure(decoded, target)
         return self
 
-    def _measure(self, decoded: Tensor, labels: Tensor) -> None:
+    def _measure(self, decoded: Tensor, target: Tensor) -> None:
         finite = torch.isfinite(decoded)
         if not bool(finite.all()):
             self.broken += int((~finite).flatten(1).any(1).sum() if finite.ndim > 1 else (~finite).sum())
             return
-        for name, metric in self.metrics.items():
-            if name not in self.failed:
-                with warnings.catch_warnings():
-                    warnings.simplefilter("ignore")
-                    metric.update(decoded, labels)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            for metric in self.metrics.values():
+                metric.update(decoded, target)
 
     def compute(self) -> tuple[dict[str, float], dict[str, str]]:
         """Values by metric, and reasons for what is undefined."""
@@ -176,16 +172,11 @@ class _Gauge:
         return value, reason
 
 
-def _joined(waiting: list[tuple[Tensor, Tensor, Tensor | None]]) -> list[tuple[Tensor, Tensor, Tensor | None]]:
-    """Batches that fit together as one."""
-    groups: dict[tuple[object, ...], list[tuple[Tensor, Tensor, Tensor | None]]] = {}
-    for item in waiting:
-        prediction, target, mask = item
-        kind = (prediction.shape[1:], prediction.dtype, target.shape[1:], target.dtype, mask is None)
-        groups.setdefault(kind, []).append(item)
-    joined = []
+def _joined(waiting: list[labels.Entries]) -> Iterator[labels.Entries]:
+    """Batches that fit together as one, on the CPU."""
+    groups: dict[tuple[object, ...], list[labels.Entries]] = {}
+    for prediction, target, present in waiting:
+        alike = (prediction.shape[1:], prediction.dtype, target.shape[1:], target.dtype)
+        groups.setdefault(alike, []).append(labels.Entries(prediction, target, present))
     for items in groups.values():
-        predictions, targets, masks = zip(*items, strict=True)
-        mask = torch.cat([m.cpu() for m in masks if m is not None]) if masks[0] is not None else None
-        joined.append((torch.cat(predictions).cpu(), torch.cat(targets).cpu(), mask))
-    return joined
+        yield labels.Entries(*(torch.cat(tensors).cpu() for tensors in zip(*items, strict=True)))

@@ -13,6 +13,7 @@ from torch import Tensor
 from torchmetrics import Metric
 
 from polytask.errors import TaskError, unknown
+from polytask.tasks import labels as _labels
 from polytask.tasks.kind import Kind, Score
 from polytask.tasks.kinds import KINDS
 
@@ -139,8 +140,9 @@ class Task:
         for option in {"classes", "quantiles"} - {*self.rule.takes}:
             if getattr(self, option) is not None:
                 raise fail(f"kind {self.kind!r} takes no {option}=, found {getattr(self, option)!r}")
-        if self.labels is not None and len(self.labels) != (self.classes or 2):
-            raise fail(f"expected {self.classes or 2} labels, one per class, found {len(self.labels)}")
+        expected = self.classes or self.rule.levels or 0
+        if self.labels is not None and len(self.labels) != expected:
+            raise fail(f"expected {expected} labels, one per class, found {len(self.labels)}")
         if self.kind == "custom" and self.loss_function is None:
             raise fail("kind 'custom' needs loss=, a function of predictions and targets")
         if self.loss_function is not None and not callable(self.loss_function):
@@ -208,52 +210,12 @@ class Task:
         Returns:
             A row with several labels counts when at least one is present (with ``loss=`` given: when all are).
         """
-        entries = self.known(target, mask)
+        entries = _labels.known(self, target, mask)
         return entries if entries.ndim == 1 else entries.flatten(1).any(1)
 
     def count(self, target: Tensor, mask: Tensor | None = None) -> int:
         """Number of present labels: what the loss averages over. Arguments as for :meth:`present`."""
-        return int(self.known(target, mask).sum())
-
-    def known(self, target: Tensor, mask: Tensor | None) -> Tensor:
-        """Which entries have a label, in the shape of the target (rows, where the loss is the user's)."""
-        if self.missing is not None:
-            known = target.isnan().logical_not() if math.isnan(self.missing) else target != self.missing
-        elif target.is_floating_point() or target.is_complex():
-            known = target.isnan().logical_not()
-        elif target.dtype == torch.bool:
-            known = torch.ones_like(target)
-        else:
-            known = target != -100
-        if mask is not None:
-            if mask.dtype != torch.bool:
-                raise self.rule.fail(f"expected a mask of dtype bool, found {mask.dtype}; use mask.bool()")
-            if mask.shape not in (known.shape, known.shape[:1]):
-                raise self.rule.fail(
-                    f"expected a mask of shape {tuple(known.shape)} or ({len(known)},), found {tuple(mask.shape)}"
-                )
-            known = known & mask.view(mask.shape + (1,) * (known.ndim - mask.ndim))
-        if known.ndim > 1 and (self.loss_function is not None or self.rule.target_dims == 0):
-            known = known.flatten(1).all(1)
-        return known
-
-    def aligned(self, prediction: Tensor, target: Tensor) -> tuple[Tensor, Tensor]:
-        """The arranged prediction, in float32 at least, and the target, whose shapes fit."""
-        if not prediction.is_floating_point():
-            raise self.rule.fail(f"expected a floating-point prediction, found {prediction.dtype}")
-        if prediction.dtype in (torch.float16, torch.bfloat16):
-            prediction = prediction.float()
-        arranged = self.rule.arrange(prediction)
-        dims = self.rule.target_dims
-        if dims == 1 and target.ndim == 2 and target.shape[1] == 1:
-            target = target[:, 0]
-        expected = tuple(arranged.shape[: dims or 1])
-        if (dims and target.ndim != dims) or tuple(target.shape[: dims or 1]) != expected:
-            raise self.rule.fail(
-                f"expected a target of shape {expected}{'' if dims else ' or with more dimensions'} for a prediction "
-                f"of shape {tuple(prediction.shape)}, found {tuple(target.shape)}"
-            )
-        return arranged, target
+        return int(_labels.known(self, target, mask).sum())
 
     def entry_losses(self, prediction: Tensor, target: Tensor, mask: Tensor | None = None) -> Float[Tensor, "n"]:
         """One loss per present label, (n,).
@@ -268,33 +230,7 @@ class Task:
         Raises:
             TaskError: Shapes do not fit, or a present label is not possible for this kind.
         """
-        arranged, target = self.aligned(prediction, target)
-        if mask is not None and mask.ndim == 2 and target.ndim == 1 and mask.shape[1] == 1:
-            mask = mask[:, 0]
-        present = self.known(target, mask)
-        if not bool(present.all()):
-            arranged, target = arranged[present], target[present]
-        elif arranged.shape[: present.ndim] == present.shape:
-            arranged, target = arranged.flatten(0, present.ndim - 1), target.flatten(0, present.ndim - 1)
-        target = self.rule.check(target)
-        if self.rule.affine:
-            exact = target if target.is_floating_point() else target.to(arranged.dtype)
-            target = ((exact - self.shift) / self.scale).to(arranged.dtype)
-        if self.loss_function is None:
-            return self.rule.loss(arranged, target)
-        return self._own_losses(arranged, target)
-
-    def _own_losses(self, prediction: Tensor, target: Tensor) -> Tensor:
-        rows = len(prediction)
-        if rows == 0 or self.loss_function is None:
-            return prediction.flatten(1).sum(1) if prediction.ndim > 1 else prediction
-        value = self.loss_function(prediction, target)
-        if not isinstance(value, Tensor) or (value.ndim and len(value) != rows):
-            found = f"shape {tuple(value.shape)}" if isinstance(value, Tensor) else type(value).__name__
-            raise self.rule.fail(
-                f"loss= must return a tensor with one number, or one value for each of the {rows} rows, found {found}"
-            )
-        return value.flatten(1).mean(1) if value.ndim > 1 else value.expand(rows)
+        return _labels.entry_losses(self, _labels.match(self, prediction, target, mask))
 
     def loss_sum(self, prediction: Tensor, target: Tensor, mask: Tensor | None = None) -> tuple[Float[Tensor, ""], int]:
         """Sum of the losses of the present labels, and their number.
@@ -328,10 +264,7 @@ class Task:
             Value in natural units (regression, (B,)); probability of a yes (binary, (B,); multilabel, (B, L)); class
             probabilities (multiclass, ordinal, (B, C)); expected count (count, (B,)); increasing quantiles (B, Q).
         """
-        arranged = self.rule.arrange(prediction)
-        if self.rule.affine:
-            arranged = arranged * self.scale + self.shift
-        return self.rule.decode(arranged)
+        return _labels.decode(self, self.rule.arrange(prediction))
 
     def metric_inputs(self, prediction: Tensor, target: Tensor, mask: Tensor | None = None) -> tuple[Tensor, Tensor]:
         """What the metrics are given: decoded predictions in float64 and checked targets, of the present labels.
@@ -339,18 +272,7 @@ class Task:
         For several yes/no labels per row both are (n, L), with −1 in the target where a label is missing. Arguments and
         errors as for :meth:`entry_losses`.
         """
-        arranged, target = self.aligned(prediction, target)
-        present = self.known(target, mask)
-        decoded = self.rule.point(self.decode(arranged.double()))
-        if self.rule.whole_rows and present.ndim > 1:
-            filled = torch.full(target.shape, -1, dtype=torch.long, device=target.device)
-            filled[present] = self.rule.check(target[present])
-            rows = present.any(1)
-            return decoded[rows], filled[rows]
-        checked = self.rule.check(target[present])
-        if self.rule.affine:
-            checked = checked.double()
-        return decoded[present], checked
+        return _labels.metric_inputs(self, _labels.match(self, prediction, target, mask))
 
     def to_dict(self) -> dict[str, Any]:
         """The task as plain values, for configuration files and checkpoints.

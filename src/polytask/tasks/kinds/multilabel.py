@@ -1,0 +1,70 @@
+"""Several yes/no labels per row."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from functools import partial
+from typing import final
+
+from torch import Tensor
+from torch.nn import functional
+from torchmetrics.classification import MultilabelAccuracy, MultilabelF1Score
+
+from polytask.tasks.kind import Kind, Score, Seen, rows_of_many, settings, whole
+from polytask.tasks.metrics import MacroAUROC, MacroAveragePrecision
+
+__all__ = ["Multilabel"]
+
+
+@final
+class Multilabel(Kind):
+    """L yes/no labels per row, each of which may be missing; loss: cross-entropy averaged over all present labels.
+
+    A row with few present labels thus weighs less than a complete row.
+    """
+
+    takes = ("classes",)
+    target_dims = 2
+    levels = 2
+    whole_rows = True
+    default_metrics = ("auroc", "average_precision", "accuracy", "f1")
+
+    def setup(self) -> None:
+        """At least one label."""
+        if self.classes is None or self.classes < 1:
+            raise self.fail(f"kind 'multilabel' needs classes=, the number of labels, found {self.classes}")
+
+    @property
+    def out_features(self) -> int:
+        """L logits."""
+        return self.classes or 0
+
+    def arrange(self, prediction: Tensor) -> Tensor:
+        """(B, L)."""
+        return rows_of_many(self, prediction)
+
+    def check(self, target: Tensor) -> Tensor:
+        """0 or 1."""
+        return whole(self, target, 2, "recode the labels to 0 and 1, one column per label")
+
+    def loss(self, prediction: Tensor, target: Tensor) -> Tensor:
+        """Cross-entropy of each logit."""
+        return functional.binary_cross_entropy_with_logits(prediction, target.to(prediction.dtype), reduction="none")
+
+    def decode(self, prediction: Tensor) -> Tensor:
+        """Probability of each yes, (B, L)."""
+        return prediction.sigmoid()
+
+    def point(self, decoded: Tensor) -> Tensor:
+        """Probability of each yes."""
+        return decoded
+
+    def scores(self) -> Mapping[str, Score]:
+        """Means over labels of ranking metrics and F1; share of right answers over all labels."""
+        options = settings(num_labels=self.classes, ignore_index=-1)
+        return {
+            "auroc": Score(MacroAUROC, undefined=Seen.every_label_both_ways, partial=True),
+            "average_precision": Score(MacroAveragePrecision, undefined=Seen.every_label_positive, partial=True),
+            "accuracy": Score(partial(MultilabelAccuracy, average="micro", **options)),
+            "f1": Score(partial(MultilabelF1Score, average="macro", **options)),
+        }

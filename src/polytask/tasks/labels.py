@@ -1,0 +1,123 @@
+"""Which labels count, and what the loss and the metrics are given of them."""
+
+from __future__ import annotations
+
+import math
+from typing import TYPE_CHECKING, NamedTuple
+
+import torch
+from torch import Tensor
+
+if TYPE_CHECKING:
+    from polytask.tasks.task import Task
+
+__all__ = ["Entries", "entry_losses", "known", "match", "metric_inputs"]
+
+
+class Entries(NamedTuple):
+    """Predictions and labels whose shapes fit.
+
+    Attributes:
+        prediction: Arranged by the kind: the target's dimensions first; float32 at least.
+        target: One entry per label.
+        present: Which entries have a label; (B,) for losses of the user, which see whole rows.
+    """
+
+    prediction: Tensor
+    target: Tensor
+    present: Tensor
+
+
+def known(task: Task, target: Tensor, mask: Tensor | None) -> Tensor:
+    """Which entries have a label, in the shape of the target; whole rows, where the loss is the user's."""
+    if task.missing is not None and not math.isnan(task.missing):
+        present = target != task.missing
+    elif task.missing is not None or target.is_floating_point() or target.is_complex():
+        present = target.isnan().logical_not()
+    elif target.dtype in (torch.bool, torch.uint8):
+        # −100 is no value of these types, and comparing would wrap it to 156.
+        present = torch.ones_like(target, dtype=torch.bool)
+    else:
+        present = target != -100
+    if mask is not None:
+        if mask.dtype != torch.bool:
+            raise task.rule.fail(f"expected a mask of dtype bool, found {mask.dtype}; use mask.bool()")
+        if mask.shape not in (present.shape, present.shape[:1]):
+            raise task.rule.fail(
+                f"expected a mask of shape {tuple(present.shape)} or ({len(present)},), found {tuple(mask.shape)}"
+            )
+        present = present & mask.view(mask.shape + (1,) * (present.ndim - mask.ndim))
+    by_row = task.loss_function is not None or task.rule.target_dims == 0
+    return present.flatten(1).all(1) if by_row and present.ndim > 1 else present
+
+
+def match(task: Task, prediction: Tensor, target: Tensor, mask: Tensor | None) -> Entries:
+    """Arrange the prediction, compare shapes and find the present entries."""
+    if not prediction.is_floating_point():
+        raise task.rule.fail(f"expected a floating-point prediction, found {prediction.dtype}")
+    if prediction.dtype in (torch.float16, torch.bfloat16):
+        prediction = prediction.float()
+    arranged = task.rule.arrange(prediction)
+    dims = task.rule.target_dims
+    if dims == 1 and target.ndim == 2 and target.shape[1] == 1:
+        target = target[:, 0]
+        mask = mask[:, 0] if mask is not None and mask.ndim == 2 and mask.shape[1] == 1 else mask
+    expected = tuple(arranged.shape[: dims or 1])
+    if (dims and target.ndim != dims) or tuple(target.shape[: dims or 1]) != expected:
+        raise task.rule.fail(
+            f"expected a target of shape {expected}{'' if dims else ', or with more dimensions,'} for a prediction of "
+            f"shape {tuple(prediction.shape)}, found {tuple(target.shape)}"
+        )
+    return Entries(arranged, target, known(task, target, mask))
+
+
+def entry_losses(task: Task, entries: Entries) -> Tensor:
+    """One loss per present entry, (n,).
+
+    Absent entries are dropped before the loss is evaluated: multiplying by a mask instead would turn a NaN label into
+    a NaN gradient, since 0·NaN is NaN.
+    """
+    prediction, target, present = entries
+    if bool(present.all()):
+        prediction, target = prediction.flatten(0, present.ndim - 1), target.flatten(0, present.ndim - 1)
+    else:
+        prediction, target = prediction[present], target[present]
+    target = task.rule.check(target)
+    if task.rule.affine:
+        exact = target if target.is_floating_point() else target.to(prediction.dtype)
+        target = ((exact - task.shift) / task.scale).to(prediction.dtype)
+    return task.rule.loss(prediction, target) if task.loss_function is None else _own_losses(task, prediction, target)
+
+
+def _own_losses(task: Task, prediction: Tensor, target: Tensor) -> Tensor:
+    """What the user's loss returns, as one value per row; a mean stands for each of its rows."""
+    rows = len(prediction)
+    if rows == 0:
+        return prediction.reshape(0, -1 if prediction.numel() else 1).sum(1)
+    assert task.loss_function is not None
+    value = task.loss_function(prediction, target)
+    if not isinstance(value, Tensor) or (value.ndim and len(value) != rows):
+        found = f"shape {tuple(value.shape)}" if isinstance(value, Tensor) else type(value).__name__
+        raise task.rule.fail(
+            f"loss= must return a tensor with one number, or one value for each of the {rows} rows, found {found}"
+        )
+    return value.flatten(1).mean(1) if value.ndim > 1 else value.expand(rows)
+
+
+def metric_inputs(task: Task, entries: Entries) -> tuple[Tensor, Tensor]:
+    """Decoded predictions in float64 and checked targets in natural units, of the present entries."""
+    prediction, target, present = entries
+    decoded = task.rule.point(decode(task, prediction.double()))
+    if task.rule.whole_rows and present.ndim > 1:
+        filled = torch.full(target.shape, -1, dtype=torch.long, device=target.device)
+        filled[present] = task.rule.check(target[present])
+        rows = present.any(1)
+        return decoded[rows], filled[rows]
+    checked = task.rule.check(target[present])
+    is_number = task.rule.levels is None and task.rule.target_dims > 0
+    return decoded[present], checked.double() if is_number else checked
+
+
+def decode(task: Task, arranged: Tensor) -> Tensor:
+    """An arranged prediction in natural terms and units."""
+    return task.rule.decode(arranged * task.scale + task.shift if task.rule.affine else arranged)
