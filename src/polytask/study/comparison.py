@@ -102,15 +102,18 @@ class Comparison:
     Args:
         protocol: How the numbers came about.
         trials: One result per model trained.
+        out: Folder of the study, if it has one.
 
     Attributes:
         protocol: As given.
         trials: As given, failed ones included.
+        out: As given.
     """
 
-    def __init__(self, protocol: Protocol, trials: Sequence[TrialResult]) -> None:
+    def __init__(self, protocol: Protocol, trials: Sequence[TrialResult], out: Path | None = None) -> None:
         self.protocol = protocol
         self.trials = tuple(trials)
+        self.out = out
 
     @property
     def methods(self) -> tuple[str, ...]:
@@ -335,7 +338,8 @@ class Comparison:
             raw = json.loads(path.read_text(encoding="utf-8"))
             if raw["schema"] != SCHEMA:
                 raise TrialError(f"{path} has format {raw['schema']!r}; this version reads format {SCHEMA}")
-            return cls(Protocol.from_dict(raw["protocol"]), [TrialResult.from_dict(trial) for trial in raw["trials"]])
+            trials = [TrialResult.from_dict(trial) for trial in raw["trials"]]
+            return cls(Protocol.from_dict(raw["protocol"]), trials, path.parent)
         except FileNotFoundError:
             raise TrialError(f"there is no {path}; a study writes it when all its trials are done") from None
         except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:

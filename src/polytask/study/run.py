@@ -1,0 +1,193 @@
+"""``compare``: single-task baselines and methods, trained alike over paired seeds."""
+
+from __future__ import annotations
+
+import logging
+import platform
+from collections.abc import Callable, Mapping, Sequence
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+import polytask
+from polytask.data import MultiTaskData, load
+from polytask.errors import ConfigError, TrialError, unknown
+from polytask.study.comparison import Comparison, Protocol, TaskInfo
+from polytask.study.config import Selection
+from polytask.study.methods import MethodSpec, specs_of
+from polytask.study.pool import Job, locked, run_jobs
+from polytask.study.progress import Bar
+from polytask.study.results import TrialResult
+from polytask.study.trial import TrialSpec, encoder_name, read_trial
+from polytask.train import TrainOptions
+
+__all__ = ["compare"]
+
+logger = logging.getLogger("polytask")
+
+
+def compare(
+    data: MultiTaskData | str,
+    *,
+    methods: Sequence[str | Mapping[str, Any] | MethodSpec] = ("stl", "equal", "uw"),
+    seeds: int | Sequence[int] = 3,
+    encoder: str | Callable[..., Any] | None = None,
+    architecture: str = "hard",
+    train: TrainOptions | Mapping[str, Any] | None = None,
+    balancer: Mapping[str, Any] | None = None,
+    selection: Selection = "val",
+    out: str | Path | None = None,
+    workers: int = 1,
+    progress: bool = True,
+    resume: bool = True,
+) -> Comparison:
+    """Train methods side by side and measure each against one model per task.
+
+    All trials share data, split, loop and budget; a seed fixes initialisation, order of rows and the method's own
+    randomness, and is used by every method, so that differences are paired. The epoch that is judged is chosen on
+    validation; the numbers compared come from the test rows. Finished trials are never trained twice; an
+    interrupted one goes on from its last checkpoint and ends as if nothing had happened.
+
+    Args:
+        data: The data, or the name of a built-in dataset.
+        methods: ``"stl"`` for the single-task baselines, registry names, ``"name:option=value"``, or tables with a
+            ``name``. Three by default: baselines, plain sum, uncertainty weighting.
+        seeds: Number of paired seeds (0, 1, …), or the seeds. 3 by default: the fewest worth an interval.
+        encoder: Specification of the shared part, or a function making it from an ``InputSpec``; the data's own by
+            default.
+        architecture: How tasks share it.
+        train: Training options; its ``seed`` is replaced by each trial's.
+        balancer: Options of the engine for all methods (``grads``, ``every``, ``heads``, ``scale``, ``nonfinite``).
+        selection: ``"val"``; ``"last"`` judges the last epoch; ``"test"`` chooses on test and marks every table.
+        out: Folder of the study; ``runs/<name of the data>`` by default.
+        workers: Trials side by side, in processes with one thread each; the results do not depend on it.
+        progress: Whether to show a progress bar on a terminal.
+        resume: ``False`` trains everything anew.
+
+    Returns:
+        The comparison, also written to ``out/results.json``.
+
+    Raises:
+        ConfigError: An argument is wrong; nothing has been trained.
+        MethodError: A method is unknown.
+        TrialError: The folder cannot be written, a process died, or every trial failed.
+        KeyboardInterrupt: Ctrl-C, with a message how to go on; the folder can be resumed.
+
+    Examples:
+        >>> from tempfile import mkdtemp
+        >>> from polytask import data
+        >>> pairs = data.load("multidigits", n=120)
+        >>> result = compare(pairs, methods=["stl", "equal"], seeds=2, train={"epochs": 1}, out=mkdtemp(), progress=False)
+        >>> result.summary.loc["stl", "verdict"], len(result.frame["seed"].unique())
+        ('reference', 2)
+    """
+    data = load(data) if isinstance(data, str) else data
+    specs = specs_of(methods)
+    numbers = _seeds(seeds)
+    if selection not in ("val", "last", "test"):
+        raise ConfigError(unknown("selection", str(selection), ["val", "last", "test"]))
+    if workers < 1:
+        raise ConfigError(f"workers must be at least 1, found {workers}")
+    options = train if isinstance(train, TrainOptions) else TrainOptions(**dict(train or {}))
+    engine = _engine(balancer or {}, data)
+    folder = Path(out) if out is not None else Path("runs") / data.name
+    trials = [
+        TrialSpec(spec, tasks, seed, selection, encoder, architecture, options, engine)
+        for seed in numbers
+        for spec in specs
+        for tasks in ([(task,) for task in data.tasks.names] if spec.is_stl else [data.tasks.names])
+    ]
+    with locked(folder):
+        results = _run(trials, data, folder, workers=workers, progress=progress, resume=resume)
+        if all(result.failed for result in results):
+            first = results[0]
+            raise TrialError(f"all {len(results)} trials failed, the first ({first.id}) with: {first.error}")
+        protocol = _protocol(data, specs, numbers, trials[0])
+        comparison = Comparison(protocol, results, out=folder)
+        comparison.to_json(folder)
+    return comparison
+
+
+def _run(
+    trials: Sequence[TrialSpec], data: MultiTaskData, folder: Path, *, workers: int, progress: bool, resume: bool
+) -> list[TrialResult]:
+    """Results in the order of ``trials``: those finished before, and the rest trained now."""
+    places = [folder / "trials" / trial.id(data) for trial in trials]
+    results: dict[str, TrialResult] = {}
+    jobs: list[Job] = []
+    for trial, place in zip(trials, places, strict=True):
+        found = read_trial(place) if resume else None
+        if found is None:
+            jobs.append((trial, place))
+        else:
+            results[place.name] = found
+    if results:
+        logger.info("%d of %d trials in %s are finished already", len(results), len(trials), folder)
+    with Bar(progress, len(trials), len(results), trials[0].train.epochs) as bar:
+
+        def done(result: TrialResult) -> None:
+            results[result.id] = result
+            bar.finished(result.id, failed=result.failed)
+
+        try:
+            run_jobs(jobs, data, workers=workers, resume=resume, done=done, epoch=bar.epoch)
+        except KeyboardInterrupt:
+            raise KeyboardInterrupt(
+                f"stopped with {len(results)} of {len(trials)} trials finished in {folder}; the same call with "
+                f"out={str(folder)!r} goes on from there"
+            ) from None
+    return [results[place.name] for place in places]
+
+
+def _seeds(seeds: int | Sequence[int]) -> tuple[int, ...]:
+    numbers = tuple(range(seeds)) if isinstance(seeds, int) else tuple(seeds)
+    if not numbers or len(set(numbers)) != len(numbers) or min(numbers) < 0:
+        raise ConfigError(f"seeds must be a positive number, or different numbers from 0 on, found {seeds!r}")
+    return numbers
+
+
+def _engine(options: Mapping[str, Any], data: MultiTaskData) -> tuple[tuple[str, Any], ...]:
+    """The engine's options, tried out now rather than after the baselines are trained."""
+    from polytask.balance import Balancer
+
+    allowed = ("grads", "every", "heads", "scale", "nonfinite")
+    for name in options:
+        if name not in allowed:
+            raise ConfigError(unknown("engine option", name, allowed))
+    Balancer("equal", tasks=data.tasks, announce=None, **options)
+    return tuple(sorted(options.items()))
+
+
+def _protocol(data: MultiTaskData, specs: Sequence[MethodSpec], seeds: tuple[int, ...], trial: TrialSpec) -> Protocol:
+    counts = data.counts()
+    tasks = {
+        name: TaskInfo(
+            task.kind,
+            task.primary,
+            dict(task.directions),
+            task.unit,
+            {str(split): int(count) for split, count in counts.loc[name].items()},
+        )
+        for name, task in data.tasks.items()
+    }
+    train = {key: value for key, value in trial.train.to_dict().items() if key not in ("seed", "restore", "threads")}
+    return Protocol(
+        name=data.name,
+        tasks=tasks,
+        methods=tuple(spec.label for spec in specs),
+        seeds=seeds,
+        selection=trial.selection,
+        rows={split: len(source) for split, source in data.splits.items()},
+        fingerprint=data.fingerprint,
+        encoder=encoder_name(data.encoder if trial.encoder is None else trial.encoder),
+        architecture=trial.architecture,
+        train=train,
+        balancer={key: value if isinstance(value, (str, int)) else repr(value) for key, value in trial.balancer},
+        versions={
+            "polytask": polytask.__version__,
+            "torch": metadata.version("torch"),
+            "numpy": metadata.version("numpy"),
+            "python": platform.python_version(),
+        },
+        about=data.notes,
+    )
