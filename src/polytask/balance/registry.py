@@ -96,13 +96,13 @@ def get_method(name: str, **options: Any) -> Method:
         >>> get_method("cagrad", C=0.5)
         Traceback (most recent call last):
         ...
-        polytask.errors.ConfigError: unknown option of method 'cagrad' 'C'; did you mean 'c'? Known: c, rescale
+        polytask.errors.ConfigError: unknown option of method cagrad: 'C'; did you mean 'c'? Known: c, rescale
     """
     if name not in METHODS:
         raise MethodError(unknown("method", name, METHODS))
     kind = METHODS[name]
-    known = [parameter for parameter in inspect.signature(kind).parameters]
+    known = list(inspect.signature(kind).parameters)
     for option in options:
         if option not in known:
-            raise ConfigError(unknown(f"option of method {name!r}", option, known))
+            raise ConfigError(unknown(f"option of method {name}:", option, known))
     return kind(**options)

@@ -4,14 +4,21 @@ Pure functions on float64 NumPy arrays, without state and without torch. Nothing
 threshold: a Gramian is scaled to a unit diagonal first, so multiplying a task's gradient by any number is harmless.
 """
 
+from polytask.solvers.ball import max_min_in_ball, max_min_in_ball_gap
 from polytask.solvers.nnqp import nnqp, nnqp_many, nnqp_residual
 from polytask.solvers.power import newton_power, power_residual
+from polytask.solvers.projection import sequential_projection
 from polytask.solvers.scaling import correlation, definite
 from polytask.solvers.simplex import min_norm, min_norm_gap, project_simplex
+from polytask.solvers.spectral import align, equiangular
 
 __all__ = [
+    "align",
     "correlation",
     "definite",
+    "equiangular",
+    "max_min_in_ball",
+    "max_min_in_ball_gap",
     "min_norm",
     "min_norm_gap",
     "newton_power",
@@ -20,4 +27,5 @@ __all__ = [
     "nnqp_residual",
     "power_residual",
     "project_simplex",
+    "sequential_projection",
 ]

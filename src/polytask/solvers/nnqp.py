@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import numpy as np
-from jaxtyping import Float, Int
+from jaxtyping import Bool, Float, Int
 from scipy.linalg import lapack
 from scipy.optimize import nnls
 
@@ -13,11 +13,14 @@ Array = np.ndarray
 _X_TOLERANCE = 1e-11
 _Y_TOLERANCE = 1e-14
 _PATIENCE = 3
+_ROUNDS = 8
 _BATCHED_UP_TO = 24
 """Up to this size one batched factorisation of all K masked K×K systems beats one smaller system after the other."""
 
 
-def nnqp(H: Float[Array, "K K"], f: Float[Array, "K"]) -> tuple[Float[Array, "K"], int]:
+def nnqp(
+    H: Float[Array, "K K"], f: Float[Array, "K"], start: Bool[Array, "K"] | None = None
+) -> tuple[Float[Array, "K"], int]:
     """Minimise ½xᵀHx + fᵀx over x ≥ 0.
 
     The minimiser is the only x with x ≥ 0, y = Hx + f ≥ 0 and xᵀy = 0. Indices are split into passive (y = 0) and
@@ -27,6 +30,7 @@ def nnqp(H: Float[Array, "K K"], f: Float[Array, "K"]) -> tuple[Float[Array, "K"
     Args:
         H: Symmetric positive definite matrix, (K, K), best with a diagonal of about one.
         f: Linear term, (K,).
+        start: First guess of where x is positive, (K,); where f is negative by default.
 
     Returns:
         The minimiser, (K,), and the number of linear systems solved.
@@ -42,10 +46,9 @@ def nnqp(H: Float[Array, "K K"], f: Float[Array, "K"]) -> tuple[Float[Array, "K"
         Comput. 33 (2011).
     """
     size = len(f)
-    passive = f < 0
-    x = np.zeros(size)
-    if not passive.any():
-        return x, 0
+    if f.min() >= 0:
+        return np.zeros(size), 0
+    passive = f < 0 if start is None else start
     slack = abs(f).max()
     fewest, patience = size + 1, _PATIENCE
     limit = size + 20
@@ -62,7 +65,7 @@ def nnqp(H: Float[Array, "K K"], f: Float[Array, "K"]) -> tuple[Float[Array, "K"
             y = part @ rows + f
         largest = abs(x).max()
         wrong = np.where(passive, x < -_X_TOLERANCE * largest, y < -_Y_TOLERANCE * (slack + largest))
-        count = np.count_nonzero(wrong)
+        count = int(np.count_nonzero(wrong))
         if count == 0:
             return np.maximum(x, 0.0), iteration
         if count < fewest:
@@ -91,7 +94,7 @@ def nnqp_many(H: Float[Array, "K K"], F: Float[Array, "K N"]) -> tuple[Float[Arr
         [[1.0, 0.0], [3.0, 4.0]]
     """
     X = np.zeros(F.shape)
-    open_columns = (F < 0).any(axis=0).nonzero()[0]
+    open_columns = np.flatnonzero((F < 0).any(axis=0))
     if len(open_columns) == 0:
         return X, 0
     if len(H) > _BATCHED_UP_TO:
@@ -131,7 +134,9 @@ def _batched(H: Array, F: Array) -> tuple[Array, Int[Array, "L"], int]:
     todo = np.arange(len(right))
     slack = abs(right).max(axis=1)
     fewest = np.full(len(right), size + 1)
-    for rounds in range(1, 9):
+    rounds = 0
+    while len(todo) and rounds < _ROUNDS:
+        rounds += 1
         mask = passive[todo]
         system = np.where(mask[:, :, None] & mask[:, None, :], H, 0.0)
         system.reshape(len(todo), -1)[:, :: size + 1] += ~mask
@@ -145,11 +150,8 @@ def _batched(H: Array, F: Array) -> tuple[Array, Int[Array, "L"], int]:
         passive[todo] = mask ^ wrong
         worse = count >= fewest[todo]
         fewest[todo] = count
-        keep = (count > 0) & ~worse
-        if not keep.any():
-            break
-        todo = todo[keep]
-    return np.maximum(X, 0.0).T, (fewest > 0).nonzero()[0], rounds
+        todo = todo[(count > 0) & ~worse]
+    return np.maximum(X, 0.0).T, np.flatnonzero(fewest > 0), rounds
 
 
 def _by_least_squares(H: Array, f: Array) -> Array:

@@ -72,7 +72,7 @@ def power_residual(
 
 
 def _newton(C: Array, q: Array, power: float) -> tuple[Array, int]:
-    """b > 0 with Cb = q·b^(−power), C positive definite."""
+    """Solve for b > 0 with Cb = q·b^(−power), C positive definite."""
     log_q = np.log(q)
     b = q ** (1.0 / (1.0 + power))
     b *= ((q @ b ** (1.0 - power)) / (b @ C @ b)) ** (1.0 / (1.0 + power))
@@ -80,7 +80,9 @@ def _newton(C: Array, q: Array, power: float) -> tuple[Array, int]:
     slots = slice(None, None, len(q) + 1)
     r, e = y - C @ b, np.zeros(len(q))
     best, best_error, stale = b, np.inf, 0
-    for iteration in range(1, _LIMIT + 1):
+    iteration = 0
+    while iteration < _LIMIT:
+        iteration += 1
         M = C.copy()
         M.flat[slots] += power * y / b
         _, step, info = lapack.dposv(M, r - e * y)

@@ -30,7 +30,7 @@ def project_simplex(point: Float[Array, "K"], total: float = 1.0) -> Float[Array
     falling = -np.sort(-point)
     excess = (np.cumsum(falling) - total) / np.arange(1, len(point) + 1)
     threshold = excess[np.count_nonzero(falling > excess) - 1]
-    return np.maximum(point - threshold, 0.0)
+    return np.asarray(np.maximum(point - threshold, 0.0))
 
 
 def min_norm(gramian: Float[Array, "K K"]) -> tuple[Float[Array, "K"], int]:

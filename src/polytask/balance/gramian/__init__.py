@@ -1,1 +1,1 @@
-"""Methods that need the inner products of the tasks' gradients; one file each, found through :mod:`polytask.balance.registry`."""
+"""Methods that need inner products of the tasks' gradients; one file each, named in the registry."""

@@ -1,1 +1,1 @@
-"""Methods that need the tasks' loss values only; one file each, found through :mod:`polytask.balance.registry`."""
+"""Methods that need the tasks' loss values only; one file each, named in the registry."""

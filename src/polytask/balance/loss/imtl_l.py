@@ -1,0 +1,67 @@
+"""Impartial multi-task learning, loss part."""
+
+from __future__ import annotations
+
+from typing import ClassVar, final
+
+import numpy as np
+
+from polytask.balance._adam import TaskAdam
+from polytask.balance._params import Limit, Real, check
+from polytask.balance.method import Card, Evidence, LossMethod, Solution
+
+__all__ = ["IMTLL"]
+
+_REACH = 10.0
+
+
+@final
+class IMTLL(LossMethod):
+    """Weights e^(s_i), learned by descending Σ e^(s_i)·L_i − s_i, which makes every weighted loss equal to one.
+
+    At rest s_i = −log L_i and the weight is 1/L_i.
+
+    Args:
+        lr: Learning rate of the s_i. The paper trains them with the network's optimizer; 1e-3 is Adam's usual rate.
+
+    Raises:
+        ConfigError: ``lr`` is not positive.
+
+    Examples:
+        >>> import torch
+        >>> IMTLL().weights(torch.tensor([0.5, 2.0]))
+        tensor([1., 1.])
+
+    Notes:
+        The s_i are learned by an Adam of their own, without weight decay, and kept within [−10, 10]: a loss that
+        reaches zero or turns negative would otherwise send its weight to infinity. The paper's base e is kept fixed.
+
+    References:
+        Liu et al., "Towards impartial multi-task learning", ICLR 2021.
+    """
+
+    limits: ClassVar[dict[str, Limit]] = {"lr": Real(0, open_low=True)}
+    card = Card(
+        title="IMTL-L",
+        paper="Liu et al., ICLR 2021",
+        url="https://openreview.net/forum?id=IMPnRXEWpvr",
+        idea="Learn one scale per loss so that all weighted losses are alike.",
+        cost="1",
+        invariances=("order of tasks", "at rest: scale of each loss"),
+        verified=("at rest the weights are 1/L", "torch.optim.Adam on the published objective, step by step"),
+        notes="Means little for losses that can be negative.",
+    )
+
+    def __init__(self, lr: float = 1e-3) -> None:
+        super().__init__()
+        self.lr = lr
+        check(self)
+        self._adam = TaskAdam(self.state, "log_scale", start=0.0, lr=lr)
+
+    def solve(self, evidence: Evidence) -> Solution:
+        """e^s."""
+        return Solution(np.exp(self.state.read("log_scale", evidence.tasks)))
+
+    def observe(self, evidence: Evidence, solution: Solution) -> None:
+        """One Adam step on s; the gradient is e^s·L − 1."""
+        self._adam.update(evidence.tasks, solution.weights * evidence.losses - 1.0, -_REACH, _REACH)

@@ -1,0 +1,47 @@
+"""Random loss weighting."""
+
+from __future__ import annotations
+
+from typing import final
+
+import numpy as np
+
+from polytask.balance.method import Card, Evidence, LossMethod, Solution
+
+__all__ = ["RLW"]
+
+
+@final
+class RLW(LossMethod):
+    """Weights softmax(z) with z drawn anew from N(0, I) at every step; they sum to one.
+
+    Examples:
+        >>> import torch
+        >>> bool(RLW().weights(torch.tensor([0.5, 2.0]), seed=3).sum() == 1)
+        True
+
+    Notes:
+        The draw depends on seed, step and the tasks' names only: the same on every process and after a resume. Weights
+        sum to one as in the paper; the engine's ``scale="sum_to_k"`` makes the learning rate that of the plain sum.
+
+    References:
+        Lin, Ye, Zhang, "Reasonable effectiveness of random weighting: a litmus test for multi-task learning", TMLR 2022.
+    """
+
+    card = Card(
+        title="RLW",
+        paper="Lin, Ye, Zhang, TMLR 2022",
+        url="https://arxiv.org/abs/2111.10603",
+        idea="Draw the weights at random: a baseline any clever method should beat.",
+        cost="1",
+        invariances=("order of tasks", "losses"),
+        verified=("mean weight 1/K", "variance of the logits"),
+    )
+
+    def solve(self, evidence: Evidence) -> Solution:
+        """Softmax of a normal vector, drawn in the alphabetical order of the tasks."""
+        by_name = sorted(range(evidence.size), key=evidence.tasks.__getitem__)
+        z = np.empty(evidence.size)
+        z[by_name] = evidence.rng.standard_normal(evidence.size)
+        pull = np.exp(z - z.max())
+        return Solution(pull / pull.sum())
