@@ -1,4 +1,4 @@
-"""README, documentation and examples say what is so; their Python snippets run as tests of their own (see conftest.py)."""
+"""README, documentation and examples say what is so; their snippets run as tests of their own (see conftest.py)."""
 
 import re
 import shlex

@@ -1,0 +1,59 @@
+"""``polytask compare``: single-task baselines and methods over paired seeds."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+from rich.text import Text
+
+from polytask.cli.answer import Answer, Debug, Json, verb
+from polytask.cli.settings import ConfigFile, Override, method_entries, read_config
+
+if TYPE_CHECKING:
+    from polytask.study import Comparison
+
+__all__ = ["compare", "outcome"]
+
+
+@verb
+def compare(
+    config: ConfigFile = Path("polytask.toml"),
+    methods: Annotated[
+        str | None, typer.Option(help="Methods, separated by commas; stl is one model per task. [protocol] methods")
+    ] = None,
+    seeds: Annotated[int | None, typer.Option(min=1, help="Number of paired seeds. [protocol] seeds")] = None,
+    workers: Annotated[int | None, typer.Option(min=1, help="Trials side by side. [protocol] workers")] = None,
+    out: Annotated[Path | None, typer.Option(help="Folder of the study. [protocol] out")] = None,
+    overrides: Override = None,
+    as_json: Json = False,
+    debug: Debug = False,
+) -> Answer:
+    """Train single-task baselines and methods over paired seeds, and say whether joint training helped.
+
+    Finished trials are kept: after an interruption, the same command does the rest.
+    """
+    from polytask import study
+
+    settings = read_config(
+        config,
+        overrides,
+        protocol__methods=method_entries(methods),
+        protocol__seeds=seeds,
+        protocol__workers=workers,
+        protocol__out=None if out is None else str(out.absolute()),
+    )
+    comparison = study.compare(settings.build_data(), **settings.compare_options())
+    return outcome(comparison, comparison.out or Path())
+
+
+def outcome(comparison: Comparison, folder: Path) -> Answer:
+    """Write results and report of a finished comparison into a folder, and answer with the table."""
+    results = comparison.to_json(folder / "results.json")
+    page = comparison.report(folder / "report.html")
+    data: dict[str, Any] = {**comparison.to_dict(), "files": {"results": results, "report": page}}
+    # A terminal's width is known; in a pipe or file, the table of fixed width is left as it is.
+    table = comparison.table() if sys.stdout.isatty() else Text(str(comparison))
+    return Answer(data, (table, Text(f"\nresults: {results}\nreport:  {page}")))

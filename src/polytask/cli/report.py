@@ -1,0 +1,28 @@
+"""``polytask report``: rebuild the report of a study from its trials."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from polytask.cli.answer import Answer, Debug, Json, verb
+from polytask.cli.compare import outcome
+
+__all__ = ["report"]
+
+
+@verb
+def report(
+    study: Annotated[Path, typer.Argument(help="Folder of a study.", metavar="runs/NAME")],
+    as_json: Json = False,
+    debug: Debug = False,
+) -> Answer:
+    """Rebuild results.json and report.html of a study from its finished trials."""
+    from polytask.errors import ConfigError
+    from polytask.study import Comparison
+
+    if not study.exists():
+        raise ConfigError(f"there is no {study}; give the folder that `polytask compare` wrote, such as runs/NAME")
+    return outcome(Comparison.load(study), study if study.is_dir() else study.parent)

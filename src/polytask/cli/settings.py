@@ -1,0 +1,78 @@
+"""What the verbs that read a configuration share: the file argument, ``--set``, and lists of methods."""
+
+from __future__ import annotations
+
+import tomllib
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from polytask.cli.answer import names
+from polytask.errors import ConfigError
+
+if TYPE_CHECKING:
+    from polytask.data import MultiTaskData
+    from polytask.study import Config
+
+__all__ = ["ConfigFile", "Override", "method_entries", "read_config", "trunk"]
+
+ConfigFile = Annotated[Path, typer.Argument(help="Configuration written by `polytask init`.", metavar="polytask.toml")]
+Override = Annotated[
+    list[str] | None,
+    typer.Option("--set", metavar="SECTION.KEY=VALUE", help="Replace a value of the configuration; may be repeated."),
+]
+
+
+def read_config(path: Path, overrides: Sequence[str] | None, **more: Any) -> Config:
+    """Load a configuration and replace single values.
+
+    Args:
+        path: The file.
+        overrides: Texts ``"section.key=value"``, the value in TOML's notation; what is not TOML is a string.
+        **more: Values from options of their own, by dotted key with ``__`` for the dot; ``None`` changes nothing.
+
+    Raises:
+        ConfigError: The file, a key or a value is wrong.
+    """
+    from polytask.study import Config
+
+    values = dict(map(_override, overrides or ()))
+    values |= {key.replace("__", "."): value for key, value in more.items() if value is not None}
+    config = Config.load(path)
+    return config.with_values(values) if values else config
+
+
+def trunk(settings: Config, data: MultiTaskData) -> Any:
+    """The encoder of the configuration for these data: a specification, a module made by a function, or ``None``."""
+    encoder = settings.encoder()
+    return encoder(data.inputs) if callable(encoder) else encoder
+
+
+def method_entries(text: str | None) -> list[str] | None:
+    """The methods of ``--methods``; a comma inside one method's options does not separate methods.
+
+    Examples:
+        >>> method_entries("stl, equal, cagrad:c=0.4,rescale=True, uw")
+        ['stl', 'equal', 'cagrad:c=0.4,rescale=True', 'uw']
+    """
+    if text is None:
+        return None
+    entries: list[str] = []
+    for part in names(text):
+        if "=" in part and ":" not in part and entries:
+            entries[-1] += f",{part}"
+        else:
+            entries.append(part)
+    return entries
+
+
+def _override(text: str) -> tuple[str, Any]:
+    key, equals, value = text.partition("=")
+    if not equals or "." not in key:
+        raise ConfigError(f"--set {text!r}: expected section.key=value, for example --set train.epochs=5")
+    try:
+        return key.strip(), tomllib.loads(f"value = {value}")["value"]
+    except tomllib.TOMLDecodeError:
+        return key.strip(), value.strip()
