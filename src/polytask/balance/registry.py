@@ -93,10 +93,10 @@ def get_method(name: str, **options: Any) -> Method:
     Examples:
         >>> get_method("cagrad", c=0.5)
         CAGrad(c=0.5, rescale='none')
-        >>> get_method("cagrad", C=0.5)
+        >>> get_method("fairgrad", alfa=2.0)
         Traceback (most recent call last):
-        ...
-        polytask.errors.ConfigError: unknown option of method cagrad: 'C'; did you mean 'c'? Known: c, rescale
+            ...
+        polytask.errors.ConfigError: unknown option of method 'fairgrad': 'alfa'; did you mean 'alpha'? Known: alpha
     """
     if name not in METHODS:
         raise MethodError(unknown("method", name, METHODS))
@@ -104,5 +104,5 @@ def get_method(name: str, **options: Any) -> Method:
     known = list(inspect.signature(kind).parameters)
     for option in options:
         if option not in known:
-            raise ConfigError(unknown(f"option of method {name}:", option, known))
+            raise ConfigError(unknown(f"option of method {name!r}:", option, known))
     return kind(**options)

@@ -82,26 +82,27 @@ def max_min_in_ball_gap(
 
 
 def _root(cosines: Array, gain: Array, b: Array, reach: float, bound: float) -> tuple[Array, int]:
-    """z ≥ 0 of squared length reach² with Cz = μb − gain on its support and Cz ≥ μb − gain elsewhere.
+    """The z ≥ 0 of squared length reach² with Cz = μb − gain on its support and Cz ≥ μb − gain elsewhere.
 
     Where some convex combination of the rows is zero, the best μ may be zero with a shorter z; then g₀ + Uᵀz is the
     nearest direction to g₀ that no task opposes.
     """
     C = definite(cosines)
     low, high = float((gain / b).min()), min(float(((gain + reach) / b).min()), bound)
-    within, level, iterations = np.zeros(len(b)), high, 0
-    support: Array | None = None
+    within, iterations = np.zeros(len(b)), 0
     if low < 0 < high:
         # Where a convex combination of the rows vanishes no level above zero exists, however long z may get.
         z, iterations = nnqp(C, gain)
         if z @ C @ z > reach * reach:
-            high = level = 0.0
+            high = 0.0
         else:
             low, within = 0.0, z
             hull, count = nnqp(C + b[:, None] * b, -b)
             iterations += count
             if hull @ cosines @ hull <= _VANISHING * hull.sum() ** 2:
                 return within, iterations
+    level = high
+    support: Array | None = None
     for _ in range(_LIMIT):
         z, count = nnqp(C, gain - level * b, support)
         iterations += count + 1
@@ -111,16 +112,19 @@ def _root(cosines: Array, gain: Array, b: Array, reach: float, bound: float) -> 
             low, within = level, z
         support = z > 0
         following, exact = _on_support(C, cosines, gain, b, reach, support)
-        if exact is not None and exact.min() >= 0:
-            lack = (cosines @ exact + gain - following * b).min()
-            if lack >= -_TOLERANCE * (abs(gain).max() + exact.max()):
-                return exact, iterations
+        if exact is not None and _is_solution(cosines, gain - following * b, exact, abs(gain).max()):
+            return exact, iterations
         if not low < following < high:
             following = 0.5 * (low + high)
         if abs(following - level) <= 1e-15 * abs(level):
             break
         level = following
     return within, iterations
+
+
+def _is_solution(cosines: Array, f: Array, z: Array, scale: float) -> bool:
+    """Whether z ≥ 0 and Cz + f ≥ 0, the latter up to rounding."""
+    return bool(z.min() >= 0 and (cosines @ z + f).min() >= -_TOLERANCE * (scale + z.max()))
 
 
 def _on_support(

@@ -13,6 +13,7 @@ __all__ = ["newton_power", "power_residual"]
 Array = np.ndarray
 _TOLERANCE = 1e-13
 _LIMIT = 200
+_RIDGE = 1e-10
 
 
 def newton_power(
@@ -48,7 +49,7 @@ def newton_power(
     if size == 2 and power == 1.0 and (preference is None or preference[0] == preference[1] == 1.0):
         (g11, g12), (_, g22) = gramian.tolist()
         d1, d2 = g11**0.5, g22**0.5
-        together = (1.0 + 1e-10 + max(g12 / (d1 * d2), -1.0)) ** -0.5
+        together = max(1.0 + g12 / (d1 * d2), _RIDGE) ** -0.5
         return np.array([together / d1, together / d2]), 0
     cosines, norms = correlation(gramian)
     C = definite(cosines)

@@ -11,10 +11,10 @@ Array = np.ndarray
 
 
 def sequential_projection(cosines: Float[Array, "K K"], partners: Int[Array, "K M"]) -> Float[Array, "K K"]:
-    """Start each row i from the unit vector u_i and, for its partners j in order, remove a negative component along u_j.
+    """Start each row i from u_i and, for its partners j in order, remove a negative component along u_j.
 
-    Rows do not influence each other, so the t-th partners of all rows are treated together: M vectorised steps
-    instead of K·M scalar ones.
+    The u_i are unit vectors. Rows do not influence each other, so the t-th partners of all rows are treated together:
+    M vectorised steps instead of K·M scalar ones.
 
     Args:
         cosines: C = UUᵀ with a unit diagonal, (K, K).

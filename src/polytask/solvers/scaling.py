@@ -10,7 +10,7 @@ __all__ = ["correlation", "definite"]
 
 Array = np.ndarray
 _RIDGE = 1e-10
-"""Added to the unit diagonal, so relative to the squared norm of each row by itself."""
+_DEPENDENT = 1e-3
 
 
 def correlation(gramian: Float[Array, "K K"]) -> tuple[Float[Array, "K K"], Float[Array, "K"]]:
@@ -35,10 +35,11 @@ def correlation(gramian: Float[Array, "K K"]) -> tuple[Float[Array, "K K"], Floa
 
 
 def definite(cosines: Float[Array, "K K"]) -> Float[Array, "K K"]:
-    """A copy of C with the smallest standard ridge that makes it positive definite.
+    """C itself where it is safely positive definite, else a copy with a small ridge that makes it so.
 
-    C + 1e-10·I nearly always is. A C computed from single-precision inner products of dependent rows may have
-    eigenvalues around −1e-7; then the ridge is twice the most negative one.
+    The rows of J are taken as dependent when some row is nearer than 1e-3, relative to its length, to the span of
+    those before it. Then the ridge is 1e-10, or, for a C computed from single-precision inner products, whose
+    eigenvalues may be around −1e-7, twice the most negative eigenvalue.
 
     Args:
         cosines: Symmetric matrix with a unit diagonal, (K, K).
@@ -47,10 +48,14 @@ def definite(cosines: Float[Array, "K K"]) -> Float[Array, "K K"]:
         C + ridge·I, on which Cholesky's factorisation succeeds.
 
     Examples:
-        >>> round(definite(np.ones((2, 2)))[0, 0] - 1, 12)
-        np.float64(1e-10)
+        >>> independent, dependent = np.array([[1.0, 0.5], [0.5, 1.0]]), np.ones((2, 2))
+        >>> definite(independent) is independent, float(round(definite(dependent)[0, 0] - 1, 12))
+        (True, 1e-10)
     """
     size = len(cosines)
+    factor, info = lapack.dpotrf(cosines, clean=0)
+    if info == 0 and factor.diagonal().min() > _DEPENDENT:
+        return cosines
     ridged = cosines.copy()
     ridged.flat[:: size + 1] += _RIDGE
     if lapack.dpotrf(ridged, clean=0)[1] != 0:

@@ -25,7 +25,7 @@ class PCGrad(GramianMethod):
     Examples:
         >>> import torch
         >>> PCGrad().weights(torch.tensor([[1.0, -0.5], [-0.5, 2.0]]))
-        tensor([1.2500, 1.5000])
+        tensor([1.5000, 1.2500])
 
     Notes:
         The paper's text sums in one place and averages in another; this sums, as its released code does.

@@ -25,7 +25,8 @@ class RLW(LossMethod):
         sum to one as in the paper; the engine's ``scale="sum_to_k"`` makes the learning rate that of the plain sum.
 
     References:
-        Lin, Ye, Zhang, "Reasonable effectiveness of random weighting: a litmus test for multi-task learning", TMLR 2022.
+        Lin, Ye, Zhang, "Reasonable effectiveness of random weighting: a litmus test for multi-task learning", TMLR
+        2022.
     """
 
     card = Card(
