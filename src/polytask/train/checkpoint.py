@@ -15,7 +15,7 @@ import dataclasses
 import json
 import os
 import shutil
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -26,7 +26,7 @@ from torch import Tensor, nn
 import polytask
 from polytask.errors import CheckpointError
 
-__all__ = ["Checkpoint", "check_tasks", "find", "load_weights", "read", "weights", "write"]
+__all__ = ["Checkpoint", "check_options", "check_owner", "find", "load_weights", "read", "weights", "write"]
 
 FORMAT = 1
 _NEW, _OLD = ".writing", ".previous"
@@ -88,17 +88,49 @@ def load_weights(model: nn.Module, values: Mapping[str, Tensor], where: str) -> 
             value.copy_(values[name])
 
 
-def check_tasks(saved: list[str], own: list[str], where: str) -> None:
-    """Refuse a checkpoint of other tasks.
+def check_owner(found: Checkpoint, tasks: Sequence[str], method: str, where: str) -> None:
+    """Refuse a checkpoint of other tasks or another method.
 
     Raises:
-        CheckpointError: The names differ.
+        CheckpointError: Names differ.
     """
-    if set(saved) != set(own):
+    saved = found.meta["tasks"]
+    if set(saved) != set(tasks):
         raise CheckpointError(
-            f"{where} was written with tasks {', '.join(saved)}; this run has {', '.join(own)}. Train the same tasks, "
-            "start "
-            "without resume, or load the shared weights alone with load_state_dict"
+            f"{where} was written with tasks {', '.join(saved)}; this run has {', '.join(tasks)}. Train the same "
+            "tasks, "
+            "or start without resume"
+        )
+    if found.meta["method"] != method:
+        raise CheckpointError(
+            f"{where} was written with method {found.meta['method']}; this run has {method}. Use the same method, or "
+            "start without resume"
+        )
+
+
+def check_options(found: Checkpoint, options: Mapping[str, Any], free: Sequence[str], where: str) -> None:
+    """Refuse a checkpoint whose further course would not be the one that was begun.
+
+    Args:
+        found: The checkpoint.
+        options: This run's training options as plain values.
+        free: Options that may differ.
+        where: What to call the checkpoint.
+
+    Raises:
+        CheckpointError: Another option differs.
+    """
+    saved = found.meta["options"]
+    differing = [
+        f"{name}: {saved.get(name)!r} there, {value!r} here"
+        for name, value in json.loads(json.dumps(options)).items()
+        if name not in free and saved.get(name) != value
+    ]
+    if differing:
+        raise CheckpointError(
+            f"{where} was written with other options ({'; '.join(differing)}); resume with the same ones, or start "
+            "without "
+            f"resume. What may change here: {', '.join(free)}"
         )
 
 

@@ -133,19 +133,17 @@ class Stepper:
         return found
 
     def state_dict(self) -> dict[str, Any]:
-        """Optimizer, scheduler, scaler, method and the unfinished epoch's records."""
+        """Optimizer, scheduler, scaler and the unfinished epoch's records."""
         return {
             "optimizer": self.optimizer.state_dict(),
             "scheduler": None if self.scheduler is None else self.scheduler.state_dict(),
             "scaler": None if self.scaler is None else self.scaler.state_dict(),
-            "balancer": self.balancer.state_dict(),
             "meter": self.meter.state_dict(),
             "taken": self.taken,
         }
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Restore what :meth:`state_dict` gave."""
-        self.balancer.load_state_dict(state["balancer"])
         self.optimizer.load_state_dict(state["optimizer"])
         if self.scheduler is not None:
             self.scheduler.load_state_dict(state["scheduler"])

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import importlib.util
 import random
 import signal
 import threading
@@ -11,13 +10,17 @@ import time
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from types import FrameType
-from typing import Any, ClassVar, Self
+from typing import TYPE_CHECKING, Any, ClassVar, Self
 
 import numpy as np
 import torch
 
-from polytask.errors import ConfigError, MissingExtraError, unknown
+from polytask.errors import ConfigError, require, unknown
 from polytask.train.forward import random_state, set_random_state
+
+if TYPE_CHECKING:
+    from polytask.train.history import Row
+    from polytask.train.options import TrainOptions
 
 __all__ = [
     "Interrupted",
@@ -178,21 +181,31 @@ class Progress:
 
 
 class Tracking:
-    """Experiment trackers, through accelerate.
+    """Experiment trackers, through accelerate; none when the options name none.
 
     Args:
-        accelerator: An ``accelerate.Accelerator`` made with these trackers; ``None`` for none.
-        project: Name of the experiment.
-        config: The run's options, plain values.
+        accelerator: An ``accelerate.Accelerator`` made with these trackers.
+        options: The run's options.
     """
 
     PACKAGES: ClassVar[dict[str, str]] = {"tensorboard": "tensorboard", "mlflow": "mlflow"}
 
-    def __init__(self, accelerator: Any, project: str, config: Mapping[str, Any]) -> None:
-        self._accelerator = accelerator
-        if accelerator is not None:
-            plain = {k: v if isinstance(v, int | float | bool) else str(v) for k, v in config.items() if v is not None}
-            accelerator.init_trackers(project, config=plain)
+    def __init__(self, accelerator: Any, options: TrainOptions) -> None:
+        self._accelerator = accelerator if options.trackers else None
+        self._options = options
+
+    def __enter__(self) -> Self:
+        if self._accelerator is not None:
+            config = self._options.to_dict().items()
+            plain = {name: v if isinstance(v, int | float) else str(v) for name, v in config if v is not None}
+            self._accelerator.init_trackers("tracking", config=plain)
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if self._accelerator is not None:
+            for tracker in self._accelerator.trackers:
+                tracker.finish()
+            self._accelerator.trackers.clear()
 
     @classmethod
     def check(cls, names: Sequence[str]) -> None:
@@ -205,19 +218,15 @@ class Tracking:
         for name in names:
             if name not in cls.PACKAGES:
                 raise ConfigError(unknown("tracker", name, cls.PACKAGES))
-            if importlib.util.find_spec(cls.PACKAGES[name]) is None:
-                raise MissingExtraError(
-                    f"tracker {name!r} needs the package {cls.PACKAGES[name]!r}, which is not installed: "
-                    'pip install "polytask[trackers]"'
-                )
+            require(cls.PACKAGES[name], "trackers", f"the tracker {name!r}")
 
-    def log(self, values: Mapping[str, float], step: int) -> None:
-        """Send numbers by name (``val/age/mae``)."""
+    def log(self, rows: Sequence[Row]) -> None:
+        """Send an epoch's numbers, named ``split/task/quantity``, or ``split/quantity`` where there is no task."""
         if self._accelerator is not None:
-            self._accelerator.log(dict(values), step=step)
+            values = {_name(row): row["value"] for row in rows}
+            self._accelerator.log(values, step=rows[-1]["step"])
 
-    def close(self) -> None:
-        """Finish the run in every tracker."""
-        if self._accelerator is not None:
-            for tracker in self._accelerator.trackers:
-                tracker.finish()
+
+def _name(row: Row) -> str:
+    pair = row["task"] if row["other"] is None else f"{row['task']}|{row['other']}"
+    return "/".join(part for part in (row["split"], pair, row["quantity"]) if part)

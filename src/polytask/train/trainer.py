@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import itertools
 import logging
-import time
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any, Literal, final
 
@@ -14,26 +12,21 @@ from torch import Tensor, nn
 
 import polytask
 from polytask.balance import Balancer, Method
-from polytask.balance.sources import FeatureSource
-from polytask.data import Batch, Inputs, MultiTaskData, MultiTaskLoader, Part, Source
+from polytask.data import Inputs, MultiTaskData, MultiTaskLoader, Source
 from polytask.errors import CheckpointError, ConfigError, unknown
 from polytask.tasks import Task, TaskSet
 from polytask.train import checkpoint as checkpoints
 from polytask.train.evaluation import Evaluation, evaluate, predict
-from polytask.train.forward import Forward, frozen_side_effects
+from polytask.train.forward import Forward
 from polytask.train.history import History
-from polytask.train.meter import EpochMeter, EpochSummary
-from polytask.train.optim import build_optimizer, build_scheduler
 from polytask.train.options import TrainOptions
-from polytask.train.steps import Stepper
-from polytask.train.stopping import EarlyStopping, Verdict
+from polytask.train.rehearsal import reads_features, rehearse
+from polytask.train.run import Run
 from polytask.train.surroundings import (
     Interrupted,
     Interrupts,
     Progress,
     Tracking,
-    generators,
-    restore_generators,
     seeded,
     threads,
 )
@@ -120,15 +113,9 @@ class Trainer:
             self.tasks,
             device=self.device,
             precision=self.options.precision,
-            features=_reads_features(self.balancer),
+            features=reads_features(self.balancer),
         )
-        self._stopping = EarlyStopping(
-            self.tasks.names, self.options.stop, patience=self.options.patience, min_delta=self.options.min_delta
-        )
-        self._best: dict[str, Tensor] | None = None
-        self._stepper: Stepper | None = None
-        self._loader: MultiTaskLoader | None = None
-        self._within = (0, 0.0)  # optimizer steps and seconds of the unfinished epoch
+        self._run: Run | None = None
 
     # ------------------------------------------------------------------------------------------------ training
 
@@ -147,10 +134,8 @@ class Trainer:
         Args:
             train: A loader; or a source, sources by name, or a dataset, from which a loader is made.
             val: Rows to select and stop by; the dataset's own by default.
-            resume: ``False``: start. ``True``: go on from the checkpoint in ``out``. ``"auto"``: go on if there is
-            one. A
-                path: go on from there. On a CPU the result equals that of a run that was never interrupted, bit for
-                bit.
+            resume: ``False``: start. ``True``: go on from the checkpoint in ``out``. ``"auto"``: go on if there is one.
+                A path: go on from there. On a CPU the result equals that of an uninterrupted run bit for bit.
 
         Returns:
             The history, also kept as ``history``.
@@ -163,102 +148,36 @@ class Trainer:
         """
         loader, val = self._data(train, val)
         start = self._resume_from(resume)
-        windows = -(-len(loader) // self.options.accumulate)
         with threads(self.options.threads), seeded(self.options.seed), Interrupts() as interrupts:
-            self._start(loader, windows)
+            run = Run(self._forward, self.tasks, self.balancer, loader, val, self.options)
+            self.history = run.history
+            rehearse(self._forward, self.balancer, loader)
             if start is not None:
-                self._continue(start)
+                self._continue(run, start)
             logger.info("%s", loader.describe_epoch())
-            tracking = Tracking(
-                self._accelerator if self.options.trackers else None, "tracking", self.options.to_dict()
-            )
+            self._run = run  # what save() writes, for as long as it is true
             try:
-                with Progress(self.progress, self.options.epochs, windows, self.history.epochs) as bar:
-                    for epoch in range(self.history.epochs + 1, self.options.epochs + 1):
-                        if self._stopping.stopped:
-                            break
-                        self._epoch(epoch, windows, val, interrupts, bar, tracking)
+                self._go(run, interrupts)
             finally:
-                tracking.close()
-        self._finish()
+                self._run = None
+        run.finish()
         return self.history
 
-    def _epoch(
-        self,
-        epoch: int,
-        windows: int,
-        val: Sources | None,
-        interrupts: Interrupts,
-        bar: Progress,
-        tracking: Tracking,
-    ) -> None:
-        stepper, loader = self._running()
-        self.model.train()
-        done, spent = self._within
-        since = time.perf_counter()
-        for window in _windows(loader, self.options.accumulate):
-            stepper.step(window)
-            done += 1
-            bar.advance()
-            if done == windows:
-                break
-            every = self.options.checkpoint_every
-            if interrupts.requested or (every is not None and done % every == 0):
-                self._within = (done, spent + time.perf_counter() - since)
-                self._save()
-                if interrupts.requested:
+    def _go(self, run: Run, interrupts: Interrupts) -> None:
+        with (
+            Tracking(self._accelerator, self.options) as tracking,
+            Progress(self.progress, self.options.epochs, run.windows, self.history.epochs) as bar,
+        ):
+            while not run.finished:
+                rows = len(self.history.rows)
+                run.epoch(interrupts, bar, self._save)
+                if len(self.history.rows) > rows:  # otherwise the epoch was interrupted, after saving
+                    tracking.log(self.history.rows[rows:])
+                    self._save()
+                    if self.on_epoch is not None:
+                        self.on_epoch(self.history)
+                if interrupts.requested and not run.finished:
                     self._interrupted()
-        self.balancer.end_epoch()
-        self._synchronize()
-        self.history.epoch_seconds.append(spent + time.perf_counter() - since)
-        self._within = (0, 0.0)
-        summary = stepper.meter.summary()
-        stepper.meter.reset()
-        first = len(self.history.rows)
-        self.history.add_training(epoch, stepper.taken, summary, stepper.rates())
-        verdict = self._validate(epoch, val)
-        self._log(epoch, summary, verdict, bar)
-        tracking.log(
-            {
-                f"{r['split']}/{r['task'] or 'all'}/{r['quantity']}": r["value"]
-                for r in self.history.rows[first:]
-                if not r["other"]
-            },
-            stepper.taken,
-        )
-        self._save()
-        if self.on_epoch is not None:
-            self.on_epoch(self.history)
-        if interrupts.requested and epoch < self.options.epochs and not self._stopping.stopped:
-            self._interrupted()
-
-    def _validate(self, epoch: int, val: Sources | None) -> Verdict | None:
-        if val is None:
-            self.history.best_epoch = epoch
-            return None
-        since = time.perf_counter()
-        found = self.evaluate(val)
-        values = {
-            name: (found.metrics[name][task.primary], task.directions[task.primary])
-            for name, task in self.tasks.items()
-            if task.primary in found.metrics.get(name, {})
-        }
-        verdict = self._stopping.update(epoch, values)
-        if verdict.best and self.options.restore == "best":
-            self._best = checkpoints.weights(self.model)
-        history, stepper = self.history, self._running()[0]
-        history.add_validation(epoch, stepper.taken, found, verdict)
-        history.best_epoch = self._stopping.best_epoch or epoch
-        history.best_epochs = dict(self._stopping.best_epochs)
-        history.stopped = verdict.reason
-        history.val_seconds.append(time.perf_counter() - since)
-        return verdict
-
-    def _finish(self) -> None:
-        if self._best is not None and self.options.restore == "best":
-            checkpoints.load_weights(self.model, self._best, "the best epoch")
-        if self.device.type == "cuda":
-            self.history.peak_memory = torch.cuda.max_memory_allocated(self.device)
 
     # ------------------------------------------------------------------------------------------------ use
 
@@ -281,18 +200,15 @@ class Trainer:
     def save(self, path: str | Path) -> None:
         """Write a checkpoint to the directory ``path``: whole or not at all.
 
+        During a fit (from ``on_epoch``) it can be resumed from; before and after, it holds parameters, method and
+        history.
+
         Raises:
             CheckpointError: It cannot be written; what was there before is intact.
         """
         state: dict[str, Any] = {"balancer": self.balancer.state_dict(), "history": self.history.to_dict()}
-        if self._stepper is not None and self._loader is not None:
-            state |= {
-                "stepper": self._stepper.state_dict(),
-                "loader": self._loader.state_dict(),
-                "stopping": self._stopping.state_dict(),
-                "generators": generators(),
-                "within": list(self._within),
-            }
+        if self._run is not None:
+            state |= {"run": self._run.state_dict()}
         meta = {
             "polytask": polytask.__version__,
             "tasks": list(self.tasks.names),
@@ -300,10 +216,11 @@ class Trainer:
             "method": type(self.balancer.method).__name__,
             "options": self.options.to_dict(),
             "epoch": self.history.epochs,
-            "step": self._stepper.taken if self._stepper is not None else 0,
+            "step": self.history.steps if self._run is None else self._run.stepper.taken,
             "best_epoch": self.history.best_epoch,
         }
-        checkpoints.write(Path(path), checkpoints.Checkpoint(meta, checkpoints.weights(self.model), self._best, state))
+        best = None if self._run is None else self._run.best
+        checkpoints.write(Path(path), checkpoints.Checkpoint(meta, checkpoints.weights(self.model), best, state))
 
     def load(self, path: str | Path) -> None:
         """Take over parameters, method state and history from a checkpoint, to evaluate or predict.
@@ -350,48 +267,6 @@ class Trainer:
             train = MultiTaskLoader(train, batch_size=options.batch_size, seed=options.seed)
         return train, val
 
-    def _start(self, loader: MultiTaskLoader, windows: int) -> None:
-        options = self.options
-        loader.set_epoch(0)
-        optimizer = build_optimizer(self.model, options)
-        scheduler = build_scheduler(optimizer, options, options.epochs * windows)
-        scaler = torch.amp.GradScaler(self.device.type) if options.precision == "fp16" else None
-        meter = EpochMeter(self.tasks.names)
-        self._stepper = Stepper(self._forward, self.balancer, optimizer, scheduler, scaler, options.clip, meter)
-        self._loader = loader
-        self._stopping.reset()
-        self._best = None
-        self._within = (0, 0.0)
-        self.history = History()
-        self._rehearse(loader)
-
-    def _rehearse(self, loader: MultiTaskLoader) -> None:
-        """One forward pass per source that leaves no trace, to learn what the tasks share before the first step.
-
-        Otherwise it would depend on which tasks happen to have labels in the first batches, also after a resume.
-        """
-        self.model.train()
-        reached: set[int] = set()
-        with frozen_side_effects(self.model):
-            for name, source in loader.sources.items():
-                rows = torch.arange(min(loader.batch_sizes[name], len(source)))
-                part = self._forward.to_device(Part(*source.batch(rows)))
-                predictions = self._forward.predictions(part.inputs, part.targets)
-                self.balancer.partition.see({task: value.sum() for task, value in predictions.items()})
-        logger.info("parameters: %s", self.balancer.partition)
-        for found in self.balancer.partition.reach.values():
-            reached |= set(found)
-        left = [name for name, p in self.model.named_parameters() if p.requires_grad and id(p) not in reached]
-        if left:
-            logger.warning("no task depends on these parameters, they will not train: %s", ", ".join(left))
-        norms = sum(isinstance(module, nn.modules.batchnorm._BatchNorm) for module in self.model.modules())
-        if norms and len(loader.sources) > 1:
-            logger.warning(
-                "%d BatchNorm layers see %d sources in separate passes; their evaluation statistics will be a blend",
-                norms,
-                len(loader.sources),
-            )
-
     # ------------------------------------------------------------------------------------------------ checkpoints
 
     def _resume_from(self, resume: Literal["auto"] | bool | str | Path) -> Path | None:
@@ -407,44 +282,25 @@ class Trainer:
     def _fitting(self, path: Path) -> checkpoints.Checkpoint:
         """The checkpoint at ``path``, if it is one of these tasks and this method."""
         found = checkpoints.read(path)
-        checkpoints.check_tasks(found.meta["tasks"], list(self.tasks.names), str(path))
-        method = type(self.balancer.method).__name__
-        if found.meta["method"] != method:
-            raise CheckpointError(
-                f"{path} was written with method {found.meta['method']}; this run has {method}. Use the same method, "
-                "or start "
-                "without resume"
-            )
+        checkpoints.check_owner(found, list(self.tasks.names), type(self.balancer.method).__name__, str(path))
         return found
 
-    def _continue(self, path: Path) -> None:
+    def _continue(self, run: Run, path: Path) -> None:
         """Take over everything from a checkpoint."""
-        stepper, loader = self._running()
         found = self._fitting(path)
-        if "stepper" not in found.state:
+        if "run" not in found.state:
             raise CheckpointError(
-                f"{path} was saved before any training; load it with trainer.load and start fit afresh"
+                f"{path} was saved outside of training, so there is nothing to go on with; use trainer.load(path) and a "
+                "fresh fit"
             )
-        saved, mine = found.meta["options"], self.options.to_dict()
-        fixed = [key for key in mine if key not in _FREE or (key == "epochs" and self.options.scheduler is not None)]
-        differing = [
-            f"{key}: {saved.get(key)!r} there, {mine[key]!r} here" for key in fixed if saved.get(key) != mine[key]
-        ]
-        if differing:
-            raise CheckpointError(
-                f"{path} was written with other options ({'; '.join(differing)}); resume with the same ones, or start "
-                "without "
-                f"resume. Without a scheduler these may change: {', '.join(_FREE)}"
-            )
+        free = _FREE if self.options.scheduler is None else tuple(name for name in _FREE if name != "epochs")
+        checkpoints.check_options(found, self.options.to_dict(), free, str(path))
         checkpoints.load_weights(self.model, found.model, str(path))
-        stepper.load_state_dict(found.state["stepper"])
-        loader.load_state_dict(found.state["loader"])
-        self._stopping.load_state_dict(found.state["stopping"])
-        self._best = found.best
-        self._within = (int(found.state["within"][0]), float(found.state["within"][1]))
-        self.history = History.from_dict(found.state["history"])
-        restore_generators(found.state["generators"])
-        logger.info("resumed from %s: epoch %d, step %d", path, self.history.epochs, stepper.taken)
+        self.balancer.load_state_dict(found.state["balancer"])
+        self.history = run.history = History.from_dict(found.state["history"])
+        run.best = found.best
+        run.load_state_dict(found.state["run"])
+        logger.info("resumed from %s: epoch %d, step %d", path, self.history.epochs, run.stepper.taken)
 
     def _save(self) -> None:
         if self.out is not None:
@@ -458,40 +314,3 @@ class Trainer:
             message = f"interrupted; saved to {place}. Call fit(..., resume=True) with the same arguments to go on"
         logger.warning("%s", message)
         raise Interrupted(message, place)
-
-    # ------------------------------------------------------------------------------------------------ words
-
-    def _log(self, epoch: int, summary: EpochSummary, verdict: Verdict | None, bar: Progress) -> None:
-        for task, count in summary.labels.items():
-            if count == 0:
-                logger.warning("task %r had no labels in epoch %d; it was not trained", task, epoch)
-        losses = ", ".join(
-            f"{task} {summary.losses.get(task, float('nan')):.4g} ({count:,} labels)"
-            for task, count in summary.labels.items()
-        )
-        mark = "" if verdict is None else f"; validation score {verdict.score:+.4f}{' (best)' if verdict.best else ''}"
-        logger.info("epoch %d/%d: training loss %s%s", epoch, self.options.epochs, losses, mark)
-        bar.note(f"epoch {epoch}/{self.options.epochs}", mark.removeprefix("; validation "))
-        if verdict is not None and verdict.stop:
-            logger.info("stopped after epoch %d: %s", epoch, verdict.reason)
-
-    def _running(self) -> tuple[Stepper, MultiTaskLoader]:
-        assert self._stepper is not None
-        assert self._loader is not None
-        return self._stepper, self._loader
-
-    def _synchronize(self) -> None:
-        if self.device.type == "cuda":
-            torch.cuda.synchronize(self.device)
-
-
-def _windows(loader: Iterable[Batch], size: int) -> Iterator[list[Batch]]:
-    """Consecutive batches in groups of ``size``; the last group may be smaller. Never reads ahead."""
-    batches = iter(loader)
-    while window := list(itertools.islice(batches, size)):
-        yield window
-
-
-def _reads_features(balancer: Balancer) -> bool:
-    """Whether ``backward`` wants the shared representation."""
-    return balancer.method.needs == "gramian" and isinstance(balancer._source, FeatureSource)

@@ -1,0 +1,55 @@
+"""A look at model and data before the first step."""
+
+from __future__ import annotations
+
+import logging
+
+import torch
+from torch import nn
+
+from polytask.balance import Balancer
+from polytask.balance.sources import FeatureSource
+from polytask.data import MultiTaskLoader, Part
+from polytask.train.forward import Forward, frozen_side_effects
+
+__all__ = ["reads_features", "rehearse"]
+
+logger = logging.getLogger("polytask")
+
+
+def rehearse(forward: Forward, balancer: Balancer, loader: MultiTaskLoader) -> None:
+    """One forward pass per source that leaves no trace, to learn what the tasks share before the first step.
+
+    Otherwise the partition would depend on which tasks happen to have labels in the first batches, also after a resume.
+    Says what is shared, which parameters no task depends on, and whether BatchNorm will see several sources.
+
+    Args:
+        forward: The model and how to call it.
+        balancer: Its partition is filled in.
+        loader: The first rows of each of its sources are used.
+    """
+    model = forward.model
+    model.train()
+    with frozen_side_effects(model):
+        for name, source in loader.sources.items():
+            rows = torch.arange(min(loader.batch_sizes[name], len(source)))
+            part = forward.to_device(Part(*source.batch(rows)))
+            predictions = forward.predictions(part.inputs, part.targets)
+            balancer.partition.see({task: value.sum() for task, value in predictions.items()})
+    logger.info("parameters: %s", balancer.partition)
+    reached = {key for found in balancer.partition.reach.values() for key in found}
+    left = [name for name, p in model.named_parameters() if p.requires_grad and id(p) not in reached]
+    if left:
+        logger.warning("no task depends on these parameters, they will not train: %s", ", ".join(left))
+    norms = sum(isinstance(module, nn.modules.batchnorm._BatchNorm) for module in model.modules())
+    if norms and len(loader.sources) > 1:
+        logger.warning(
+            "%d BatchNorm layers see %d sources in separate passes; their evaluation statistics will be a blend",
+            norms,
+            len(loader.sources),
+        )
+
+
+def reads_features(balancer: Balancer) -> bool:
+    """Whether ``balancer.backward`` wants the shared representation."""
+    return balancer.method.needs == "gramian" and isinstance(balancer._source, FeatureSource)

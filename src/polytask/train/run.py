@@ -1,0 +1,189 @@
+"""One fit: everything that changes while it goes on, and the walk through an epoch."""
+
+from __future__ import annotations
+
+import itertools
+import logging
+import time
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from typing import Any, final
+
+import torch
+from torch import Tensor
+
+from polytask.balance import Balancer
+from polytask.data import Batch, MultiTaskLoader, Source
+from polytask.tasks import TaskSet
+from polytask.train import checkpoint as checkpoints
+from polytask.train.evaluation import evaluate
+from polytask.train.forward import Forward
+from polytask.train.history import History
+from polytask.train.meter import EpochMeter, EpochSummary
+from polytask.train.optim import build_optimizer, build_scheduler
+from polytask.train.options import TrainOptions
+from polytask.train.steps import Stepper
+from polytask.train.stopping import EarlyStopping, Verdict
+from polytask.train.surroundings import Interrupts, Progress, generators, restore_generators
+
+__all__ = ["Run"]
+
+logger = logging.getLogger("polytask")
+
+
+@final
+class Run:
+    """The state of a fit.
+
+    Args:
+        forward: The model and how to call it.
+        tasks: What to learn.
+        balancer: The engine.
+        loader: Batches to learn from; it is set to its first epoch.
+        val: Rows to select and stop by.
+        options: How to train.
+
+    Attributes:
+        windows: Optimizer steps per epoch.
+        best: Parameters of the best epoch, when they are to be restored.
+        history: What happened.
+    """
+
+    def __init__(
+        self,
+        forward: Forward,
+        tasks: TaskSet,
+        balancer: Balancer,
+        loader: MultiTaskLoader,
+        val: Source | Mapping[str, Source] | None,
+        options: TrainOptions,
+    ) -> None:
+        self.forward = forward
+        self.tasks = tasks
+        self.loader = loader
+        self.val = val
+        self.options = options
+        self.windows = -(-len(loader) // options.accumulate)
+        self.history = History()
+        self.best: dict[str, Tensor] | None = None
+        self.stopping = EarlyStopping(tasks.names, options.stop, patience=options.patience, min_delta=options.min_delta)
+        optimizer = build_optimizer(forward.model, options)
+        self.stepper = Stepper(
+            forward,
+            balancer,
+            optimizer,
+            build_scheduler(optimizer, options, options.epochs * self.windows),
+            torch.amp.GradScaler(forward.device.type) if options.precision == "fp16" else None,
+            options.clip,
+            EpochMeter(tasks.names),
+        )
+        self._within = (0, 0.0)  # steps and seconds of the epoch that has begun
+        loader.set_epoch(0)
+
+    @property
+    def finished(self) -> bool:
+        """Whether there is nothing more to do."""
+        return self.history.epochs >= self.options.epochs or bool(self.stopping.stopped)
+
+    def epoch(self, interrupts: Interrupts, bar: Progress, save: Callable[[], None]) -> None:
+        """Train for one epoch, or for what is left of it, and validate.
+
+        Args:
+            interrupts: Looked at after every step; after an interrupt the epoch is left unfinished.
+            bar: Told of every step.
+            save: Called when a checkpoint within the epoch is due.
+        """
+        every = self.options.checkpoint_every
+        self.forward.model.train()
+        done, spent = self._within
+        since = time.perf_counter()
+        for window in _windows(self.loader, self.options.accumulate):
+            self.stepper.step(window)
+            done += 1
+            bar.advance()
+            if done == self.windows:
+                break
+            if interrupts.requested or (every is not None and done % every == 0):
+                self._within = (done, spent + time.perf_counter() - since)
+                save()
+                if interrupts.requested:
+                    return
+        self.stepper.balancer.end_epoch()
+        if self.forward.device.type == "cuda":
+            torch.cuda.synchronize(self.forward.device)
+        self.history.epoch_seconds.append(spent + time.perf_counter() - since)
+        self._within = (0, 0.0)
+        summary = self.stepper.meter.summary()
+        self.stepper.meter.reset()
+        number = self.history.epochs + 1
+        self.history.add_training(number, self.stepper.taken, summary, self.stepper.rates())
+        self._say(number, summary, self._validate(number), bar)
+
+    def _validate(self, epoch: int) -> Verdict | None:
+        history = self.history
+        if self.val is None:
+            history.best_epoch = epoch
+            return None
+        since = time.perf_counter()
+        found = evaluate(self.forward, self.tasks, self.val, self.options.eval_batch_size)
+        values = {
+            name: (found.metrics[name][task.primary], task.directions[task.primary])
+            for name, task in self.tasks.items()
+            if task.primary in found.metrics.get(name, {})
+        }
+        verdict = self.stopping.update(epoch, values)
+        if verdict.best and self.options.restore == "best":
+            self.best = checkpoints.weights(self.forward.model)
+        history.add_validation(epoch, self.stepper.taken, found, verdict)
+        history.best_epoch = self.stopping.best_epoch or epoch
+        history.best_epochs = dict(self.stopping.best_epochs)
+        history.stopped = verdict.reason
+        history.val_seconds.append(time.perf_counter() - since)
+        return verdict
+
+    def finish(self) -> None:
+        """Leave the model with the parameters asked for."""
+        if self.best is not None:
+            checkpoints.load_weights(self.forward.model, self.best, "the best epoch")
+        if self.forward.device.type == "cuda":
+            self.history.peak_memory = torch.cuda.max_memory_allocated(self.forward.device)
+
+    def state_dict(self) -> dict[str, Any]:
+        """Everything but parameters, method and history: optimizer, position in the data, random state and so on."""
+        return {
+            "stepper": self.stepper.state_dict(),
+            "loader": self.loader.state_dict(),
+            "stopping": self.stopping.state_dict(),
+            "generators": generators(),
+            "within": list(self._within),
+        }
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Restore what :meth:`state_dict` gave."""
+        self.loader.load_state_dict(state["loader"])
+        self.stepper.load_state_dict(state["stepper"])
+        self.stopping.load_state_dict(state["stopping"])
+        self._within = (int(state["within"][0]), float(state["within"][1]))
+        restore_generators(state["generators"])
+
+    def _say(self, epoch: int, summary: EpochSummary, verdict: Verdict | None, bar: Progress) -> None:
+        for task, count in summary.labels.items():
+            if count == 0:
+                logger.warning("task %r had no labels in epoch %d; it was not trained", task, epoch)
+        losses = ", ".join(
+            f"{task} {summary.losses.get(task, float('nan')):.4g} ({count:,} labels)"
+            for task, count in summary.labels.items()
+        )
+        score = "" if verdict is None else f"score {verdict.score:+.4f}{' (best)' if verdict.best else ''}"
+        logger.info(
+            "epoch %d/%d: training loss %s%s", epoch, self.options.epochs, losses, score and f"; validation {score}"
+        )
+        bar.note(f"epoch {epoch}/{self.options.epochs}", score)
+        if verdict is not None and verdict.stop:
+            logger.info("stopped after epoch %d: %s", epoch, verdict.reason)
+
+
+def _windows(loader: Iterable[Batch], size: int) -> Iterator[list[Batch]]:
+    """Consecutive batches in groups of ``size``; the last group may be smaller. Never reads ahead."""
+    batches = iter(loader)
+    while window := list(itertools.islice(batches, size)):
+        yield window
