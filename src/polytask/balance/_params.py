@@ -5,11 +5,12 @@ from __future__ import annotations
 import dataclasses
 import math
 import numbers
+from collections.abc import Mapping
 from typing import Any
 
 from polytask.errors import ConfigError
 
-__all__ = ["Choice", "Limit", "Real", "check"]
+__all__ = ["Choice", "Limit", "PerTask", "Real", "check"]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -54,7 +55,22 @@ class Choice:
         return f"one of {', '.join(map(repr, self.words))}"
 
 
-Limit = Real | Choice
+@dataclasses.dataclass(frozen=True)
+class PerTask:
+    """A number within ``each``, for all tasks or by task name."""
+
+    each: Real
+
+    def allows(self, value: object) -> bool:
+        """Whether ``value`` is such a number or a mapping from names to such numbers."""
+        values = value.values() if isinstance(value, Mapping) else [value]
+        return all(self.each.allows(item) for item in values)
+
+    def __str__(self) -> str:
+        return f"{self.each}, or one per task name"
+
+
+Limit = Real | Choice | PerTask
 
 
 def check(method: Any) -> None:

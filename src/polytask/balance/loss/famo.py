@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import ClassVar, final
 
 import numpy as np
 
 from polytask.balance._adam import TaskAdam
-from polytask.balance._params import Limit, Real, check
+from polytask.balance._params import Limit, PerTask, Real, check
 from polytask.balance.method import Card, Evidence, LossMethod, Solution
 
 __all__ = ["FAMO"]
@@ -29,7 +29,7 @@ class FAMO(LossMethod):
     Args:
         gamma: L2 decay of ξ, which forgets old steps; 1e-3 in the paper, between 0 and 0.01 in its released code.
         lr: Adam's learning rate for ξ; 0.025 in the paper.
-        minimum: Lower bound b of the losses, the same for all tasks.
+        minimum: Lower bounds b of the losses, one for all tasks or by task name (0 for tasks left out).
 
     Raises:
         ConfigError: ``gamma`` is negative, ``lr`` is not positive, or ``minimum`` is not finite.
@@ -48,7 +48,7 @@ class FAMO(LossMethod):
     """
 
     needs_after_step = True
-    limits: ClassVar[dict[str, Limit]] = {"gamma": Real(0), "lr": Real(0, open_low=True), "minimum": Real()}
+    limits: ClassVar[dict[str, Limit]] = {"gamma": Real(0), "lr": Real(0, open_low=True), "minimum": PerTask(Real())}
     card = Card(
         title="FAMO",
         paper="Liu, Feng, Stone, Liu, NeurIPS 2023",
@@ -60,7 +60,7 @@ class FAMO(LossMethod):
         notes="Losses must stay above the bound b.",
     )
 
-    def __init__(self, gamma: float = 1e-3, lr: float = 0.025, minimum: float = 0.0) -> None:
+    def __init__(self, gamma: float = 1e-3, lr: float = 0.025, minimum: float | Mapping[str, float] = 0.0) -> None:
         super().__init__()
         self.gamma, self.lr, self.minimum = gamma, lr, minimum
         check(self)
@@ -69,7 +69,7 @@ class FAMO(LossMethod):
     def solve(self, evidence: Evidence) -> Solution:
         """c·z/(L − b)."""
         # Divided in logarithms: losses may be as small as floating point allows.
-        pull = self.state.read("logit", evidence.tasks) - np.log(self._above(evidence.losses))
+        pull = self.state.read("logit", evidence.tasks) - np.log(self._above(evidence.tasks, evidence.losses))
         weights = np.exp(pull - pull.max())
         return Solution(weights / weights.sum())
 
@@ -80,13 +80,15 @@ class FAMO(LossMethod):
             return
         tasks = [before.tasks[i] for i in keep]
         after = np.array([losses[task] for task in tasks])
-        delta = np.log(self._above(before.losses[keep])) - np.log(self._above(after))
+        delta = np.log(self._above(tasks, before.losses[keep])) - np.log(self._above(tasks, after))
         logits = self.state.read("logit", tasks)
         z = np.exp(logits - logits.max())
         z /= z.sum()
         self._adam.update(tasks, z * (delta - z @ delta))
 
-    def _above(self, losses: Array) -> Array:
-        """Losses above their bound, kept positive."""
-        scale = np.maximum(abs(losses), abs(self.minimum))
-        return np.asarray(np.maximum(losses - self.minimum, np.maximum(_FLOOR * scale, np.finfo(float).tiny)))
+    def _above(self, tasks: Sequence[str], losses: Array) -> Array:
+        """Losses above their bounds, kept positive."""
+        bounds = self.minimum if isinstance(self.minimum, Mapping) else dict.fromkeys(tasks, self.minimum)
+        minimum = np.array([bounds.get(task, 0.0) for task in tasks])
+        floor = _FLOOR * np.maximum(abs(losses), abs(minimum))
+        return np.asarray(np.maximum(losses - minimum, np.maximum(floor, np.finfo(float).tiny)))

@@ -1,0 +1,155 @@
+"""Time and accuracy of every gradient method's weights, against TorchJD's weighting of the same name.
+
+    python benchmarks/solvers.py [--quick] [--json FILE]
+
+Each figure is the median time of one call from a float32 Gramian to float32 weights on one CPU thread (TorchJD's
+Nash-MTL takes the matrix itself). Accuracy is the residual of the conditions that define the method, both evaluated in
+float64 on the float32 Gramian both were given; weights rounded to float32 leave about 1e-7.
+"""
+
+import argparse
+import json
+import os
+import statistics
+import time
+import warnings
+from collections.abc import Callable
+from pathlib import Path
+
+for name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"):
+    os.environ.setdefault(name, "1")
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from polytask.balance.registry import get_method
+from polytask.solvers import align, max_min_in_ball_gap, min_norm_gap, power_residual
+
+torch.set_num_threads(1)
+C, ALPHA = 0.4, 2.0
+SIZES = (2, 8, 40, 128)
+SPREADS = {"balanced": 0.0, "e^±3": 3.0}
+
+
+def torchjd_weightings(size: int) -> dict[str, Callable[[Tensor, Tensor], Tensor]]:
+    """TorchJD's weightings by polytask's names, as functions of (matrix, Gramian)."""
+    import torchjd.aggregation as jd
+
+    def on_gramian(weighting):
+        return lambda matrix, gramian: weighting(gramian)
+
+    nash = jd.NashMTL(n_tasks=size, max_norm=0.0).weighting
+    return {
+        "mgda": on_gramian(jd.MGDAWeighting()),
+        "pcgrad": on_gramian(jd.PCGradWeighting()),
+        "cagrad": on_gramian(jd.CAGradWeighting(c=C)),
+        "nash_mtl": lambda matrix, gramian: nash(matrix),
+        "fairgrad": on_gramian(jd.FairGradWeighting(alpha=ALPHA)),
+        "imtl_g": on_gramian(jd.IMTLGWeighting()),
+        "aligned_mtl": on_gramian(jd.AlignedMTLWeighting()),
+        "upgrad": on_gramian(jd.UPGradWeighting()),
+    }
+
+
+def polytask_weightings() -> dict[str, Callable[[Tensor, Tensor], Tensor]]:
+    """polytask's methods as functions of (matrix, Gramian)."""
+    options = {"cagrad": {"c": C}, "fairgrad": {"alpha": ALPHA}}
+    names = ("mgda", "pcgrad", "cagrad", "nash_mtl", "fairgrad", "imtl_g", "aligned_mtl", "upgrad")
+
+    def one(name):
+        method = get_method(name, **options.get(name, {}))
+        return lambda matrix, gramian: method.weights(gramian)
+
+    return {name: one(name) for name in names}
+
+
+def residual(name: str, gramian: np.ndarray, w: np.ndarray) -> float:
+    """How far w is from satisfying the method's definition; 0 is exact, NaN where there is nothing to check."""
+    size = len(w)
+    if not np.isfinite(w).all():
+        return float("inf")
+    norms, mean = np.sqrt(gramian.diagonal()), np.full(size, 1 / size)
+    gain = gramian @ w
+    if name == "mgda":
+        return min_norm_gap(gramian, w)
+    if name == "cagrad":
+        v = w - mean
+        return max_min_in_ball_gap(gramian, mean, C, v) if v.any() and (v >= -1e-6).all() else float("inf")
+    if name in ("nash_mtl", "fairgrad"):
+        return power_residual(gramian, w, power=1.0 if name == "nash_mtl" else 1 / ALPHA)
+    if name == "imtl_g":
+        cosines = gain / norms
+        return float((cosines.max() - cosines.min()) / abs(cosines).max())
+    if name == "aligned_mtl":
+        exact = align(gramian, mean)
+        return float((abs(w - exact) / abs(exact)).max())
+    if name == "upgrad":
+        length = np.sqrt(w @ gain)
+        return float(max(0.0, -(gain / norms).min() / length))
+    return float("nan")
+
+
+def timed(function: Callable[[], Tensor], seconds: float) -> tuple[float, Tensor]:
+    """Median seconds of one call within a time budget, and the last result."""
+    result = function()
+    times, stop = [], time.perf_counter() + seconds
+    while len(times) < 3 or (time.perf_counter() < stop and len(times) < 2000):
+        start = time.perf_counter()
+        result = function()
+        times.append(time.perf_counter() - start)
+    return statistics.median(times), result
+
+
+def measure(seconds: float, sizes: tuple[int, ...]) -> list[dict]:
+    """One row per method, size and spread of norms."""
+    rows, ours = [], polytask_weightings()
+    for size in sizes:
+        for spread_name, spread in SPREADS.items():
+            rng = np.random.default_rng(size)
+            matrix = rng.standard_normal((size, 4 * size)) * np.exp(rng.uniform(-spread, spread, size))[:, None]
+            J = torch.tensor(matrix, dtype=torch.float32)
+            gramian = J @ J.T
+            exact = gramian.double().numpy()
+            theirs = torchjd_weightings(size)
+            for name in ours:
+                slow = name == "nash_mtl" and size > 40
+                row = {"method": name, "K": size, "norms": spread_name}
+                for who, weighting in (("polytask", ours[name]), ("torchjd", theirs[name])):
+                    budget = 0.0 if slow and who == "torchjd" else seconds
+                    median, w = timed(lambda f=weighting: f(J, gramian), budget)
+                    row[f"{who}_ms"] = 1e3 * median
+                    row[f"{who}_residual"] = residual(name, exact, w.double().numpy())
+                row["times_faster"] = row["torchjd_ms"] / row["polytask_ms"]
+                rows.append(row)
+                print_row(row)
+    return rows
+
+
+HEADER = f"{'method':<12}{'K':>4} {'norms':<9}{'polytask ms':>12}{'torchjd ms':>12}{'faster':>9}{'residual':>11}{'torchjd':>10}"
+
+
+def print_row(row: dict) -> None:
+    print(
+        f"{row['method']:<12}{row['K']:>4} {row['norms']:<9}{row['polytask_ms']:>12.4f}{row['torchjd_ms']:>12.4f}"
+        f"{row['times_faster']:>8.1f}x{row['polytask_residual']:>11.1e}{row['torchjd_residual']:>10.1e}",
+        flush=True,
+    )
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--quick", action="store_true", help="fewer repetitions, K up to 40")
+    parser.add_argument("--json", type=Path, help="also write the rows to this file")
+    arguments = parser.parse_args()
+    warnings.filterwarnings("ignore")  # TorchJD's solvers warn about inaccurate solutions
+    print(HEADER)
+    rows = measure(0.1 if arguments.quick else 0.4, SIZES[:3] if arguments.quick else SIZES)
+    slower = [row for row in rows if row["times_faster"] < 0.8]
+    print(f"slower than 1.25 × TorchJD: {[(r['method'], r['K'], r['norms']) for r in slower] or 'none'}")
+    if arguments.json:
+        arguments.json.write_text(json.dumps(rows, indent=1))
+
+
+if __name__ == "__main__":
+    main()
