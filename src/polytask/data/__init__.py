@@ -1,10 +1,14 @@
 """From which data? Ready-made datasets, user tables, and loaders over one source or several."""
 
 from polytask.data.datasets import DATASETS, load
+from polytask.data.encoder import TableEncoder
+from polytask.data.leakage import LeakageWarning
 from polytask.data.loader import Batch, MultiTaskLoader, mixing_shares
-from polytask.data.multitask import SPLITS, InputSpec, MultiTaskData
+from polytask.data.multitask import SPLITS, MultiTaskData
 from polytask.data.source import Inputs, MapSource, Part, Source, TensorSource, batches, only
+from polytask.data.spec import InputSpec
 from polytask.data.split import split_rows
+from polytask.data.table import read_table
 
 __all__ = [
     "DATASETS",
@@ -12,15 +16,18 @@ __all__ = [
     "Batch",
     "InputSpec",
     "Inputs",
+    "LeakageWarning",
     "MapSource",
     "MultiTaskData",
     "MultiTaskLoader",
     "Part",
     "Source",
+    "TableEncoder",
     "TensorSource",
     "batches",
     "load",
     "mixing_shares",
     "only",
+    "read_table",
     "split_rows",
 ]

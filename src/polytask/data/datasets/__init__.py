@@ -6,14 +6,22 @@ import inspect
 from collections.abc import Callable
 from typing import Any
 
+from polytask.data.datasets.exam import exam
+from polytask.data.datasets.flights import flights
+from polytask.data.datasets.movielens import movielens
 from polytask.data.datasets.multidigits import multidigits
+from polytask.data.datasets.star import star
 from polytask.data.multitask import MultiTaskData
 from polytask.errors import ConfigError, unknown
 
-__all__ = ["DATASETS", "load", "multidigits"]
+__all__ = ["DATASETS", "exam", "flights", "load", "movielens", "multidigits", "star"]
 
 DATASETS: dict[str, Callable[..., MultiTaskData]] = {
     "multidigits": multidigits,
+    "star": star,
+    "exam": exam,
+    "movielens": movielens,
+    "flights": flights,
 }
 
 
@@ -21,7 +29,7 @@ def load(name: str, **options: Any) -> MultiTaskData:
     """A ready-made dataset.
 
     Args:
-        name: One of :data:`DATASETS`.
+        name: One of :data:`DATASETS`; all but ``"multidigits"`` need the ``data`` extra.
         **options: Passed to the dataset's function.
 
     Raises:
@@ -34,9 +42,8 @@ def load(name: str, **options: Any) -> MultiTaskData:
     """
     if name not in DATASETS:
         raise ConfigError(unknown("dataset", name, DATASETS))
-    make = DATASETS[name]
-    known = list(inspect.signature(make).parameters)
+    known = list(inspect.signature(DATASETS[name]).parameters)
     for option in options:
         if option not in known:
             raise ConfigError(unknown(f"option of dataset {name!r}", option, known))
-    return make(**options)
+    return DATASETS[name](**options)

@@ -6,8 +6,9 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from polytask.data.multitask import InputSpec, MultiTaskData
+from polytask.data.multitask import MultiTaskData
 from polytask.data.source import TensorSource
+from polytask.data.spec import InputSpec
 from polytask.errors import DataError
 from polytask.tasks import Task, TaskSet
 

@@ -1,0 +1,247 @@
+"""What a table's input columns hold: numbers, categories, dates, or nothing a model should see."""
+
+from __future__ import annotations
+
+import dataclasses
+import re
+import warnings
+from typing import Any, Literal, final
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from polytask.errors import ConfigError, DataError, unknown
+
+__all__ = ["COLUMN_KINDS", "Column", "dates", "infer_column", "levels", "numbers"]
+
+Role = Literal["numeric", "boolean", "date", "categorical", "dropped"]
+COLUMN_KINDS = ("numeric", "boolean", "date", "categorical")
+"""Kinds an input column can be asked to be."""
+
+_ID = re.compile(
+    r"(^|[_\s.-])(id|ids|uuid|guid|key|index|idx|rownames?|row_?num(ber)?)$|^unnamed: ?\d+$", re.IGNORECASE
+)
+_ID_CAMEL = re.compile(r"[a-z](Id|ID|Key|Uuid)$")
+_FORMATS = ("ISO8601", "%Y/%m/%d", "%d.%m.%Y", "%m/%d/%Y", "%d/%m/%Y", "%Y/%m/%d %H:%M:%S", "%m/%d/%Y %H:%M")
+_DAY = 86_400e9  # nanoseconds
+
+
+@final
+@dataclasses.dataclass(frozen=True)
+class Column:
+    """What an input column was taken for.
+
+    Attributes:
+        name: Its name.
+        role: How it is encoded; ``"dropped"`` when the model does not see it.
+        reason: Why it is dropped, in words.
+        surprise: What its owner may want to know although it is used.
+        format: How its dates are written, for role ``"date"`` read from text.
+    """
+
+    name: str
+    role: Role
+    reason: str = ""
+    surprise: str = ""
+    format: str = ""
+
+
+def infer_column(series: pd.Series[Any], kind: str | None = None) -> Column:
+    """What a column holds, guessed from its values.
+
+    Args:
+        series: The column, named.
+        kind: One of :data:`COLUMN_KINDS` to skip the guess.
+
+    Returns:
+        Its role. Numbers are numeric; text with few distinct values (at most 10, or one per 20 rows up to 1,000) is
+        categorical; dates become days. Columns that are empty, constant, different in every row (ids), or free text
+        are dropped, with the reason.
+
+    Raises:
+        DataError: Numbers with a few texts between them, or infinities.
+        ConfigError: ``kind`` is unknown.
+
+    Examples:
+        >>> infer_column(pd.Series(["a", "b", "a"], name="group")).role
+        'categorical'
+        >>> infer_column(pd.Series(range(100), name="row_id")).reason
+        'an id: a different whole number in each row'
+    """
+    name = str(series.name)
+    if kind is not None and kind not in COLUMN_KINDS:
+        raise ConfigError(f"column {name!r}: {unknown('kind of an input column', kind, COLUMN_KINDS)}")
+    present = series.dropna()
+    if len(present) == 0:
+        return Column(name, "dropped", "empty: no value in any training row")
+    if not present.map(pd.api.types.is_hashable).all():
+        return Column(name, "dropped", f"its values are {type(present.iloc[0]).__name__} objects")
+    if kind == "date":
+        return Column(name, "date", format=_date_format(present) or _bad_date(series))
+    if kind is not None:
+        return Column(name, kind)  # type: ignore[arg-type]
+    return _guess(name, series, present)
+
+
+def _guess(name: str, series: pd.Series[Any], present: pd.Series[Any]) -> Column:
+    distinct = int(present.nunique())
+    if distinct == 1:
+        return Column(name, "dropped", f"constant: every training row that has a value holds {present.iloc[0]}")
+    if pd.api.types.is_bool_dtype(present) or set(map(type, present.unique())) <= {bool, np.bool_}:
+        return Column(name, "boolean")
+    if pd.api.types.is_datetime64_any_dtype(present) or pd.api.types.is_timedelta64_dtype(present):
+        return Column(name, "date")
+    if not isinstance(series.dtype, pd.CategoricalDtype):
+        if pd.api.types.is_numeric_dtype(present):
+            return _number_column(name, present, distinct)
+        parsed = pd.to_numeric(present, errors="coerce")
+        readable = float(parsed.notna().mean())
+        if readable >= 0.9:
+            numbers(series)  # names the first text, if there is one
+            return _number_column(name, parsed.dropna(), distinct)
+    return _text_column(name, present, distinct)
+
+
+def _number_column(name: str, present: pd.Series[Any], distinct: int) -> Column:
+    values = present.to_numpy(dtype=np.float64)
+    whole = bool(np.isfinite(values).all() and (values == np.round(values)).all())
+    looks_like_id = bool(_ID.search(name) or _ID_CAMEL.search(name))
+    if whole and distinct == len(values) and len(values) >= 5:
+        consecutive = values.max() - values.min() + 1 == len(values)
+        if looks_like_id or (consecutive and len(values) >= 20):
+            return Column(name, "dropped", "an id: a different whole number in each row")
+    if whole and looks_like_id:
+        if distinct <= max(10, len(values) // 2):
+            return Column(
+                name, "categorical", surprise=f"its name says id: taken as {distinct} categories, not a number"
+            )
+        return Column(name, "dropped", f"an id: {distinct} different whole numbers in {len(values)} rows")
+    return Column(name, "numeric")
+
+
+def _text_column(name: str, present: pd.Series[Any], distinct: int) -> Column:
+    form = _date_format(present)
+    if form is not None:
+        return Column(name, "date", format=form, surprise="text read as dates, encoded as a number of days")
+    few = max(10, min(1000, len(present) // 20))
+    if distinct <= few and distinct < max(len(present), 2):
+        return Column(name, "categorical")
+    if distinct == len(present):
+        return Column(name, "dropped", f"an id or free text: {distinct} different texts in {len(present)} rows")
+    return Column(
+        name,
+        "dropped",
+        f"free text: {distinct} different texts in {len(present)} rows; kinds={{{name!r}: 'categorical'}} keeps it",
+    )
+
+
+def numbers(series: pd.Series[Any]) -> NDArray[np.float64]:
+    """A column as numbers, missing ones NaN.
+
+    Raises:
+        DataError: A value is text or infinite; names column, value and row (counted from 1).
+    """
+    name = series.name
+    if pd.api.types.is_timedelta64_dtype(series):
+        return _days(series)
+    if isinstance(series.dtype, pd.CategoricalDtype):
+        series = series.astype(object)
+    parsed = pd.to_numeric(series, errors="coerce")
+    bad = (parsed.isna() & series.notna()).to_numpy()
+    if bad.any():
+        first = int(np.flatnonzero(bad)[0])
+        value, row = series.iloc[first], _row(series, first)
+        others = int(bad.sum()) - 1
+        more = f", and {others} more like it" if others else ""
+        raise DataError(
+            f"column {name!r} holds numbers, but row {row} holds {value!r}{more}. Correct it, declare it missing "
+            f"(missing_values=[{str(value)!r}]), use kinds={{{name!r}: 'categorical'}}, or leave the column out "
+            f"(ignore=[{name!r}])"
+        )
+    values = parsed.to_numpy(dtype=np.float64, na_value=np.nan)
+    if np.isinf(values).any():
+        first = int(np.flatnonzero(np.isinf(values))[0])
+        raise DataError(
+            f"column {name!r} holds {values[first]} in row {_row(series, first)} "
+            f"({int(np.isinf(values).sum())} infinite values in all); replace them by a number or by NaN (missing)"
+        )
+    return values
+
+
+def dates(series: pd.Series[Any], form: str = "") -> NDArray[np.float64]:
+    """A column of dates as days since 1970-01-01, missing ones NaN.
+
+    Args:
+        series: Dates, time spans, or text.
+        form: How the text is written; empty for columns that are dates already.
+
+    Raises:
+        DataError: A value is no date.
+    """
+    if pd.api.types.is_datetime64_any_dtype(series) or pd.api.types.is_timedelta64_dtype(series):
+        return _days(series)
+    parsed = pd.to_datetime(series.astype(object), format=form or "ISO8601", errors="coerce", utc=True)
+    bad = (parsed.isna() & series.notna()).to_numpy()
+    if bad.any():
+        first = int(np.flatnonzero(bad)[0])
+        raise DataError(
+            f"column {series.name!r} holds dates, but row {_row(series, first)} holds {series.iloc[first]!r}; "
+            f"correct it or leave the column out (ignore=[{series.name!r}])"
+        )
+    return _days(parsed)
+
+
+def levels(series: pd.Series[Any]) -> NDArray[np.object_]:
+    """A column as texts, missing ones ``None``; whole numbers are written without a decimal point."""
+    values = series.astype(object).to_numpy()
+    codes, unique = pd.factorize(values)
+    texts = np.empty(len(unique) + 1, dtype=object)
+    texts[:-1] = [_text(value) for value in unique]
+    texts[-1] = None
+    return texts[codes]
+
+
+def _text(value: Any) -> str:
+    if isinstance(value, (float, np.floating)) and float(value).is_integer():
+        return str(int(value))
+    return str(value)
+
+
+def _days(series: pd.Series[Any]) -> NDArray[np.float64]:
+    if pd.api.types.is_timedelta64_dtype(series):
+        return np.asarray(series.dt.total_seconds(), dtype=np.float64) / 86_400
+    if getattr(series.dt, "tz", None) is not None:
+        series = series.dt.tz_convert("UTC").dt.tz_localize(None)
+    stamps = series.to_numpy(dtype="datetime64[ns]")
+    return np.where(np.isnat(stamps), np.nan, stamps.astype(np.int64) / _DAY)
+
+
+def _date_format(present: pd.Series[Any]) -> str | None:
+    """The first format in which every value is a date."""
+    if pd.api.types.is_datetime64_any_dtype(present):
+        return ""
+    if pd.api.types.is_numeric_dtype(present):
+        return None
+    texts = present.astype(object)
+    if not texts.map(
+        lambda value: isinstance(value, str) and any(c.isdigit() for c in value) and len(value) >= 8
+    ).all():
+        return None
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        for form in _FORMATS:
+            if pd.to_datetime(texts, format=form, errors="coerce", utc=True).notna().all():
+                return form
+    return None
+
+
+def _bad_date(series: pd.Series[Any]) -> str:
+    dates(series)
+    return "ISO8601"
+
+
+def _row(series: pd.Series[Any], position: int) -> int:
+    """Row number counted from 1, in the table the column was read from."""
+    label = series.index[position]
+    return int(label) + 1 if isinstance(label, (int, np.integer)) else position + 1

@@ -1,0 +1,198 @@
+"""From a table's columns to tensors: fitted once on training rows, usable on any later table."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Iterable, Mapping
+from typing import Any, final
+
+import numpy as np
+import pandas as pd
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from polytask.data.columns import Column, dates, levels, numbers
+from polytask.data.spec import InputSpec
+from polytask.errors import DataError, unknown
+
+__all__ = ["CategoryColumn", "NumberColumn", "TableEncoder"]
+
+
+@final
+@dataclasses.dataclass(frozen=True)
+class NumberColumn:
+    """How a numeric column is encoded: (x − mean) / scale, the mean where x is missing.
+
+    Attributes:
+        name: Column.
+        role: ``"numeric"``, ``"boolean"`` (0 or 1) or ``"date"`` (days since 1970).
+        mean: Mean over the training rows.
+        scale: Standard deviation over the training rows.
+        indicator: Whether a second feature says 1 where x is missing: when some training row misses it.
+        format: How its dates are written.
+    """
+
+    name: str
+    role: str
+    mean: float
+    scale: float
+    indicator: bool
+    format: str = ""
+
+
+@final
+@dataclasses.dataclass(frozen=True)
+class CategoryColumn:
+    """How a categorical column is encoded: code 0 for missing or unseen, k for the k-th of ``levels``."""
+
+    name: str
+    levels: tuple[str, ...]
+
+
+@final
+@dataclasses.dataclass(frozen=True)
+class TableEncoder:
+    """The fitted encoding of a table.
+
+    Attributes:
+        numeric: Numeric columns, in order; their missing indicators follow as further numeric features.
+        categorical: Categorical columns, in order.
+
+    Examples:
+        >>> rows = pd.DataFrame({"age": [20.0, 40.0, None], "sex": ["f", "m", "f"]})
+        >>> encoder = TableEncoder.fit(rows, [Column("age", "numeric"), Column("sex", "categorical")])
+        >>> encoder.features
+        ('age', 'age missing')
+        >>> later = encoder.encode(pd.DataFrame({"sex": ["x", "m"], "age": [30.0, None]}))
+        >>> later["categorical"].tolist(), later["numeric"].tolist()
+        ([[0], [2]], [[0.0, 0.0], [0.0, 1.0]])
+    """
+
+    numeric: tuple[NumberColumn, ...]
+    categorical: tuple[CategoryColumn, ...]
+
+    @classmethod
+    def fit(cls, frame: pd.DataFrame, columns: Iterable[Column]) -> TableEncoder:
+        """Learn means, scales and levels.
+
+        Args:
+            frame: Training rows; nothing else should be seen here.
+            columns: What each column is; dropped ones are left out.
+
+        Raises:
+            DataError: No column is left, or one holds values that do not fit its role.
+        """
+        number_columns, category_columns = [], []
+        for column in columns:
+            if column.role == "dropped":
+                continue
+            series = _series(frame, column.name)
+            if column.role == "categorical":
+                seen = {level for level in levels(series) if level is not None}
+                category_columns.append(CategoryColumn(column.name, tuple(sorted(seen, key=_order))))
+                continue
+            values = _values(series, column.role, column.format)
+            present = values[~np.isnan(values)]
+            mean = float(present.mean()) if len(present) else 0.0
+            spread = float(present.std()) if len(present) else 0.0
+            # A spread that is rounding noise of the mean is a constant column.
+            scale = spread if spread > 1e-12 * max(abs(mean), 1e-300) else 1.0
+            missing = len(present) < len(values)
+            number_columns.append(NumberColumn(column.name, column.role, mean, scale, missing, column.format))
+        if not number_columns and not category_columns:
+            raise DataError("no input column is left; every column is a target, ignored or dropped")
+        return cls(tuple(number_columns), tuple(category_columns))
+
+    @property
+    def columns(self) -> tuple[str, ...]:
+        """Columns a table needs in order to be encoded."""
+        return (*(column.name for column in self.numeric), *(column.name for column in self.categorical))
+
+    @property
+    def features(self) -> tuple[str, ...]:
+        """Names of the numeric features, missing indicators last."""
+        values = [column.name for column in self.numeric]
+        return (*values, *(f"{column.name} missing" for column in self.numeric if column.indicator))
+
+    @property
+    def inputs(self) -> InputSpec:
+        """What an encoded row is."""
+        return InputSpec(
+            "table",
+            numeric=len(self.features),
+            cardinalities=tuple(len(column.levels) + 1 for column in self.categorical),
+        )
+
+    def encode(self, frame: pd.DataFrame) -> dict[str, Tensor]:
+        """Encode rows, of the training table or of any later one; further columns are ignored.
+
+        Args:
+            frame: Rows, (N, …), with the columns :attr:`columns`.
+
+        Returns:
+            ``numeric``, (N, n) float32, and ``categorical``, (N, m) int64.
+
+        Raises:
+            DataError: A column is missing, or holds text among numbers or an infinity.
+        """
+        rows = len(frame)
+        features = np.zeros((rows, len(self.features)), dtype=np.float32)
+        gaps = []
+        for i, number in enumerate(self.numeric):
+            values = _values(_series(frame, number.name), number.role, number.format)
+            missing = np.isnan(values)
+            features[:, i] = np.where(missing, 0.0, (values - number.mean) / number.scale)
+            if number.indicator:
+                gaps.append(missing)
+        for i, missing in enumerate(gaps):
+            features[:, len(self.numeric) + i] = missing
+        codes = np.zeros((rows, len(self.categorical)), dtype=np.int64)
+        for j, category in enumerate(self.categorical):
+            index = pd.Index(category.levels, dtype=object)
+            codes[:, j] = index.get_indexer(pd.Index(levels(_series(frame, category.name)), dtype=object)) + 1
+        return {"numeric": torch.from_numpy(features), "categorical": torch.from_numpy(codes)}
+
+    def to_dict(self) -> dict[str, Any]:
+        """The encoder as plain values, for JSON."""
+        return {
+            "numeric": [dataclasses.asdict(column) for column in self.numeric],
+            "categorical": [{"name": column.name, "levels": list(column.levels)} for column in self.categorical],
+        }
+
+    @classmethod
+    def from_dict(cls, values: Mapping[str, Any]) -> TableEncoder:
+        """The encoder that :meth:`to_dict` described."""
+        return cls(
+            tuple(NumberColumn(**column) for column in values["numeric"]),
+            tuple(CategoryColumn(column["name"], tuple(column["levels"])) for column in values["categorical"]),
+        )
+
+
+def _series(frame: pd.DataFrame, name: str) -> pd.Series[Any]:
+    if name not in frame.columns:
+        raise DataError(unknown("column", name, map(str, frame.columns)))
+    return frame[name]
+
+
+def _values(series: pd.Series[Any], role: str, form: str) -> NDArray[np.float64]:
+    if role == "date":
+        return dates(series, form)
+    if role == "boolean" and not pd.api.types.is_numeric_dtype(series):
+        texts = levels(series)
+        known = {"True": 1.0, "False": 0.0, "true": 1.0, "false": 0.0, "TRUE": 1.0, "FALSE": 0.0, "1": 1.0, "0": 0.0}
+        for row, text in enumerate(texts):
+            if text is not None and text not in known:
+                raise DataError(
+                    f"column {series.name!r} holds true or false, but row {row + 1} holds {text!r}; correct it"
+                )
+        return np.array([np.nan if text is None else known[text] for text in texts], dtype=np.float64)
+    return numbers(series)
+
+
+def _order(level: str) -> tuple[int, float, str]:
+    """Numbers by value, then texts by alphabet."""
+    try:
+        return (0, float(level), level)
+    except ValueError:
+        return (1, 0.0, level)

@@ -1,0 +1,120 @@
+"""Inputs that give a target away."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping
+from typing import final
+
+import numpy as np
+import pandas as pd
+import torch
+from numpy.typing import NDArray
+from scipy.stats import rankdata
+from torch import Tensor
+
+from polytask.data.columns import levels
+from polytask.data.encoder import TableEncoder
+from polytask.tasks import TaskSet
+
+__all__ = ["Leak", "LeakageWarning", "find_leaks"]
+
+_LIMIT = 0.99  # |correlation| above which a number is taken for the target itself
+_MOST = 20_000  # rows that are looked at
+_ROWS = 20  # fewer rows with both values prove nothing
+
+
+class LeakageWarning(UserWarning):
+    """An input column equals or determines a target: results would be too good to be true."""
+
+
+@final
+@dataclasses.dataclass(frozen=True)
+class Leak:
+    """An input column that gives a target away, and how."""
+
+    column: str
+    target: str
+    how: str
+
+    def __str__(self) -> str:
+        return f"column {self.column!r} {self.how} target {self.target!r}"
+
+
+def find_leaks(
+    frame: pd.DataFrame,
+    inputs: Mapping[str, Tensor],
+    encoder: TableEncoder,
+    tasks: TaskSet,
+    targets: Mapping[str, Tensor],
+) -> list[Leak]:
+    """Input columns that equal a target, correlate with it above 0.99 (by value or by rank), or determine it.
+
+    A numeric input determines a class target when cutting it into intervals separates all classes; a categorical one
+    determines a target when every level that occurs at least twice has one value of it. Pairs with fewer than 20 rows
+    where both are present are not judged; of more than 20,000 rows, 20,000 evenly spaced ones are.
+
+    Args:
+        frame: Training rows.
+        inputs: The same rows encoded.
+        encoder: What encoded them.
+        tasks: The tasks.
+        targets: Their labels in these rows.
+
+    Returns:
+        One entry per pair of column and target.
+    """
+    rows = np.unique(np.linspace(0, len(frame) - 1, min(len(frame), _MOST)).astype(np.int64))
+    frame, index = frame.iloc[rows], torch.from_numpy(rows)
+    inputs = {name: values[index] for name, values in inputs.items()}
+    targets = {name: labels[index] for name, labels in targets.items()}
+    leaks = []
+    columns = [(number.name, inputs["numeric"][:, i].double().numpy()) for i, number in enumerate(encoder.numeric)]
+    missing = {number.name: frame[number.name].isna().to_numpy() for number in encoder.numeric}
+    grouped = {category.name: pd.factorize(levels(frame[category.name]))[0] for category in encoder.categorical}
+    for task in tasks.values():
+        target = targets[task.name]
+        known = task.present(target).numpy()
+        labels = target.to(torch.float64).numpy()
+        discrete = task.kind in ("binary", "multiclass", "ordinal")
+        for name, values in columns:
+            both = known & ~missing[name]
+            how = _number_leak(values[both], labels[both], discrete)
+            if how:
+                leaks.append(Leak(name, task.name, how))
+        for name, codes in grouped.items():
+            both = known & (codes >= 0)
+            if _determined(codes[both], labels[both]):
+                leaks.append(Leak(name, task.name, "determines"))
+    return leaks
+
+
+def _number_leak(values: NDArray[np.float64], labels: NDArray[np.float64], discrete: bool) -> str:
+    if len(values) < _ROWS or np.ptp(values) == 0 or np.ptp(labels) == 0:
+        return ""
+    correlation = float(np.corrcoef(values, labels)[0, 1])
+    if abs(correlation) > 1 - 1e-9:
+        return "equals (up to shift and scale)"
+    if discrete:
+        order = np.lexsort((labels, values))
+        changes = int((np.diff(labels[order]) != 0).sum())
+        tied = pd.Series(labels).groupby(values).nunique().max() > 1
+        if changes == len(np.unique(labels)) - 1 and not tied:
+            return "determines"
+    ranked = float(np.corrcoef(rankdata(values), rankdata(labels))[0, 1])
+    if max(abs(correlation), abs(ranked)) > _LIMIT:
+        what = "correlation" if abs(correlation) > _LIMIT else "rank correlation"
+        return f"has {what} {correlation if abs(correlation) > _LIMIT else ranked:.4f} with"
+    return ""
+
+
+def _determined(codes: NDArray[np.intp], labels: NDArray[np.float64]) -> bool:
+    if len(codes) < _ROWS or np.ptp(labels) == 0:
+        return False
+    groups = pd.Series(labels).groupby(codes)
+    sizes = groups.size()
+    repeated = sizes[sizes >= 2].index
+    # Levels seen once determine anything; they count only when most rows are in repeated levels.
+    if sizes[repeated].sum() < max(_ROWS, 0.5 * len(codes)) or len(repeated) < 2:
+        return False
+    return bool((groups.nunique()[repeated] == 1).all())

@@ -1,0 +1,207 @@
+"""Target columns: which kind of task they are, and their labels as tensors."""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import Any, final
+
+import numpy as np
+import pandas as pd
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from polytask.data.columns import levels, numbers
+from polytask.errors import DataError, unknown
+from polytask.tasks import Task
+
+__all__ = ["TARGET_KINDS", "Guess", "guess_kind", "read_target"]
+
+TARGET_KINDS = ("regression", "binary", "multiclass", "ordinal", "count", "quantile")
+"""Kinds of task that one column of a table can be."""
+
+_FEW = 10  # whole numbers with at most this many values are taken for classes
+
+
+@final
+@dataclasses.dataclass(frozen=True)
+class Guess:
+    """Kind of a target column, and what to tell its owner about the choice."""
+
+    kind: str
+    why: str
+    surprise: str = ""
+
+
+def guess_kind(series: pd.Series[Any]) -> Guess:
+    """The kind of a target column, from its present values.
+
+    Two values are binary; text and unordered categories are multiclass, ordered categories ordinal; whole numbers with
+    3 to 10 values are multiclass; counts are whole numbers from 0 on with more values and a mean below 10; all
+    other numbers are regression.
+
+    Args:
+        series: The column, named, with at least one value.
+
+    Examples:
+        >>> guess_kind(pd.Series(["no", "yes", None], name="sick")).kind
+        'binary'
+        >>> guess_kind(pd.Series([1.5, 2.5, 0.1], name="dose")).kind
+        'regression'
+    """
+    present = series.dropna()
+    distinct = int(present.nunique())
+    if isinstance(present.dtype, pd.CategoricalDtype) and present.dtype.ordered and distinct > 2:
+        return Guess("ordinal", f"{distinct} ordered categories")
+    numeric = not isinstance(present.dtype, pd.CategoricalDtype) and _mostly_numbers(present)
+    if not numeric or pd.api.types.is_bool_dtype(present):
+        return Guess("binary", "two values") if distinct <= 2 else Guess("multiclass", f"{distinct} classes")
+    values = numbers(present)
+    whole = bool((values == np.round(values)).all())
+    if not whole:
+        return Guess("regression", "numbers")
+    if distinct == 2:
+        return Guess("binary", "two values")
+    if distinct <= _FEW:
+        return Guess(
+            "multiclass",
+            f"{distinct} different whole numbers",
+            f"{distinct} whole numbers taken as classes; kinds={{{str(series.name)!r}: 'ordinal'}} keeps their order",
+        )
+    if values.min() == 0 and values.mean() < 10:
+        return Guess("count", "whole numbers from 0 on", "taken as counts; 'regression' is the other choice")
+    return Guess("regression", "numbers")
+
+
+def read_target(
+    series: pd.Series[Any], train: NDArray[np.int64], kind: str | None = None
+) -> tuple[Task, Tensor, Guess]:
+    """A task and its labels from a column.
+
+    Classes are those of the whole column, in order (numbers by value, text by alphabet, categories as given); the
+    second class of a binary task is the "yes". Shift and scale of numbers are the mean and standard deviation of the
+    training labels.
+
+    Args:
+        series: The column; missing values are missing labels.
+        train: Positions of the training rows.
+        kind: One of :data:`TARGET_KINDS`; guessed when None.
+
+    Returns:
+        The task; its labels: float with NaN, or int64 with −100 where missing; the guess behind the kind.
+
+    Raises:
+        DataError: All labels are missing (in the whole column or in the training rows), the target is constant, has
+            about as many classes as rows, or holds values that do not fit its kind.
+    """
+    name = str(series.name)
+    present = series.dropna()
+    if len(present) == 0:
+        raise DataError(f"target {name!r}: all {len(series)} labels are missing; leave it out or check missing_values")
+    if not present.map(pd.api.types.is_hashable).all():
+        raise DataError(f"target {name!r} holds {type(present.iloc[0]).__name__} objects; expected one value per row")
+    if present.nunique() == 1:
+        raise DataError(
+            f"target {name!r} is constant: all {len(present)} labels are {present.iloc[0]}. There is nothing to learn; "
+            "leave it out"
+        )
+    if series.iloc[train].notna().sum() == 0:
+        raise DataError(
+            f"target {name!r}: none of its {len(present)} labels fell into the training split; use another seed, a "
+            "smaller val and test, or leave it out"
+        )
+    if pd.api.types.is_datetime64_any_dtype(present):
+        raise DataError(f"target {name!r} holds dates; turn them into numbers first, e.g. days since an event")
+    guess = guess_kind(series) if kind is None else Guess(kind, "as asked")
+    if guess.kind not in TARGET_KINDS:
+        raise DataError(f"target {name!r}: {unknown('kind of a target column', guess.kind, TARGET_KINDS)}")
+    if guess.kind in ("regression", "quantile", "count"):
+        return *_number_target(series, train, guess.kind), guess
+    return *_class_target(series, guess.kind), guess
+
+
+def _number_target(series: pd.Series[Any], train: NDArray[np.int64], kind: str) -> tuple[Task, Tensor]:
+    name = str(series.name)
+    if isinstance(series.dtype, pd.CategoricalDtype):
+        series = series.astype(object)
+    try:
+        values = numbers(series)
+    except DataError as error:
+        raise DataError(f"target {name!r} of kind {kind!r}: {error}") from None
+    if kind == "count":
+        bad = np.flatnonzero(~np.isnan(values) & ((values < 0) | (values != np.round(values))))
+        if len(bad):
+            row = int(series.index[bad[0]]) + 1
+            raise DataError(
+                f"target {name!r} of kind 'count' must hold whole numbers from 0 on, but row {row} holds "
+                f"{values[bad[0]]}; use kinds={{{name!r}: 'regression'}}"
+            )
+        return Task(name, kind), _tensor(values)
+    known = values[train]
+    known = known[~np.isnan(known)]
+    spread = float(known.std())
+    return Task(name, kind, shift=float(known.mean()), scale=spread if spread > 0 else 1.0), _tensor(values)
+
+
+def _tensor(values: NDArray[np.float64]) -> Tensor:
+    """float32, or float64 where float32 could not tell neighbouring values apart."""
+    spread = np.nanstd(values)
+    exact = spread > 0 and np.nanmax(np.abs(values)) / spread > 1e5
+    return torch.from_numpy(values if exact else values.astype(np.float32))
+
+
+def _class_target(series: pd.Series[Any], kind: str) -> tuple[Task, Tensor]:
+    name = str(series.name)
+    ordered = _classes(series)
+    if kind == "binary" and len(ordered) != 2:
+        raise DataError(
+            f"target {name!r} of kind 'binary' must have 2 values, found {len(ordered)}: {_listed(ordered)}; use "
+            f"kinds={{{name!r}: 'multiclass'}} or correct the others"
+        )
+    labelled = int(series.notna().sum())
+    if len(ordered) > max(2, labelled // 2):
+        raise DataError(
+            f"target {name!r} has {len(ordered)} classes in {labelled} labelled rows ({_listed(ordered)}), too many to "
+            "learn: is it an id or a text? Leave it out, or merge classes"
+        )
+    if kind == "ordinal" and not _has_order(series):
+        raise DataError(
+            f"target {name!r} of kind 'ordinal' holds text ({_listed(ordered)}) whose order is not known; use numbers, "
+            "or an ordered pandas Categorical in a DataFrame"
+        )
+    codes = pd.Index(ordered, dtype=object).get_indexer(pd.Index(levels(series), dtype=object))
+    target = torch.from_numpy(np.where(codes < 0, -100, codes).astype(np.int64))
+    classes = None if kind == "binary" else len(ordered)
+    return Task(name, kind, classes=classes, labels=ordered), target
+
+
+def _classes(series: pd.Series[Any]) -> list[str]:
+    """The classes that occur, in order."""
+    if isinstance(series.dtype, pd.CategoricalDtype):
+        values = pd.Series(series.cat.remove_unused_categories().cat.categories)
+        return [str(level) for level in levels(values)]
+    present = series.dropna()
+    if _mostly_numbers(present) and not pd.api.types.is_bool_dtype(present):
+        present = pd.Series(np.sort(pd.to_numeric(present).unique()), name=series.name)
+        return list(dict.fromkeys(str(level) for level in levels(present)))
+    return sorted({str(level) for level in levels(present)})
+
+
+def _has_order(series: pd.Series[Any]) -> bool:
+    if isinstance(series.dtype, pd.CategoricalDtype):
+        return bool(series.dtype.ordered)
+    return _mostly_numbers(series.dropna())
+
+
+def _mostly_numbers(present: pd.Series[Any]) -> bool:
+    """Whether the values are numbers, or at least nine in ten are (the others are then errors, not classes)."""
+    if pd.api.types.is_numeric_dtype(present):
+        return True
+    if set(map(type, present)) <= {bool, np.bool_}:
+        return False
+    return bool(pd.to_numeric(present.astype(object), errors="coerce").notna().mean() >= 0.9)
+
+
+def _listed(classes: list[str], most: int = 5) -> str:
+    shown = ", ".join(map(repr, classes[:most]))
+    return f"{shown}, …" if len(classes) > most else shown
