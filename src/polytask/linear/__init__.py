@@ -1,0 +1,82 @@
+"""The classical answer on tables: multi-task estimators for scikit-learn.
+
+Inputs in four layouts (see :mod:`polytask.linear.layout`), one solver with certified accuracy
+(:mod:`polytask.linear.engine`), one module per family of estimators (:mod:`polytask.linear.registry`).
+Never imports PyTorch. Estimators load on first use.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from polytask.linear.engine import Solution, solve
+from polytask.linear.layout import to_long, to_wide
+from polytask.linear.losses import Huber, Logistic, Loss, Squared, SquaredHinge
+from polytask.linear.model_selection import LeaveOneTaskOut, TaskStratifiedKFold
+from polytask.linear.penalised import PathResult
+from polytask.linear.penalties import (
+    L1,
+    L21,
+    Columns,
+    Dirty,
+    InfimalSum,
+    L1Inf,
+    Penalty,
+    Quadratic,
+    RowPenalty,
+    SparseGroup,
+    SquaredL21,
+    SquaredTraceNorm,
+    TraceNorm,
+)
+from polytask.linear.problem import Problem, shared_problem, stacked_problem
+from polytask.linear.registry import ESTIMATORS, FAMILIES, get_estimator
+from polytask.linear.scoring import TaskScorer, make_task_scorer, task_scores
+
+__all__ = [
+    "ESTIMATORS",
+    "FAMILIES",
+    "L1",
+    "L21",
+    "Columns",
+    "Dirty",
+    "Huber",
+    "InfimalSum",
+    "L1Inf",
+    "LeaveOneTaskOut",
+    "Logistic",
+    "Loss",
+    "PathResult",
+    "Penalty",
+    "Problem",
+    "Quadratic",
+    "RowPenalty",
+    "Solution",
+    "SparseGroup",
+    "Squared",
+    "SquaredHinge",
+    "SquaredL21",
+    "SquaredTraceNorm",
+    "TaskScorer",
+    "TaskStratifiedKFold",
+    "TraceNorm",
+    "get_estimator",
+    "make_task_scorer",
+    "shared_problem",
+    "solve",
+    "stacked_problem",
+    "task_scores",
+    "to_long",
+    "to_wide",
+]
+__all__ += sorted(ESTIMATORS)
+
+
+def __getattr__(name: str) -> Any:
+    if name in ESTIMATORS:
+        return get_estimator(name)
+    raise AttributeError(f"module 'polytask.linear' has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

@@ -1,0 +1,249 @@
+"""The layouts of multi-task tables, read into one form.
+
+*wide*: X (n, d) shared, Y (n, T), NaN = missing. *long*: X (N, d), y (N,), one task label per row, passed as ``task=`` or
+as the column ``task_col`` of X. *dict*: ``{task: (X_t, y_t)}``, read as long. *single*: X, y and no task: T = 1.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy import sparse
+from sklearn.utils import check_array, check_consistent_length, column_or_1d
+from sklearn.utils.validation import _check_feature_names, _check_n_features, validate_data
+
+from polytask.errors import DataError, TaskError
+
+__all__ = ["Mode", "Table", "read_inputs", "read_table", "to_long", "to_wide"]
+
+Array = NDArray[Any]
+Mode = Literal["single", "wide", "long"]
+
+
+@dataclass(frozen=True)
+class Table:
+    """Training data in one form.
+
+    Attributes:
+        mode: Layout.
+        X: (n, d) float32 or float64, dense or CSR, without the task column.
+        y: (n, T) in wide mode, otherwise (n,).
+        codes: Position of each row's task in ``tasks`` (n,), long mode only.
+        tasks: Labels (T,).
+        weight: Sample weights (n,) or None.
+    """
+
+    mode: Mode
+    X: Any
+    y: Array
+    codes: Array | None
+    tasks: Array
+    weight: Array | None
+
+    def rows(self, index: Array) -> Table:
+        """A subset of the rows; tasks without rows stay in ``tasks``."""
+        return Table(
+            self.mode,
+            self.X[index],
+            self.y[index],
+            None if self.codes is None else self.codes[index],
+            self.tasks,
+            None if self.weight is None else self.weight[index],
+        )
+
+
+def read_inputs(estimator: Any, X: Any, task: Any, *, reset: bool) -> tuple[Any, Array | None]:
+    """Validate X and take the task labels from ``task`` or from the column ``estimator.task_col``.
+
+    Args:
+        estimator: Estimator whose ``n_features_in_`` and ``feature_names_in_`` are set (``reset``) or checked.
+        X: Array, DataFrame or sparse matrix.
+        task: Labels (n,) or None.
+        reset: True in fit.
+
+    Returns:
+        X as float, and the labels or None.
+
+    Raises:
+        TaskError: Labels are missing, given twice, or of the wrong length.
+    """
+    column = estimator.task_col
+    if column is None:
+        X = validate_data(estimator, X, accept_sparse="csr", dtype=[np.float64, np.float32], reset=reset)
+    else:
+        if task is not None:
+            raise TaskError(f"task labels given twice: as task= and as the column {column!r}; drop one of them")
+        _check_feature_names(estimator, X, reset=reset)
+        _check_n_features(estimator, X, reset=reset)
+        X, task = _split_column(X, column)
+        X = check_array(X, accept_sparse="csr", dtype=[np.float64, np.float32], estimator=estimator)
+    if task is None:
+        return X, None
+    labels = np.asarray(task)
+    if labels.ndim != 1 or len(labels) != X.shape[0]:
+        raise TaskError(f"task labels must be one per row: expected shape ({X.shape[0]},), found {labels.shape}")
+    if labels.dtype.kind == "f" and np.isnan(labels).any():
+        raise TaskError("task labels hold NaN; every row needs a task")
+    if labels.dtype.kind == "f" and np.all(labels == np.round(labels)):
+        labels = labels.astype(np.int64)  # ids that travelled through a float matrix
+    if labels.dtype == object and all(isinstance(label, str) for label in labels):
+        labels = labels.astype(str)
+    return X, labels
+
+
+def _split_column(X: Any, column: Any) -> tuple[Any, Array]:
+    if hasattr(X, "columns"):
+        names = list(X.columns)
+        if isinstance(column, str) and column not in names:
+            raise TaskError(f"task_col={column!r} is not a column of X; columns: {', '.join(map(str, names[:20]))}")
+        name = column if isinstance(column, str) else names[column]
+        return X.drop(columns=[name]), np.asarray(X[name])
+    if isinstance(column, str):
+        raise TaskError(f"task_col={column!r} names a column, but X has none: pass a DataFrame or a column number")
+    if sparse.issparse(X):
+        X = X.tocsr()
+        place = range(X.shape[1])[column]
+        keep = np.delete(np.arange(X.shape[1]), place)
+        return X[:, keep], np.asarray(X[:, [place]].todense()).ravel()
+    X = np.asarray(X)
+    if X.ndim != 2 or not -X.shape[1] <= column < X.shape[1]:
+        raise TaskError(f"task_col={column!r} does not fit X of shape {X.shape}")
+    return np.delete(X, column, axis=1), X[:, column]
+
+
+def _read_targets(y: Any) -> Array:
+    if y is None:
+        raise ValueError("this estimator requires y to be passed, but the target y is None")
+    y = check_array(y, ensure_2d=False, ensure_all_finite="allow-nan", dtype=None, input_name="y")
+    if y.ndim > 2:
+        raise ValueError(f"y must have one or two dimensions, found shape {y.shape}")
+    if y.dtype.kind == "f" and np.isinf(y).any():
+        raise ValueError("Input y contains infinity or a value too large for its dtype")
+    return np.asarray(y)
+
+
+def is_dict(X: Any) -> bool:
+    """Whether X is in dict layout (SciPy's DOK matrices are mappings, too)."""
+    return isinstance(X, Mapping) and not sparse.issparse(X)
+
+
+def join(data: Mapping[Any, tuple[Any, Any]]) -> tuple[Any, Array, Array]:
+    """{task: (X_t, y_t)} as X, y and labels with one row per sample.
+
+    Raises:
+        DataError: Empty mapping, or a value which is not a pair.
+    """
+    if not data:
+        raise DataError("expected {task: (X, y)} with at least one task, found an empty mapping")
+    for name, pair in data.items():
+        if not (isinstance(pair, tuple | list) and len(pair) == 2):
+            raise DataError(f"task {name!r}: expected a pair (X, y), found {type(pair).__name__}")
+    inputs = [pair[0] for pair in data.values()]
+    targets = [np.asarray(pair[1]) for pair in data.values()]
+    labels = np.repeat(np.asarray(list(data)), [len(y) for y in targets])
+    if all(hasattr(part, "columns") for part in inputs):
+        import pandas as pd
+
+        return pd.concat(inputs, ignore_index=True), np.concatenate(targets), labels
+    if any(sparse.issparse(part) for part in inputs):
+        return sparse.vstack(inputs, format="csr"), np.concatenate(targets), labels
+    return np.concatenate([np.asarray(part) for part in inputs]), np.concatenate(targets), labels
+
+
+def read_table(estimator: Any, X: Any, y: Any, task: Any, sample_weight: Any) -> Table:
+    """Read any of the layouts; sets ``n_features_in_`` (and names) on the estimator.
+
+    Args:
+        estimator: Being fitted.
+        X: Inputs, or ``{task: (X_t, y_t)}`` with ``y=None``.
+        y: Targets.
+        task: Labels (n,) or None.
+        sample_weight: (n,) or None.
+
+    Raises:
+        TaskError: A task has no observed target, or labels and targets do not fit.
+    """
+    if is_dict(X):
+        if y is not None or task is not None:
+            raise DataError("with {task: (X, y)} as input, y and task must not be given")
+        X, y, task = join(X)
+    names = [str(name) for name in y.columns] if hasattr(y, "columns") else None
+    X, labels = read_inputs(estimator, X, task, reset=True)
+    y = _read_targets(y)
+    check_consistent_length(X, y)
+    if y.ndim == 2 and y.shape[1] == 1 and names is None:
+        y = column_or_1d(y, warn=True)
+    weight = None
+    if sample_weight is not None:
+        weight = check_array(sample_weight, ensure_2d=False, dtype=np.float64, input_name="sample_weight")
+        weight = np.full(X.shape[0], float(weight)) if weight.ndim == 0 else weight
+        if weight.shape != (X.shape[0],):
+            raise ValueError(f"Sample weights must be 1D: expected shape ({X.shape[0]},), found {weight.shape}")
+        if weight.min() < 0 or not weight.any():
+            raise ValueError("sample_weight must be non-negative and not all zero")
+    if y.ndim == 2:
+        if labels is not None:
+            raise TaskError("task labels per row need a target vector y (n,), found a matrix of shape " + str(y.shape))
+        tasks = np.arange(y.shape[1]) if names is None else np.asarray(names)
+        missing = np.isnan(y.astype(float)).all(axis=0) if y.dtype.kind in "fO" else np.zeros(y.shape[1], bool)
+        if missing.any():
+            raise TaskError(f"no observed target in task(s) {', '.join(map(str, tasks[missing][:10]))}; drop them")
+        return Table("wide", X, y, None, tasks, weight)
+    if y.dtype.kind == "f" and np.isnan(y).any():
+        raise ValueError("Input y contains NaN. In long format leave the rows without a target out")
+    if labels is None:
+        return Table("single", X, y, None, np.array([0]), weight)
+    tasks, codes = np.unique(labels, return_inverse=True)
+    return Table("long", X, y, codes, tasks, weight)
+
+
+def to_long(X: Any, Y: Any, tasks: Any = None) -> tuple[Any, Array, Array]:
+    """Wide to long: one row per observed target.
+
+    Args:
+        X: (n, d).
+        Y: (n, T), NaN = missing; a DataFrame's columns name the tasks.
+        tasks: Labels (T,) or None for the column names or 0 … T − 1.
+
+    Returns:
+        X (N, d), y (N,) and labels (N,), sorted by task.
+
+    Examples:
+        >>> X, y, task = to_long(np.eye(2), np.array([[1.0, np.nan], [2.0, 3.0]]))
+        >>> y.tolist(), task.tolist()
+        ([1.0, 2.0, 3.0], [0, 0, 1])
+    """
+    values = np.asarray(Y)
+    if tasks is None:
+        tasks = [str(name) for name in Y.columns] if hasattr(Y, "columns") else np.arange(values.shape[1])
+    column, row = np.nonzero(~np.isnan(values.astype(float)).T)
+    inputs = X.iloc[row].reset_index(drop=True) if hasattr(X, "iloc") else X[row]
+    return inputs, values[row, column], np.asarray(tasks)[column]
+
+
+def to_wide(y: Any, task: Any, row: Any = None) -> tuple[Array, Array]:
+    """Long to wide: one column per task, NaN where a row has no target of the task.
+
+    Args:
+        y: (N,).
+        task: Labels (N,).
+        row: Sample each target belongs to (N,), non-negative integers; by default every target is a sample of its own.
+
+    Returns:
+        Y (n, T) and the labels (T,).
+
+    Examples:
+        >>> Y, tasks = to_wide([1.0, 2.0, 3.0], ["a", "a", "b"], row=[0, 1, 1])
+        >>> Y.tolist(), tasks.tolist()
+        ([[1.0, nan], [2.0, 3.0]], ['a', 'b'])
+    """
+    y = np.asarray(y, dtype=float)
+    tasks, codes = np.unique(np.asarray(task), return_inverse=True)
+    place = np.arange(len(y)) if row is None else np.asarray(row)
+    Y = np.full((int(place.max()) + 1, len(tasks)), np.nan)
+    Y[place, codes] = y
+    return Y, tasks

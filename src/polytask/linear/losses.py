@@ -1,0 +1,185 @@
+"""Losses of the linear estimators: value, derivative, curvature bound and convex conjugate, elementwise.
+
+A loss ℓ(y, z) compares a target y with a linear prediction z. The duality gap needs its conjugate
+ℓ*(u) = sup_z uz − ℓ(y, z), evaluated at multiples s·ℓ'(y, z) with 0 ≤ s ≤ 1 of the derivative.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from typing import Any, ClassVar, final
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.special import expit, xlogy
+
+from polytask.errors import ConfigError, unknown
+
+__all__ = ["CLASSIFICATION_LOSSES", "REGRESSION_LOSSES", "Huber", "Logistic", "Loss", "Squared", "SquaredHinge"]
+
+Array = NDArray[Any]
+
+
+class Loss(ABC):
+    """A convex loss with bounded second derivative."""
+
+    curvature: ClassVar[float] = 1.0
+    quadratic: ClassVar[bool] = False
+
+    @abstractmethod
+    def value(self, y: Array, z: Array) -> Array:
+        """ℓ(y, z), elementwise."""
+
+    @abstractmethod
+    def derivative(self, y: Array, z: Array) -> Array:
+        """∂ℓ/∂z, elementwise."""
+
+    @abstractmethod
+    def second(self, y: Array, z: Array) -> Array:
+        """A non-negative generalised second derivative in z, elementwise."""
+
+    @abstractmethod
+    def conjugate(self, y: Array, u: Array) -> Array:
+        """ℓ*(u), elementwise, for u between 0 and some ∂ℓ/∂z."""
+
+
+@final
+class Squared(Loss):
+    """½(y − z)².
+
+    Examples:
+        >>> Squared().value(np.array([1.0]), np.array([3.0])).tolist()
+        [2.0]
+    """
+
+    quadratic = True
+
+    def value(self, y: Array, z: Array) -> Array:
+        """½(y − z)²."""
+        return 0.5 * (y - z) ** 2
+
+    def derivative(self, y: Array, z: Array) -> Array:
+        """z − y."""
+        return z - y
+
+    def second(self, y: Array, z: Array) -> Array:
+        """1."""
+        return np.ones_like(z)
+
+    def conjugate(self, y: Array, u: Array) -> Array:
+        """½u² + uy."""
+        return u * (0.5 * u + y)
+
+
+@final
+class Huber(Loss):
+    """½r² for |r| ≤ δ, otherwise δ|r| − ½δ², with r = y − z.
+
+    Args:
+        delta: Residual δ > 0 at which the loss turns linear, in units of y.
+
+    Examples:
+        >>> Huber(delta=1.0).value(np.array([0.0, 0.0]), np.array([0.5, 3.0])).tolist()
+        [0.125, 2.5]
+    """
+
+    def __init__(self, delta: float = 1.35) -> None:
+        if not delta > 0:
+            raise ConfigError(f"Huber's delta must be positive, found {delta!r}")
+        self.delta = float(delta)
+
+    def value(self, y: Array, z: Array) -> Array:
+        """½r² or δ|r| − ½δ²."""
+        size = np.abs(y - z)
+        inside = np.minimum(size, self.delta)
+        return inside * (size - 0.5 * inside)
+
+    def derivative(self, y: Array, z: Array) -> Array:
+        """The residual z − y clipped to ±δ."""
+        return np.clip(z - y, -self.delta, self.delta)
+
+    def second(self, y: Array, z: Array) -> Array:
+        """1 inside, 0 outside."""
+        return (np.abs(y - z) <= self.delta).astype(z.dtype)
+
+    def conjugate(self, y: Array, u: Array) -> Array:
+        """½u² + uy on |u| ≤ δ."""
+        return u * (0.5 * u + y)
+
+
+@final
+class Logistic(Loss):
+    """log(1 + exp(−yz)) for y = ±1.
+
+    Examples:
+        >>> Logistic().value(np.array([1.0]), np.array([0.0])).round(4).tolist()
+        [0.6931]
+    """
+
+    curvature = 0.25
+
+    def value(self, y: Array, z: Array) -> Array:
+        """log(1 + exp(−yz))."""
+        return np.logaddexp(0, -y * z)
+
+    def derivative(self, y: Array, z: Array) -> Array:
+        """−y σ(−yz)."""
+        return -y * expit(-y * z)
+
+    def second(self, y: Array, z: Array) -> Array:
+        """σ(z)(1 − σ(z))."""
+        p = expit(z)
+        return p * (1 - p)
+
+    def conjugate(self, y: Array, u: Array) -> Array:
+        """p log p + (1 − p) log(1 − p) with p = −uy in [0, 1]."""
+        p = np.clip(-u * y, 0, 1)
+        return xlogy(p, p) + xlogy(1 - p, 1 - p)
+
+
+@final
+class SquaredHinge(Loss):
+    """½ max(0, 1 − yz)² for y = ±1.
+
+    Examples:
+        >>> SquaredHinge().value(np.array([1.0, 1.0]), np.array([0.0, 2.0])).tolist()
+        [0.5, 0.0]
+    """
+
+    def value(self, y: Array, z: Array) -> Array:
+        """½ (1 − yz)_+²."""
+        return 0.5 * np.maximum(1 - y * z, 0) ** 2
+
+    def derivative(self, y: Array, z: Array) -> Array:
+        """−y (1 − yz)_+."""
+        return -y * np.maximum(1 - y * z, 0)
+
+    def second(self, y: Array, z: Array) -> Array:
+        """1 where the margin is violated."""
+        return (y * z < 1).astype(z.dtype)
+
+    def conjugate(self, y: Array, u: Array) -> Array:
+        """½a² − a with a = −uy ≥ 0."""
+        a = np.maximum(-u * y, 0)
+        return a * (0.5 * a - 1)
+
+
+REGRESSION_LOSSES: dict[str, type[Loss]] = {"squared": Squared, "huber": Huber}
+CLASSIFICATION_LOSSES: dict[str, type[Loss]] = {"logistic": Logistic, "squared_hinge": SquaredHinge}
+
+
+def get_loss(loss: str | Loss, known: dict[str, type[Loss]]) -> Loss:
+    """Look a loss up by name, or pass a :class:`Loss` through.
+
+    Args:
+        loss: Name or object.
+        known: Names that are allowed here.
+
+    Raises:
+        ConfigError: Unknown name.
+    """
+    if isinstance(loss, Loss):
+        return loss
+    if loss not in known:
+        raise ConfigError(unknown("loss", loss, known))
+    return known[loss]()

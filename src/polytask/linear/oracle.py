@@ -1,0 +1,222 @@
+"""Smooth part of a problem as the solver sees it, and the duality gap computed from it.
+
+Both oracles work on *images*, linear in the coefficients, so that the image of an extrapolated point costs nothing:
+H W when Gram matrices are kept, predictions otherwise.
+
+With ω the weights, ½tr(W M Wᵀ) the coupling of the tasks, θ_i = −s ω_i ℓ'(z_i) for a scale s and G = X'θ − s W M, weak
+duality reads P ≥ D = −Σ ω_i ℓ*(s ℓ'(z_i)) − (s²/2) tr(W M Wᵀ) − Ω*(G), and Ω*(G) = 0 for a norm with gauge(G) ≤ 1.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from dataclasses import dataclass
+from typing import Any, final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from polytask.linear.design import _times
+from polytask.linear.penalties import Penalty
+from polytask.linear.problem import Problem
+
+__all__ = ["Certificate", "DataOracle", "GramOracle", "Oracle", "certify", "couple"]
+
+Array = NDArray[Any]
+
+
+def couple(W: Array, coupling: float | Array) -> Array | float:
+    """W M for a matrix M (T, T) or a multiple of the identity."""
+    if isinstance(coupling, np.ndarray):
+        return np.asarray(W @ coupling)
+    return coupling * W if coupling else 0.0
+
+
+class Oracle(ABC):
+    """Value, gradient and dual quantities of Σ ω ℓ(y, XW + b)."""
+
+    problem: Problem
+    lipschitz: float
+
+    @abstractmethod
+    def image(self, W: Array, b: Array) -> Array:
+        """Linear image of a point."""
+
+    @abstractmethod
+    def gradient(self, image: Array) -> tuple[Array, Array | float]:
+        """Gradient in W (d, T) and b (T,)."""
+
+    @abstractmethod
+    def value(self, W: Array, image: Array) -> float:
+        """Loss."""
+
+    @abstractmethod
+    def moments(self, W: Array, image: Array) -> tuple[float, float]:
+        """⟨ωy, r⟩ and Σ ω r² of the residual r (squared loss)."""
+
+    @abstractmethod
+    def dual_loss(self, image: Array, scale: float) -> float:
+        """−Σ ω ℓ*(s ℓ'(z))."""
+
+    def refit(self, image: Array, b: Array) -> tuple[Array, Array]:
+        """Best intercepts for fixed W, and the image with them."""
+        return image, b
+
+
+@final
+class GramOracle(Oracle):
+    """Squared loss through H_t = X_t' diag(ω_t) X_t and q = X' ω y."""
+
+    def __init__(self, problem: Problem, gram: Array, lipschitz: float | None = None) -> None:
+        self.problem, self.gram = problem, gram
+        self.q = problem.design.adjoint(problem.weight * problem.y)
+        self.yy = float(np.vdot(problem.weight * problem.y, problem.y))
+        self.lipschitz = problem.design.lipschitz(problem.weight, gram) if lipschitz is None else lipschitz
+
+    def image(self, W: Array, b: Array) -> Array:
+        """H W."""
+        return _times(self.gram, W)
+
+    def gradient(self, image: Array) -> tuple[Array, Array | float]:
+        """H W − q."""
+        return image - self.q, 0.0
+
+    def value(self, W: Array, image: Array) -> float:
+        """½y'y − ⟨W, q⟩ + ½⟨W, HW⟩."""
+        return 0.5 * self.yy + float(np.vdot(W.T, (0.5 * image - self.q).T))
+
+    def moments(self, W: Array, image: Array) -> tuple[float, float]:
+        """From the same three scalars."""
+        fit = float(np.vdot(W.T, self.q.T))
+        return self.yy - fit, max(self.yy - 2 * fit + float(np.vdot(W.T, image.T)), 0.0)
+
+    def dual_loss(self, image: Array, scale: float) -> float:
+        """Not needed: the squared loss goes through the moments."""
+        raise NotImplementedError
+
+
+@final
+class DataOracle(Oracle):
+    """Any loss, through passes over the data."""
+
+    def __init__(self, problem: Problem, lipschitz: float | None = None) -> None:
+        self.problem = problem
+        if lipschitz is None:
+            lipschitz = problem.loss.curvature * problem.design.lipschitz(problem.weight, None)
+        self.lipschitz = lipschitz
+
+    def image(self, W: Array, b: Array) -> Array:
+        """Predictions."""
+        Z = self.problem.design.forward(W)
+        if self.problem.free_intercept:
+            Z += self.problem.design.expand(b)
+        return Z
+
+    def _slopes(self, Z: Array) -> Array:
+        return self.problem.weight * self.problem.loss.derivative(self.problem.y, Z)
+
+    def gradient(self, image: Array) -> tuple[Array, Array | float]:
+        """X'(ω ℓ') and its sums per task."""
+        R = self._slopes(image)
+        design = self.problem.design
+        return design.adjoint(R), (design.task_sum(R) if self.problem.free_intercept else 0.0)
+
+    def value(self, W: Array, image: Array) -> float:
+        """Σ ω ℓ."""
+        return float(np.sum(self.problem.weight * self.problem.loss.value(self.problem.y, image), dtype=np.float64))
+
+    def moments(self, W: Array, image: Array) -> tuple[float, float]:
+        """From the residuals."""
+        r = self.problem.y - image
+        weighted = self.problem.weight * r
+        return (
+            float(np.sum(weighted * self.problem.y, dtype=np.float64)),
+            float(np.sum(weighted * r, dtype=np.float64)),
+        )
+
+    def dual_loss(self, image: Array, scale: float) -> float:
+        """−Σ ω ℓ*(s ℓ'(z))."""
+        u = scale * self.problem.loss.derivative(self.problem.y, image)
+        return -float(np.sum(self.problem.weight * self.problem.loss.conjugate(self.problem.y, u), dtype=np.float64))
+
+    def refit(self, image: Array, b: Array) -> tuple[Array, Array]:
+        """Newton steps on every task's intercept at once, falling back on the curvature bound where ℓ'' vanishes."""
+        problem = self.problem
+        if not problem.free_intercept:
+            return image, b
+        design, loss = problem.design, problem.loss
+        Z, b = image, b.copy()
+        total = design.task_sum(problem.weight)
+        bound = np.where(total > 0, loss.curvature * total, 1)
+        level = 1e-12 if Z.dtype == np.float64 else 1e-6
+        for _ in range(30):
+            slope = design.task_sum(self._slopes(Z))
+            if np.all(np.abs(slope) <= level * total):
+                break
+            curve = design.task_sum(problem.weight * loss.second(problem.y, Z))
+            step = -slope / np.clip(curve, 0.05 * bound, bound)
+            Z = Z + design.expand(step)
+            b += step
+        return Z, b
+
+
+@dataclass(frozen=True)
+class Certificate:
+    """Primal value, lower bound and the dual matrix behind it.
+
+    Attributes:
+        primal: P.
+        dual: D ≤ min P.
+        G: Dual matrix X'θ − sWM before scaling (d, T).
+        scale: s.
+        b: Intercepts at which the primal was taken.
+    """
+
+    primal: float
+    dual: float
+    G: Array
+    scale: float
+    b: Array
+
+    @property
+    def gap(self) -> float:
+        """P − D, at least the distance of P from the minimum."""
+        return max(self.primal - self.dual, 0.0)
+
+
+def certify(oracle: Oracle, penalty: Penalty, coupling: float | Array, V: Array, b: Array, image: Array) -> Certificate:
+    """Duality gap at a point.
+
+    Args:
+        oracle: Smooth part.
+        penalty: Ω.
+        coupling: M.
+        V: Variable, (d, T) or (blocks, d, T).
+        b: Intercepts (T,).
+        image: Image of the point.
+    """
+    W = V if penalty.blocks == 1 else V.sum(axis=0)
+    image, b = oracle.refit(image, b)
+    gradient, _ = oracle.gradient(image)
+    coupled = couple(W, coupling)
+    tie = float(np.vdot(W.T, coupled.T)) if isinstance(coupled, np.ndarray) else 0.0
+    G = -(gradient + coupled)
+    primal = oracle.value(W, image) + 0.5 * tie + penalty.value(V)
+    if oracle.problem.loss.quadratic:
+        fit, square = oracle.moments(W, image)
+        square += tie
+        if penalty.homogeneous:
+            size = penalty.gauge(G)
+            most = 1 / size if size > 0 else np.inf
+        else:
+            square += 2 * penalty.conjugate(G)
+            most = np.inf
+        scale = min(max(fit, 0.0) / square, most) if square > 0 else 0.0
+        dual = scale * fit - 0.5 * scale**2 * square
+    else:
+        if penalty.homogeneous:
+            scale, conjugate = 1 / max(1.0, penalty.gauge(G)), 0.0
+        else:
+            scale, conjugate = 1.0, penalty.conjugate(G)
+        dual = oracle.dual_loss(image, scale) - 0.5 * scale**2 * tie - conjugate
+    return Certificate(primal, dual, G, scale, b)

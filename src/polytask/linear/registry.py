@@ -1,0 +1,51 @@
+"""The estimators of this room, and how to add one.
+
+1. Write ``linear/<family>.py``: a dataclass mixin on :class:`~polytask.linear.penalised.PenalisedFamily` whose fields
+   are the family's parameters and whose ``_penalty`` returns a :class:`~polytask.linear.penalties.Penalty` (``_coupling``
+   for ½tr(W M Wᵀ), ``_describe`` for fitted attributes, ``_solve`` for a solver of its own). Its four leaves inherit
+   ``(Family, FixedAlpha | CrossValidated, MultiTaskRegressor | MultiTaskClassifier)``. A method that is no penalised
+   convex problem implements ``_fit_problem`` on :class:`~polytask.linear.base.LinearMultiTask` directly.
+2. Add one line to ``FAMILIES`` below: names are exported and looked up from there.
+3. The conformance tests run on everything listed here; an exemption is an entry in their table, with its reason.
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import Any
+
+__all__ = ["ESTIMATORS", "FAMILIES", "get_estimator"]
+
+#: module of this package: the estimators it defines
+FAMILIES: dict[str, tuple[str, ...]] = {
+    "joint_feature": (
+        "JointFeatureRegressor",
+        "JointFeatureClassifier",
+        "JointFeatureRegressorCV",
+        "JointFeatureClassifierCV",
+    ),
+    "trace_norm": ("TraceNormRegressor", "TraceNormClassifier", "TraceNormRegressorCV", "TraceNormClassifierCV"),
+}
+
+#: estimator: module
+ESTIMATORS: dict[str, str] = {name: module for module, names in FAMILIES.items() for name in names}
+
+
+def get_estimator(name: str) -> Any:
+    """The estimator class of a name.
+
+    Args:
+        name: As in ``ESTIMATORS``.
+
+    Raises:
+        ConfigError: Unknown name.
+
+    Examples:
+        >>> get_estimator("TraceNormRegressor").__name__
+        'TraceNormRegressor'
+    """
+    from polytask.errors import ConfigError, unknown
+
+    if name not in ESTIMATORS:
+        raise ConfigError(unknown("estimator", name, ESTIMATORS))
+    return getattr(importlib.import_module(f"polytask.linear.{ESTIMATORS[name]}"), name)

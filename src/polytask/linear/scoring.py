@@ -1,0 +1,172 @@
+"""Scores per task: NaN-aware averages and scorers that hand the task labels on."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, final
+
+import numpy as np
+from numpy.typing import NDArray
+from sklearn.utils.metadata_routing import _MetadataRequester
+
+from polytask.errors import ConfigError, TaskError
+
+__all__ = ["TaskScorer", "make_task_scorer", "task_mean", "task_scores"]
+
+Array = NDArray[Any]
+Metric = Callable[[Array, Array, "Array | None"], float]
+
+
+def task_scores(
+    metric: Metric, y: Any, prediction: Any, task: Any = None, sample_weight: Any = None
+) -> dict[Any, float]:
+    """A metric of each task on its observed targets.
+
+    Args:
+        metric: ``metric(y, prediction, sample_weight) -> float``.
+        y: (n, T) with NaN = missing, or (n,).
+        prediction: Shaped like y.
+        task: Labels (n,) when y is a vector of several tasks.
+        sample_weight: (n,) or None.
+
+    Returns:
+        Score by task label; NaN where the metric is undefined.
+
+    Examples:
+        >>> error = lambda y, p, w: float(np.average(np.abs(y - p), weights=w))
+        >>> task_scores(error, [1.0, 2.0, 5.0], [1.0, 3.0, 5.0], ["a", "a", "b"])
+        {'a': 0.5, 'b': 0.0}
+    """
+    names = list(y.columns) if hasattr(y, "columns") else None
+    y, prediction = np.asarray(y), np.asarray(prediction)
+    weight = None if sample_weight is None else np.asarray(sample_weight)
+    if y.ndim == 2 and y.shape[1] == 1 and prediction.ndim == 1:
+        y = y[:, 0]
+    if y.shape != prediction.shape:
+        raise TaskError(f"targets and predictions must have one shape, found {y.shape} and {prediction.shape}")
+    out: dict[Any, float] = {}
+    if y.ndim == 2:
+        for t in range(y.shape[1]):
+            rows = ~np.isnan(y[:, t].astype(float))
+            if rows.any():
+                part = None if weight is None else weight[rows]
+                out[t if names is None else names[t]] = metric(y[rows, t], prediction[rows, t], part)
+        return out
+    labels = np.zeros(len(y), dtype=int) if task is None else np.asarray(task)
+    for label in np.unique(labels).tolist():
+        rows = labels == label
+        out[label] = metric(y[rows], prediction[rows], None if weight is None else weight[rows])
+    return out
+
+
+def task_mean(metric: Metric, y: Any, prediction: Any, task: Any = None, sample_weight: Any = None) -> float:
+    """Mean over the tasks of :func:`task_scores`; tasks on which the metric is undefined are left out."""
+    scores = np.array(list(task_scores(metric, y, prediction, task, sample_weight).values()))
+    if scores.size and np.isnan(scores).all():
+        return float("nan")
+    return float(np.nanmean(scores))
+
+
+@final
+class TaskScorer(_MetadataRequester):
+    """Callable ``scorer(estimator, X, y, task=None, sample_weight=None)`` made by :func:`make_task_scorer`."""
+
+    __metadata_request__score = {"task": True}  # noqa: RUF012 - read by scikit-learn as a class attribute
+
+    def __init__(self, metric: Metric, average: str, sign: int, response: str) -> None:
+        self.metric, self.average, self.sign, self.response = metric, average, sign, response
+
+    def score(self, estimator: Any, X: Any, y: Any, task: Any = None, sample_weight: Any = None) -> float:
+        """See ``__call__``; the name lets scikit-learn find the metadata request."""
+        return self(estimator, X, y, task=task, sample_weight=sample_weight)
+
+    def __call__(self, estimator: Any, X: Any, y: Any, task: Any = None, sample_weight: Any = None) -> float:
+        """Signed score: larger is better."""
+        method = getattr(estimator, self.response)
+        prediction = method(X) if task is None else method(X, task=task)
+        if self.response == "predict_proba" and prediction.shape != np.shape(y):
+            prediction = prediction[:, 1]
+        labels = task if task is not None else _column_labels(estimator, X)
+        if self.average == "pooled":
+            return self.sign * self._pooled(y, prediction, sample_weight)
+        if self.average == "macro":
+            return self.sign * task_mean(self.metric, y, prediction, labels, sample_weight)
+        scores = task_scores(self.metric, y, prediction, labels, sample_weight)
+        if np.ndim(y) == 2:
+            counts = [float(n) for n in (~np.isnan(np.asarray(y, dtype=float))).sum(axis=0) if n]
+        else:
+            counts = [float(np.sum(np.asarray(labels) == label)) for label in scores] if labels is not None else [1.0]
+        values = np.array(list(scores.values()))
+        keep = ~np.isnan(values)
+        return self.sign * float(np.average(values[keep], weights=np.array(counts)[keep]))
+
+    def _pooled(self, y: Any, prediction: Any, weight: Any) -> float:
+        y, prediction = np.asarray(y, dtype=float), np.asarray(prediction)
+        rows = ~np.isnan(y)
+        spread = (
+            None if weight is None else np.broadcast_to(np.reshape(weight, (-1,) + (1,) * (y.ndim - 1)), y.shape)[rows]
+        )
+        return self.metric(y[rows], prediction[rows], spread)
+
+
+def _column_labels(estimator: Any, X: Any) -> Any:
+    """Labels from the task column of X, also behind a pipeline or a search."""
+    seen = estimator
+    for name in ("best_estimator_", "estimator_"):
+        seen = getattr(seen, name, seen)
+    if hasattr(seen, "steps"):
+        column = getattr(seen.steps[-1][1], "task_col", None)
+    else:
+        column = getattr(seen, "task_col", None)
+    if column is None:
+        return None
+    if hasattr(X, "columns"):
+        return np.asarray(X[column] if isinstance(column, str) else X.iloc[:, column])
+    return np.asarray(X)[:, column]
+
+
+def make_task_scorer(
+    metric: Callable[..., float],
+    *,
+    average: str = "macro",
+    greater_is_better: bool = True,
+    response: str = "predict",
+) -> TaskScorer:
+    """A scorer for cross_val_score and GridSearchCV that scores every task on its observed targets.
+
+    Args:
+        metric: ``metric(y_true, y_pred)`` as in :mod:`sklearn.metrics`, with ``sample_weight`` if weights are routed.
+        average: ``"macro"`` (mean over tasks), ``"n-weighted"`` (weighted by observed targets), ``"pooled"`` (one
+            score over all targets).
+        greater_is_better: Direction of the metric; the scorer's sign is flipped for losses.
+        response: ``"predict"``, ``"predict_proba"`` or ``"decision_function"``.
+
+    Returns:
+        The scorer.
+
+    Raises:
+        ConfigError: Unknown ``average``.
+
+    Examples:
+        >>> from sklearn.metrics import mean_absolute_error
+        >>> make_task_scorer(mean_absolute_error, greater_is_better=False).average
+        'macro'
+    """
+    if average not in {"macro", "n-weighted", "pooled"}:
+        raise ConfigError(f"average must be 'macro', 'n-weighted' or 'pooled', found {average!r}")
+    return TaskScorer(_Plain(metric), average, 1 if greater_is_better else -1, response)
+
+
+@final
+class _Plain:
+    """Adapts a scikit-learn metric; undefined values become NaN. A class, so that scorers can be pickled."""
+
+    def __init__(self, metric: Callable[..., float]) -> None:
+        self.metric = metric
+
+    def __call__(self, y: Array, prediction: Array, weight: Array | None) -> float:
+        try:
+            value = self.metric(y, prediction) if weight is None else self.metric(y, prediction, sample_weight=weight)
+        except ValueError:
+            return float("nan")
+        return float(value)

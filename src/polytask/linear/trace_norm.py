@@ -1,0 +1,114 @@
+"""Low rank: all tasks live in a common low-dimensional subspace (trace norm)."""
+
+from __future__ import annotations
+
+from numbers import Real
+from typing import Any, ClassVar, final
+
+import numpy as np
+from sklearn.utils._param_validation import Interval
+
+from polytask.linear.base import MultiTaskClassifier, MultiTaskRegressor, parameters
+from polytask.linear.engine import Solution
+from polytask.linear.penalised import CrossValidated, FixedAlpha, PenalisedFamily
+from polytask.linear.penalties import Penalty, TraceNorm
+from polytask.linear.problem import Problem
+
+__all__ = ["TraceNormClassifier", "TraceNormClassifierCV", "TraceNormRegressor", "TraceNormRegressorCV"]
+
+
+@parameters
+class LowRank(PenalisedFamily):
+    """α‖W‖_* + ½·ridge‖W‖².
+
+    Args:
+        ridge: Weight of ½‖W‖² ≥ 0.
+    """
+
+    ridge: float = 0.0
+
+    _parameter_constraints: ClassVar[dict[str, Any]] = {"ridge": [Interval(Real, 0, None, closed="left")]}
+
+    def _penalty(self, alpha: float, problem: Problem) -> Penalty:
+        return TraceNorm(alpha)
+
+    def _describe(self, problem: Problem, alpha: float, solution: Solution) -> None:
+        left, values, right = np.linalg.svd(solution.W, full_matrices=False)
+        keep = values > 1e-9 * max(values[0], np.finfo(float).tiny) if values.size else values > 0
+        self.rank_ = int(keep.sum())
+        self.singular_values_ = values[keep]
+        self.components_ = left[:, keep].T
+        self.task_loadings_ = right[keep].T * values[keep]
+
+
+@final
+@parameters
+class TraceNormRegressor(LowRank, FixedAlpha, MultiTaskRegressor):
+    """Regression in which the tasks' coefficients span a low-dimensional subspace.
+
+    min over W, b of (1/n̄) Σ_t Σ_i ½(y_ti − x_ti·w_t − b_t)² + α ‖W‖_* + (ridge/2) ‖W‖_F²
+
+    with ‖W‖_* the sum of the singular values of W (d, T) and n̄ the mean number of rows per task.
+
+    Args:
+        alpha: Weight α > 0 of the penalty; :meth:`alpha_max` is where all coefficients vanish.
+        ridge: Weight of ½‖W‖² ≥ 0.
+        loss: ``"squared"`` (``"auto"``), ``"huber"``, or a :class:`Loss`.
+        fit_intercept: Whether each task has an unpenalised intercept.
+        task_weight: ``"samples"`` or ``"equal"``, see :class:`LinearMultiTask`.
+        tol: Relative duality gap asked for.
+        max_iter: Iterations before a ConvergenceWarning.
+        warm_start: Start from the last fit, tasks matched by label.
+        task_col: Column of X with the task labels.
+        unseen: ``"error"``.
+
+    Attributes:
+        coef_: (T, d); (d,) when fitted on one vector y without tasks.
+        intercept_: (T,) or a number.
+        tasks_: Task labels (T,).
+        rank_: Rank of the coefficients.
+        components_: Orthonormal directions in feature space (rank, d).
+        task_loadings_: The tasks' coordinates in them (T, rank).
+        singular_values_: (rank,).
+        dual_gap_: Certified distance of the objective from its minimum.
+        objective_: Objective.
+        n_iter_: Iterations.
+
+    Examples:
+        >>> rng = np.random.default_rng(0)
+        >>> X = rng.normal(size=(60, 8))
+        >>> Y = X @ np.outer(np.arange(8), [1.0, -1.0, 2.0, 0.5])
+        >>> TraceNormRegressor(alpha=0.5).fit(X, Y).rank_
+        1
+
+    References:
+        Pong, Tseng, Ji & Ye (2010), Trace norm regularization: reformulations, algorithms, and multi-task learning.
+    """
+
+
+@final
+@parameters
+class TraceNormClassifier(LowRank, FixedAlpha, MultiTaskClassifier):
+    """Binary classification in which the tasks' coefficients span a low-dimensional subspace.
+
+    As :class:`TraceNormRegressor` with the loss log(1 + exp(−y z)), y = ±1, or ½(1 − y z)_+² (``"squared_hinge"``).
+
+    Examples:
+        >>> rng = np.random.default_rng(0)
+        >>> X = rng.normal(size=(80, 6))
+        >>> Y = (X[:, [2]] * [1.0, -1.0] > 0).astype(int)
+        >>> TraceNormClassifier(alpha=0.1).fit(X, Y).rank_
+        1
+    """
+
+
+@final
+@parameters
+class TraceNormRegressorCV(LowRank, CrossValidated, MultiTaskRegressor):
+    """:class:`TraceNormRegressor` with α chosen by cross-validation; see :class:`CrossValidated`."""
+
+
+@final
+@parameters
+class TraceNormClassifierCV(LowRank, CrossValidated, MultiTaskClassifier):
+    """:class:`TraceNormClassifier` with α chosen by cross-validation; see :class:`CrossValidated`."""
