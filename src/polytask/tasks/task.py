@@ -44,8 +44,9 @@ class Task:
         loss: Replaces the kind's loss: called with predictions and targets of the present rows, both (n, …) and on the
             head's scale; returns the mean over these rows or one value per row. Rows with a partly missing label are
             absent for it.
-        metrics: Names from the kind's catalogue, or torchmetrics objects by name of your choice. They are given the
-            decoded prediction and the target in natural units, of present rows only. The first is the primary one.
+        metrics: Names from the kind's catalogue, or torchmetrics objects (or :class:`Score` entries) by names of your
+            choice. They are given the decoded prediction and the target in natural units, of present rows only. The
+            first is the primary one.
         weight: Fixed preference for this task, positive.
         missing: Value that means "no label". By default NaN in float targets and −100 in integer targets.
         shift: Subtracted from the target before the loss (regression and quantile; natural units).
@@ -71,7 +72,7 @@ class Task:
     classes: int | None
     quantiles: tuple[float, ...] | None
     loss_function: LossFunction | None
-    metrics: Sequence[str] | Mapping[str, Metric] | None
+    metrics: Sequence[str] | Mapping[str, Metric | Score] | None
     weight: float
     missing: float | None
     shift: float
@@ -89,7 +90,7 @@ class Task:
         classes: int | None = None,
         quantiles: Sequence[float] | None = None,
         loss: LossFunction | None = None,
-        metrics: Sequence[str] | Mapping[str, Metric] | None = None,
+        metrics: Sequence[str] | Mapping[str, Metric | Score] | None = None,
         weight: float = 1.0,
         missing: float | None = None,
         shift: float = 0.0,
@@ -161,13 +162,15 @@ class Task:
                 raise self.rule.fail(unknown(f"metric of kind '{self.kind}'", name, catalogue))
         return {name: catalogue[name] for name in names}
 
-    def _own_score(self, name: str, metric: Metric) -> Score:
+    def _own_score(self, name: str, metric: Metric | Score) -> Score:
+        if isinstance(metric, Score):
+            return metric
         if not isinstance(metric, Metric):
             raise self.rule.fail(f"metric {name!r} must be a torchmetrics object, found {type(metric).__name__}")
         if metric.higher_is_better is None:
             raise self.rule.fail(
                 f"metric {name!r} ({type(metric).__name__}) does not say whether higher is better; "
-                "derive a class from it that sets higher_is_better"
+                f"write Score({type(metric).__name__}, higher_is_better=…) instead"
             )
         return Score(metric.clone)
 

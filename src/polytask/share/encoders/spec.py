@@ -27,10 +27,20 @@ class Spec:
     options: Mapping[str, float]
 
     def take(self, **defaults: float) -> dict[str, float]:
-        """The options, with defaults; raises ConfigError for one that is not among them."""
-        for option in self.options:
+        """The options, with defaults: a float is a share in [0, 1), an int a number that may be 0 if its default is.
+
+        Raises:
+            ConfigError: An option is not among the defaults, or its value is not possible.
+        """
+        for option, value in self.options.items():
             if option not in defaults:
                 raise ConfigError(f"encoder {self.name!r}: {unknown('option', option, defaults)}; {GRAMMAR}")
+            default = defaults[option]
+            least = min(default, 1)
+            if isinstance(default, int) and not (value >= least and value == int(value)):
+                raise ConfigError(f"encoder {self.name!r}: {option}= must be a whole number ≥ {least}, found {value:g}")
+            if isinstance(default, float) and not 0 <= value < 1:
+                raise ConfigError(f"encoder {self.name!r}: {option}= must be between 0 and 1, found {value:g}")
         return {**defaults, **self.options}
 
 
