@@ -1,7 +1,17 @@
 """In which direction to step? The :class:`Balancer` engine, and one method per file."""
 
 from polytask.balance.engine import Balancer
-from polytask.balance.method import Card, Evidence, GramianMethod, LossMethod, Method, Solution
+from polytask.balance.method import (
+    Block,
+    Card,
+    Combined,
+    Evidence,
+    GramianMethod,
+    JacobianMethod,
+    LossMethod,
+    Method,
+    Solution,
+)
 from polytask.balance.partition import Partition, reached
 from polytask.balance.record import StepRecord
 from polytask.balance.registry import METHODS, get_method
@@ -10,9 +20,12 @@ from polytask.balance.state import MethodState
 __all__ = [
     "METHODS",
     "Balancer",
+    "Block",
     "Card",
+    "Combined",
     "Evidence",
     "GramianMethod",
+    "JacobianMethod",
     "LossMethod",
     "Method",
     "MethodState",

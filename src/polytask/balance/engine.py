@@ -2,29 +2,27 @@
 
 from __future__ import annotations
 
-import collections
 import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, Literal, Protocol, final, runtime_checkable
 
 import numpy as np
 import torch
-from jaxtyping import Float
 from torch import Tensor, nn
 
+from polytask.balance.combination import Combination, Scale, combine
 from polytask.balance.gradients import Heads, Step, accumulate, backward_weighted
-from polytask.balance.method import Evidence, GramianMethod, Method, Solution
+from polytask.balance.guard import Guard
+from polytask.balance.method import Evidence, JacobianMethod, LossMethod, Method
 from polytask.balance.partition import Partition, declared_parameters
 from polytask.balance.record import StepRecord
 from polytask.balance.registry import get_method
-from polytask.balance.sources import source_of
-from polytask.errors import CheckpointError, MethodError, NonFiniteError, TaskError, unknown
+from polytask.balance.sources import FeatureSource, ParameterSource, source_of
+from polytask.errors import CheckpointError, MethodError, unknown
 
 __all__ = ["Balancer"]
 
 Array = np.ndarray
-Scale = Literal["native", "sum_to_k", "norm_of_mean"]
-_SKIPS_IN_A_ROW = 10
 _HEADS = ("auto", "plain", "weighted", "none")
 _SCALES = ("native", "sum_to_k", "norm_of_mean")
 
@@ -66,6 +64,9 @@ class Balancer:
         nonfinite: ``"raise"`` an error on a NaN or infinite loss or gradient, or ``"skip"``: treat the task as absent
             from this step; the tenth skip in a row raises.
         task_weights: Fixed positive preference per task; 1 where not given.
+        low_memory: Hold one task's gradients at a time at the price of more backward passes (exact; ``"params"`` only).
+        row_dtype: What the tasks' gradients are stored in, e.g. ``torch.bfloat16`` for half the memory; by default
+            the parameters' dtype (``"params"`` only).
         seed: Seed of methods that draw at random; draws depend on it and on the step's number only.
         announce: Called once with the parameter partition in words; ``None`` keeps silent.
 
@@ -96,6 +97,8 @@ class Balancer:
         scale: Scale = "native",
         nonfinite: Literal["raise", "skip"] = "raise",
         task_weights: Mapping[str, float] | None = None,
+        low_memory: bool = False,
+        row_dtype: torch.dtype | None = None,
         seed: int = 0,
         announce: Callable[[str], None] | None = print,
     ) -> None:
@@ -104,21 +107,21 @@ class Balancer:
         self._preference = {name: task.weight for name, task in tasks.items()} if isinstance(tasks, Mapping) else {}
         self._preference |= dict(task_weights or {})
         self.partition = Partition(declared_parameters(shared))
-        self._source = source_of(grads)
+        self._source = source_of(grads, low_memory=low_memory, row_dtype=row_dtype)
         self.every = every
-        self.scale = scale
-        self.nonfinite = nonfinite
+        self.scale: Scale = scale
         self.seed = seed
-        self._check_options(heads)
-        self.heads: Heads = (
-            heads if heads != "auto" else ("plain" if isinstance(self.method, GramianMethod) else "weighted")
-        )
+        self._check_options(heads, nonfinite)
+        self._check_needs()
+        self._by_losses = isinstance(self.method, LossMethod)
+        self.heads: Heads = heads if heads != "auto" else "weighted" if self._by_losses else "plain"
+        self._guard = Guard(self.tasks, nonfinite)
         self._announce = announce
         self.step = 0
         self.epoch = 0
         self.last: StepRecord | None = None
         self._held: dict[str, float] = {}
-        self._skips: collections.Counter[str] = collections.Counter()
+        self._gathered: dict[str, float] = {}
         self._before: Evidence | None = None
 
     # -------------------------------------------------------------------------------------------- the step
@@ -148,25 +151,62 @@ class Balancer:
             MethodError: ``features`` is missing or a loss does not depend on it.
             NonFiniteError: A loss or gradient is not finite (see ``nonfinite``).
         """
-        present, values, skipped = self._present(losses)
-        if not present:
+        present, values, skipped = self._guard.admit(losses, self.step)
+        if not present and not self._gathered:
             return self._finish(StepRecord.empty(self.step, skipped))
-        if self.partition.see(present) and self._announce is not None:
+        step = self._begin(present, scaler, retain_graph)
+        if self._gathered or not (self._by_losses or self._may_reuse(present)):
+            return self._gradient_step(step, values, skipped, features, overflow_allowed=scaler is not None)
+        if self._may_reuse(present):
+            weights = np.array([self._held[name] for name in present])
+            passes = backward_weighted(step, weights)
+            seen = np.array(list(values.values()))
+            return self._finish(StepRecord(self.step, step.tasks, seen, weights, None, 0, passes, True, tuple(skipped)))
+        evidence = self._evidence(values, None)
+        combination = combine(self.method, evidence, self.scale)
+        return self._commit(evidence, combination, backward_weighted(step, combination.weights), skipped)
+
+    def accumulate(self, losses: Mapping[str, Tensor | None], *, scaler: _Scaler | None = None) -> None:
+        """Gather the gradients of a micro-batch; the next :meth:`backward` solves once for the whole window.
+
+        This is exact: a window's step equals that of one batch whose losses are the sums of what was passed (so divide
+        by the number of micro-batches, as for plain accumulation). It holds one gradient per task, whatever the method.
+        The cheap way is to call :meth:`backward` for every micro-batch: another algorithm, with weights of its own for
+        each.
+
+        Args:
+            losses: As for :meth:`backward`.
+            scaler: As for :meth:`backward`; the same for the whole window.
+
+        Raises:
+            MethodError: The gradient evidence is not ``"params"``.
+        """
+        if not isinstance(self._source, ParameterSource):
+            raise MethodError(
+                "accumulate() needs grads='params' (without low_memory): other evidence would have to keep the graphs "
+                "of all micro-batches; call backward() for every micro-batch instead"
+            )
+        present, values, _ = self._guard.admit(losses, self.step)
+        if not present:
+            return
+        step = self._begin(present, scaler, retain_graph=False)
+        self._source.gather(step, capacity=len(self.partition.reach))
+        for name, value in values.items():
+            self._gathered[name] = self._gathered.get(name, 0.0) + value
+
+    def prepare(self, outputs: Mapping[str, Tensor]) -> Partition:
+        """Infer the parameter partition from one output (or loss) per task, before the first step.
+
+        Args:
+            outputs: Any tensor with a graph per task, e.g. the model's predictions for one batch.
+
+        Returns:
+            The partition, also kept as :attr:`partition`.
+        """
+        if self.partition.see(outputs) and self._announce is not None:
             self._announce(str(self.partition))
             self._announce = None
-        own = {name: self.partition.own(name) for name in present}
-        loss_scale = 1.0 if scaler is None else float(scaler.get_scale())
-        step = Step(present, self.partition.shared, own, self.heads, retain_graph, loss_scale)
-        if self.step % self.every != 0 and all(name in self._held for name in present):
-            return self._reuse(step, values, skipped)
-        if isinstance(self.method, GramianMethod):
-            return self._gradient_step(
-                self.method, step, values, skipped, features, overflow_allowed=scaler is not None
-            )
-        evidence = self._evidence(step.tasks, values, None)
-        solution = self.method.solve(evidence)
-        weights = self._final_weights(evidence, solution)
-        return self._commit(evidence, solution, weights, backward_weighted(step, weights), skipped)
+        return self.partition
 
     def after_step(self, losses: Mapping[str, Tensor | None]) -> None:
         """Give the method the same batch's losses after the optimizer's step (see :attr:`needs_after_step`).
@@ -176,7 +216,11 @@ class Balancer:
         """
         if self._before is None:
             return
-        values = {name: float(loss) for name, loss in losses.items() if loss is not None and name in self._before.tasks}
+        values = {
+            name: float(loss.detach())
+            for name, loss in losses.items()
+            if loss is not None and name in self._before.tasks
+        }
         finite = {name: value for name, value in values.items() if np.isfinite(value)}
         if finite:
             self.method.after_step(self._before, finite)
@@ -202,7 +246,7 @@ class Balancer:
             "step": self.step,
             "epoch": self.epoch,
             "held": dict(self._held),
-            "skips": dict(self._skips),
+            "skips": dict(self._guard.skips),
         }
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
@@ -219,7 +263,8 @@ class Balancer:
         self.method.load_state_dict(state["state"])
         self.step, self.epoch = int(state["step"]), int(state["epoch"])
         self._held = dict(state["held"])
-        self._skips = collections.Counter(state["skips"])
+        self._guard.skips.clear()
+        self._guard.skips.update(state["skips"])
 
     def reset(self) -> None:
         """Forget everything learned, as if no step had been taken; the partition is kept."""
@@ -227,85 +272,63 @@ class Balancer:
         self.step = self.epoch = 0
         self.last = self._before = None
         self._held.clear()
-        self._skips.clear()
+        self._guard.skips.clear()
+        self._gathered.clear()
+        self._source.release()
 
     # ---------------------------------------------------------------------------------------------- checks
 
-    def _check_options(self, heads: str) -> None:
-        if heads not in _HEADS:
-            raise MethodError(unknown("heads policy", heads, _HEADS))
-        if self.scale not in _SCALES:
-            raise MethodError(unknown("scale", self.scale, _SCALES))
-        if self.nonfinite not in ("raise", "skip"):
-            raise MethodError(unknown("non-finite policy", self.nonfinite, ("raise", "skip")))
+    def _check_options(self, heads: str, nonfinite: str) -> None:
+        for what, given, options in (
+            ("heads policy", heads, _HEADS),
+            ("scale", self.scale, _SCALES),
+            ("non-finite policy", nonfinite, ("raise", "skip")),
+        ):
+            if given not in options:
+                raise MethodError(unknown(what, given, options))
         if self.every < 1:
             raise MethodError(f"every must be a whole number of steps, at least 1; found {self.every}")
-        if self.scale == "norm_of_mean" and not isinstance(self.method, GramianMethod):
-            raise MethodError(
-                f"scale='norm_of_mean' needs gradients, and {type(self.method).__name__} looks at losses only; "
-                "use scale='sum_to_k'"
-            )
         bad = {name: weight for name, weight in self._preference.items() if not (np.isfinite(weight) and weight > 0)}
         if bad:
             raise MethodError(f"task weights must be positive and finite, found {bad}; to drop a task, leave it out")
-        if self.tasks is not None:
-            for name in self._preference:
-                if name not in self.tasks:
-                    raise MethodError(unknown("task in task_weights", name, self.tasks))
+        for task in self._preference:
+            if self.tasks is not None and task not in self.tasks:
+                raise MethodError(unknown("task in task_weights", task, self.tasks))
 
-    def _present(self, losses: Mapping[str, Tensor | None]) -> tuple[dict[str, Tensor], Float[Array, "K"], list[str]]:
-        """Tasks that take part, their values, and those skipped for a loss that is not finite."""
-        given = {name: loss for name, loss in losses.items() if loss is not None}
-        for name, loss in given.items():
-            if self.tasks is not None and name not in self.tasks:
-                raise TaskError(f"losses has an {unknown('task', name, self.tasks)}. To skip a task, leave it out")
-            if loss.numel() != 1 or not loss.requires_grad:
-                raise TaskError(
-                    f"loss of task {name!r} must be one number with a graph, found shape {tuple(loss.shape)}, "
-                    f"requires_grad={loss.requires_grad}; average it over the batch and do not detach it"
-                )
-        if not given:
-            return {}, np.zeros(0), []
-        values = _values(given)
-        if np.isfinite(values).all():
-            return given, values, []
-        broken = {name: value for name, value in zip(given, values.tolist(), strict=True) if not np.isfinite(value)}
-        self._refuse("loss", broken)
-        kept = {name: loss for name, loss in given.items() if name not in broken}
-        return kept, values[np.isfinite(values)], list(broken)
+    def _check_needs(self) -> None:
+        """What the method declares it needs against what this engine was told to give it."""
+        name = type(self.method).__name__
+        if self.scale == "norm_of_mean" and isinstance(self.method, LossMethod):
+            raise MethodError(
+                f"scale='norm_of_mean' needs gradients, and {name} looks at losses only; use scale='sum_to_k'"
+            )
+        if isinstance(self.method, JacobianMethod):
+            if not self._source.has_coordinates:
+                raise MethodError(f"{name} mixes coordinates and needs their rows: use grads='params' or 'features'")
+            if self.method.needs == "features" and not isinstance(self._source, FeatureSource):
+                raise MethodError(f"{name} works on features: set grads='features' and pass features=z to backward()")
+            if self.every > 1 or self.scale != "native":
+                raise MethodError(f"{name} gives a gradient, not weights: every= and scale= do not apply to it")
 
-    def _refuse(self, what: str, broken: Mapping[str, float]) -> None:
-        """Raise for tasks that are not finite, or count the skip."""
-        often = ""
-        if self.nonfinite == "skip":
-            self._skips.update(broken.keys())
-            if all(self._skips[name] < _SKIPS_IN_A_ROW for name in broken):
-                return
-            often = f", skipped {_SKIPS_IN_A_ROW} times in a row"
-        found = ", ".join(f"{name!r} is {value}" for name, value in broken.items())
-        raise NonFiniteError(
-            f"{what} of task {found} at step {self.step}{often}; parameters and method state are unchanged. Look for a "
-            "mean over no labels, a logarithm of zero or a learning rate that is too high, or pass nonfinite='skip'"
-        )
+    # ---------------------------------------------------------------------------------- the parts of a step
 
-    # --------------------------------------------------------------------------------- the parts of a step
+    def _begin(self, present: dict[str, Tensor], scaler: _Scaler | None, retain_graph: bool) -> Step:
+        self.prepare(present)
+        loss_scale = 1.0 if scaler is None else float(scaler.get_scale())
+        return Step(present, self.partition.shared, self.partition.owned, self.heads, retain_graph, loss_scale)
 
-    def _evidence(self, names: tuple[str, ...], values: Array, gramian: Array | None) -> Evidence:
-        liking = np.array([self._preference.get(name, 1.0) for name in names])
-        return Evidence(names, values, liking / liking.sum(), gramian, self.step, self.epoch, self.seed)
+    def _may_reuse(self, names: Iterable[str]) -> bool:
+        return self.step % self.every != 0 and all(name in self._held for name in names)
 
-    def _reuse(self, step: Step, values: Array, skipped: Sequence[str]) -> StepRecord:
-        """Apply the weights of an earlier step."""
-        weights = np.array([self._held[name] for name in step.tasks])
-        passes = backward_weighted(step, weights)
-        record = StepRecord(self.step, step.tasks, values, weights, None, 0, passes, True, tuple(skipped))
-        return self._finish(record)
+    def _evidence(self, values: Mapping[str, float], gramian: Array | None) -> Evidence:
+        liking = np.array([self._preference.get(name, 1.0) for name in values])
+        losses = np.array(list(values.values()))
+        return Evidence(tuple(values), losses, liking / liking.sum(), gramian, self.step, self.epoch, self.seed)
 
     def _gradient_step(
         self,
-        method: GramianMethod,
         step: Step,
-        values: Array,
+        values: dict[str, float],
         skipped: Sequence[str],
         features: Tensor | Sequence[Tensor] | None,
         *,
@@ -313,68 +336,52 @@ class Balancer:
     ) -> StepRecord:
         """Collect gradients, solve over the tasks whose gradient is finite, apply."""
         tensors = [] if features is None else [features] if isinstance(features, Tensor) else list(features)
-        gramian = self._source.collect(step, tensors) / step.loss_scale**2
-        finite = np.isfinite(np.diag(gramian))
-        rows = np.flatnonzero(finite).tolist()
-        if not finite.all():
-            if overflow_allowed:
-                return self._overflow(step, values)
-            broken = {name: math.nan for name, good in zip(step.tasks, finite, strict=True) if not good}
-            self._refuse("gradient", broken)
-            skipped = [*skipped, *broken]
-            if not rows:
-                return self._finish(StepRecord.empty(self.step, skipped))
-        names = tuple(step.tasks[row] for row in rows)
-        evidence = self._evidence(names, values[rows], gramian[np.ix_(rows, rows)])
-        solution = method.solve_present(evidence)
-        weights = self._final_weights(evidence, solution)
-        passes = len(step.tasks) + self._source.apply(step, weights, rows)
-        self._source.apply_own(step, weights, rows)
-        self._source.release()
-        return self._commit(evidence, solution, weights, passes, skipped)
+        try:
+            names, scaled = self._source.collect(step, tensors)
+            gramian = scaled / step.loss_scale**2
+            values = {name: self._gathered.get(name, 0.0) + values.get(name, 0.0) for name in names}
+            finite = np.isfinite(np.diag(gramian))
+            rows = np.flatnonzero(finite).tolist()
+            if not finite.all():
+                if overflow_allowed:
+                    return self._overflow(step, values)
+                broken = {name: math.nan for name, good in zip(names, finite, strict=True) if not good}
+                self._guard.refuse("gradient", broken, self.step)
+                skipped = [*skipped, *broken]
+                if not rows:
+                    return self._finish(StepRecord.empty(self.step, skipped))
+            evidence = self._evidence({names[row]: values[names[row]] for row in rows}, gramian[np.ix_(rows, rows)])
+            combination = combine(self.method, evidence, self.scale)
+            mixed, weights = [rows[i] for i in combination.keep], combination.weights[combination.keep]
+            passes = len(step.tasks) + self._source.apply(step, combination.mix, weights, mixed)
+            self._source.apply_own(step, evidence.tasks, combination.weights)
+            return self._commit(evidence, combination, passes, skipped)
+        finally:
+            self._source.release()
+            self._gathered.clear()
 
-    def _overflow(self, step: Step, values: Array) -> StepRecord:
+    def _overflow(self, step: Step, values: Mapping[str, float]) -> StepRecord:
         """Hand an overflow to the gradient scaler: it finds it in ``.grad`` and skips the optimizer's step."""
         for parameter in step.shared:
             accumulate(parameter, torch.full_like(parameter, torch.nan))
-        self._source.release()
-        record = StepRecord(self.step, step.tasks, values, np.zeros(len(step.tasks)), skipped=step.tasks)
-        return self._finish(record)
+        seen = np.array(list(values.values()))
+        return self._finish(StepRecord(self.step, tuple(values), seen, np.zeros(len(values)), skipped=tuple(values)))
 
-    def _final_weights(self, evidence: Evidence, solution: Solution) -> Float[Array, "K"]:
-        """The method's weights, times the fixed preference it did not use itself, under the scale convention."""
-        weights = solution.weights
-        if not self.method.uses_preference:
-            weights = weights * evidence.preference * evidence.size
-        if not np.isfinite(weights).all():
-            raise NonFiniteError(
-                f"{type(self.method).__name__} gave weights {dict(zip(evidence.tasks, weights.tolist(), strict=True))} "
-                f"for losses {evidence.losses.tolist()} at step {self.step}; parameters and method state are unchanged"
-            )
-        if self.scale == "sum_to_k" and weights.sum() > 0:
-            return np.asarray(weights * evidence.size / weights.sum())
-        if self.scale == "norm_of_mean":
-            length = weights @ evidence.inner @ weights
-            mean = evidence.preference @ evidence.inner @ evidence.preference
-            return np.asarray(weights * np.sqrt(mean / length)) if length > 0 else weights
-        return weights
-
-    def _commit(
-        self, evidence: Evidence, solution: Solution, weights: Array, passes: int, skipped: Sequence[str]
-    ) -> StepRecord:
+    def _commit(self, evidence: Evidence, combination: Combination, passes: int, skipped: Sequence[str]) -> StepRecord:
         """Let the method learn from the step, and record it."""
-        self.method.observe(evidence, solution)
-        self._held.update(zip(evidence.tasks, weights.tolist(), strict=True))
+        self.method.observe(evidence, combination.solution)
+        for name, block, tasks, remembered in combination.memory:
+            self.method.memory.write(name, block, tasks, remembered)
+        self._held.update(zip(evidence.tasks, combination.weights.tolist(), strict=True))
         self._before = evidence if self.needs_after_step else None
-        for name in evidence.tasks:
-            self._skips.pop(name, None)
+        self._guard.passed(evidence.tasks)
         record = StepRecord(
             self.step,
             evidence.tasks,
             evidence.losses,
-            weights,
+            combination.weights,
             evidence.gramian,
-            solution.iterations,
+            combination.solution.iterations,
             passes,
             skipped=tuple(skipped),
         )
@@ -384,11 +391,3 @@ class Balancer:
         self.step += 1
         self.last = record
         return record
-
-
-def _values(losses: Mapping[str, Tensor]) -> Float[Array, "K"]:
-    """Loss values as float64, in one transfer where the losses live on one device."""
-    tensors = [loss.detach().reshape(()) for loss in losses.values()]
-    if len({tensor.device for tensor in tensors}) == 1:
-        return torch.stack([tensor.double() for tensor in tensors]).cpu().numpy()
-    return np.array([float(tensor) for tensor in tensors])

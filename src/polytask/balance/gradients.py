@@ -47,6 +47,10 @@ class Step:
         names = [self.tasks[row] for row in rows]
         return dataclasses.replace(self, losses={name: self.losses[name] for name in names})
 
+    def without_heads(self) -> Step:
+        """The same step for the shared parameters only."""
+        return dataclasses.replace(self, heads="none")
+
 
 def task_gradients(
     step: Step, task: str, tensors: Sequence[Tensor], *, retain_graph: bool

@@ -12,13 +12,24 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from polytask.balance.state import MethodState
+from polytask.balance.state import CoordinateMemory, MethodState
 from polytask.errors import MethodError, NonFiniteError
 
-__all__ = ["Card", "Evidence", "GramianMethod", "LossMethod", "Method", "Need", "Solution"]
+__all__ = [
+    "Block",
+    "Card",
+    "Combined",
+    "Evidence",
+    "GramianMethod",
+    "JacobianMethod",
+    "LossMethod",
+    "Method",
+    "Need",
+    "Solution",
+]
 
 Array = np.ndarray
-Need = Literal["losses", "gramian"]
+Need = Literal["losses", "gramian", "jacobian", "features"]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -105,6 +116,33 @@ class Solution:
     iterations: int = 0
 
 
+@dataclasses.dataclass(frozen=True)
+class Block:
+    """The part of the tasks' Jacobian that lives on one device, for methods that work coordinate by coordinate.
+
+    Attributes:
+        name: Names the block in a method's memory; the same from step to step.
+        rows: One gradient per task, (K, P).
+        slices: The columns of each parameter (or feature) tensor.
+        values: The features' own values, (P,), where the rows are gradients at the shared representation.
+        batch: Length of the features' first dimension; 1 for parameters.
+    """
+
+    name: str
+    rows: Float[Tensor, "K P"]
+    slices: tuple[slice, ...]
+    values: Float[Tensor, "P"] | None = None
+    batch: int = 1
+
+
+@dataclasses.dataclass(frozen=True)
+class Combined:
+    """A combined gradient, (P,), and what to remember per task and coordinate, (K, P), once the step has succeeded."""
+
+    gradient: Float[Tensor, "P"]
+    memory: Mapping[str, Float[Tensor, "K P"]] = dataclasses.field(default_factory=dict)
+
+
 class Method(abc.ABC):
     """A rule that turns evidence about the present tasks into one weight per task.
 
@@ -122,6 +160,7 @@ class Method(abc.ABC):
 
     def __init__(self) -> None:
         self.state = MethodState()
+        self.memory = CoordinateMemory()
 
     @abc.abstractmethod
     def solve(self, evidence: Evidence) -> Solution:
@@ -140,26 +179,30 @@ class Method(abc.ABC):
     def reset(self) -> None:
         """Forget everything learned."""
         self.state.reset()
+        self.memory.reset()
 
     @final
     def state_dict(self) -> dict[str, Any]:
-        """Everything learned so far, as plain nested dictionaries of floats keyed by task."""
-        return self.state.state_dict()
+        """Everything learned so far, keyed by task: floats, and tensors for methods that remember coordinates."""
+        memory = self.memory.state_dict()
+        return self.state.state_dict() | ({"memory": memory} if memory else {})
 
     @final
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Restore what :meth:`state_dict` gave."""
-        self.state.load_state_dict(state)
+        self.state.load_state_dict({name: value for name, value in state.items() if name != "memory"})
+        self.memory.load_state_dict(state.get("memory", {}))
 
     def __repr__(self) -> str:
-        public = {name: value for name, value in vars(self).items() if not name.startswith("_") and name != "state"}
+        hidden = ("state", "memory")
+        public = {name: value for name, value in vars(self).items() if name[0] != "_" and name not in hidden}
         return f"{type(self).__name__}({', '.join(f'{name}={value!r}' for name, value in public.items())})"
 
 
 class LossMethod(Method):
     """A method that looks at loss values only: the step descends Σ w_i·L_i with w held constant."""
 
-    needs = "losses"
+    needs: ClassVar[Need] = "losses"
 
     @final
     def weights(
@@ -195,7 +238,7 @@ class LossMethod(Method):
 class GramianMethod(Method):
     """A method that looks at the inner products of the tasks' gradients and never at a vector of P numbers."""
 
-    needs = "gramian"
+    needs: ClassVar[Need] = "gramian"
 
     @final
     def weights(
@@ -258,6 +301,64 @@ class GramianMethod(Method):
         solution = self.solve(evidence.subset(keep.tolist()))
         weights[keep] = solution.weights
         return Solution(weights, solution.iterations)
+
+
+class JacobianMethod(Method):
+    """A method that needs the gradients' coordinates: K·P numbers at once.
+
+    ``solve`` gives the nominal weights, which the records show and ``heads="weighted"`` uses; :meth:`combine` gives the
+    step itself, one device's block at a time. Both see only tasks with a gradient that is finite and not zero.
+    """
+
+    needs: ClassVar[Need] = "jacobian"
+
+    @abc.abstractmethod
+    def combine(self, block: Block, evidence: Evidence, solution: Solution) -> Combined:
+        """The combined gradient of one block; pure, like :meth:`solve`."""
+
+    @final
+    def direction(
+        self,
+        jacobian: Float[Tensor, "K P"],
+        *,
+        slices: Sequence[slice] | None = None,
+        values: Float[Tensor, "P"] | None = None,
+        batch: int = 1,
+        losses: Float[Tensor, "K"] | None = None,
+        tasks: Sequence[str] | None = None,
+        preference: Float[Tensor, "K"] | None = None,
+        step: int = 0,
+        epoch: int = 0,
+        seed: int = 0,
+    ) -> Float[Tensor, "P"]:
+        """The combined gradient for K task gradients given as the rows of ``jacobian``; nothing is remembered.
+
+        Args:
+            jacobian: One gradient per row, (K, P).
+            slices: Columns of each parameter, for methods that treat parameters separately; one slice by default.
+            values: The features' values, (P,), where the rows are gradients at features.
+            batch: Length of the features' first dimension.
+            losses: Loss values, (K,); ones by default.
+            tasks: Names under which state was learned; ``"0"``, ``"1"``, … by default.
+            preference: Positive task weights, (K,); equal by default.
+            step: Steps taken before this one.
+            epoch: Epochs ended before this one.
+            seed: Seed for methods that draw at random.
+
+        Returns:
+            Combined gradient, (P,).
+        """
+        if losses is None:
+            losses = jacobian.new_ones(jacobian.shape[0])
+        rows = jacobian.double()
+        evidence = _evidence(losses, rows @ rows.T, tasks, preference, step, epoch, seed)
+        keep = np.flatnonzero(np.diag(evidence.inner) > 0).tolist()
+        if not keep:
+            return torch.zeros_like(jacobian[0])
+        evidence = evidence.subset(keep)
+        columns = tuple(slices) if slices is not None else (slice(0, jacobian.shape[1]),)
+        block = Block("block", jacobian[keep], columns, values, batch)
+        return self.combine(block, evidence, self.solve(evidence)).gradient
 
 
 def _evidence(

@@ -95,9 +95,10 @@ class Partition:
         """Parameters whose gradient is combined from several tasks."""
         return list(self._shared.values())
 
-    def own(self, task: str) -> list[Tensor]:
-        """Parameters that get ``task``'s own gradient."""
-        return self._own[task]
+    @property
+    def owned(self) -> dict[str, list[Tensor]]:
+        """For every task seen so far, the parameters that get its own gradient."""
+        return self._own
 
     @property
     def unreached(self) -> dict[str, Tensor]:

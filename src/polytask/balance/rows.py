@@ -1,34 +1,46 @@
-"""The tasks' gradients as rows of one reused buffer: filled by autograd, read as a Gramian, combined by weights."""
+"""The tasks' gradients as rows of one reused buffer: filled by autograd, read as a Gramian, mixed into one gradient."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import numpy as np
 import torch
 from jaxtyping import Float
 from torch import Tensor
 
-__all__ = ["GradientRows"]
+from polytask.balance.method import Block
+
+__all__ = ["GradientRows", "Mix"]
+
+Mix = Callable[[Block], Float[Tensor, "P"]]
+"""From the tasks' rows to the combined gradient."""
 
 _SMALLEST = 1e-30
 """Squared norms below this lose digits to float32 underflow; such Gramians are computed again in float64."""
+_CHUNK = 1 << 20
+"""Columns converted at once when rows are stored in half precision."""
 
 
 class GradientRows:
     """Up to K gradients with respect to the same tensors, stored as a (K, P) matrix per device and dtype.
 
     The matrix is kept between steps, because fresh memory of that size costs a page fault per 4 KiB on first touch.
-    Half-precision gradients are stored in float32.
 
     Args:
         tensors: What is differentiated with respect to.
         capacity: K, the largest number of rows.
+        label: Prefix of the blocks' names.
+        dtype: What rows are stored in; by default the tensors' dtype, and float32 for half precision.
     """
 
-    def __init__(self, tensors: Sequence[Tensor], capacity: int) -> None:
+    def __init__(
+        self, tensors: Sequence[Tensor], capacity: int, label: str = "", dtype: torch.dtype | None = None
+    ) -> None:
         self.capacity = capacity
-        self._keys = [(tensor.device, torch.promote_types(tensor.dtype, torch.float32)) for tensor in tensors]
+        self._label = label
+        self._dtype = dtype
+        self._keys = [(tensor.device, dtype or torch.promote_types(tensor.dtype, torch.float32)) for tensor in tensors]
         self._shapes = [tensor.shape for tensor in tensors]
         widths: dict[tuple[torch.device, torch.dtype], int] = {}
         self._slices: list[slice] = []
@@ -37,8 +49,8 @@ class GradientRows:
             widths[key] = start + tensor.numel()
             self._slices.append(slice(start, widths[key]))
         self._blocks = {
-            (device, dtype): torch.empty(capacity, width, device=device, dtype=dtype)
-            for (device, dtype), width in widths.items()
+            (device, kind): torch.empty(capacity, width, device=device, dtype=kind)
+            for (device, kind), width in widths.items()
         }
         self._views = [
             [
@@ -47,6 +59,11 @@ class GradientRows:
             ]
             for row in range(capacity)
         ]
+
+    @property
+    def nbytes(self) -> int:
+        """Size of the buffer in bytes."""
+        return sum(block.nbytes for block in self._blocks.values())
 
     def fits(self, tensors: Sequence[Tensor], tasks: int) -> bool:
         """Whether this buffer can hold ``tasks`` gradients of ``tensors``."""
@@ -57,39 +74,63 @@ class GradientRows:
             and all(tensor.device == key[0] for tensor, key in zip(tensors, self._keys, strict=True))
         )
 
-    def write(self, row: int, gradients: Sequence[Tensor | None]) -> None:
-        """Store one task's gradients; ``None`` (not reached) is a zero block."""
+    def write(self, row: int, gradients: Sequence[Tensor | None], *, add: bool = False) -> None:
+        """Store (or add) one task's gradients; ``None`` (not reached) is a zero block."""
         for view, gradient in zip(self._views[row], gradients, strict=True):
             if gradient is None:
-                view.zero_()
+                if not add:
+                    view.zero_()
+            elif add:
+                view.add_(gradient)
+            elif gradient.is_sparse:
+                view.zero_().add_(gradient)
             else:
                 view.copy_(gradient)
 
     def gramian(self, count: int) -> Float[np.ndarray, "K K"]:
         """Inner products of the first ``count`` rows, as float64; a row that is not finite gives non-finite entries."""
         total = np.zeros((count, count))
-        for block in self._blocks.values():
-            rows = block[:count]
-            inner = (rows @ rows.T).double().cpu().numpy()
-            if block.dtype == torch.float32 and _out_of_range(np.diag(inner)):
-                wide = rows.double()
-                inner = (wide @ wide.T).cpu().numpy()
+        for (_, kind), block in self._blocks.items():
+            inner = _inner(block[:count], torch.promote_types(kind, torch.float32))
+            if kind != torch.float64 and _out_of_range(np.diag(inner)):
+                inner = _inner(block[:count], torch.float64)
             total += inner
         return (total + total.T) / 2
 
-    def combine(self, weights: Float[np.ndarray, "K"], rows: Sequence[int]) -> list[Tensor]:
-        """Σ_k w_k·row_k over the rows named, one tensor per original tensor and in its shape."""
+    def mix(self, mix: Mix, rows: Sequence[int], values: Sequence[Tensor] | None = None) -> list[Tensor]:
+        """The combined gradient of the rows named, one tensor per original tensor and in its shape.
+
+        Args:
+            mix: From a block of rows to one gradient.
+            rows: Positions of the rows that take part.
+            values: The original tensors' values, for methods that look at features.
+        """
         chosen = list(rows)
         whole = chosen == list(range(len(chosen)))
-        mixed = {
-            key: torch.as_tensor(weights, dtype=block.dtype).to(block.device)
-            @ (block[: len(chosen)] if whole else block[chosen])
-            for key, block in self._blocks.items()
-        }
+        mixed: dict[tuple[torch.device, torch.dtype], Tensor] = {}
+        for key, block in self._blocks.items():
+            inside = [i for i, other in enumerate(self._keys) if other == key]
+            flat = None if values is None else torch.cat([values[i].detach().flatten() for i in inside])
+            batch = 1 if values is None else values[inside[0]].shape[0]
+            name = f"{self._label}{key[0]}:{str(key[1]).removeprefix('torch.')}"
+            parts = tuple(self._slices[i] for i in inside)
+            mixed[key] = mix(Block(name, block[: len(chosen)] if whole else block[chosen], parts, flat, batch))
         return [
             mixed[key][part].view(shape)
             for key, part, shape in zip(self._keys, self._slices, self._shapes, strict=True)
         ]
+
+
+def _inner(rows: Tensor, dtype: torch.dtype) -> Float[np.ndarray, "K K"]:
+    """rows·rowsᵀ computed in ``dtype``; a narrower storage is converted piece by piece."""
+    if rows.dtype == dtype:
+        product = rows @ rows.T
+    else:
+        product = torch.zeros(len(rows), len(rows), dtype=dtype, device=rows.device)
+        for piece in rows.split(_CHUNK, dim=1):
+            wide = piece.to(dtype)
+            product += wide @ wide.T
+    return product.double().cpu().numpy()
 
 
 def _out_of_range(squared_norms: Float[np.ndarray, "K"]) -> bool:

@@ -1,4 +1,4 @@
-"""Named state of a method, one float per task (or ordered pair of tasks), generic to save, load and reset."""
+"""Named state of a method, per task, pair of tasks, or task and coordinate; generic to save, load and reset."""
 
 from __future__ import annotations
 
@@ -6,11 +6,13 @@ from collections.abc import Mapping, Sequence
 from typing import Any, Literal
 
 import numpy as np
+import torch
 from jaxtyping import Float
+from torch import Tensor
 
 from polytask.errors import CheckpointError
 
-__all__ = ["MethodState"]
+__all__ = ["CoordinateMemory", "MethodState"]
 
 Array = np.ndarray
 
@@ -83,3 +85,45 @@ class MethodState:
             name: {key: dict(value) if isinstance(value, dict) else value for key, value in store.items()}
             for name, store in state.items()
         }
+
+
+class CoordinateMemory:
+    """What a method remembers per task and coordinate: one vector per quantity, block of parameters and task.
+
+    A task that was never seen reads as zeros, and so does a block whose length has changed. Memory of K·P numbers.
+
+    Examples:
+        >>> memory = CoordinateMemory()
+        >>> memory.write("mean", "block", ["a"], torch.ones(1, 3))
+        >>> memory.read("mean", "block", ["b", "a"], torch.zeros(2, 3))
+        tensor([[0., 0., 0.],
+                [1., 1., 1.]])
+    """
+
+    def __init__(self) -> None:
+        self._values: dict[str, dict[str, dict[str, Tensor]]] = {}
+
+    def read(self, name: str, block: str, tasks: Sequence[str], like: Float[Tensor, "K P"]) -> Float[Tensor, "K P"]:
+        """What was written for these tasks, in their order, on the device and in the dtype of ``like``."""
+        stored = self._values.get(name, {}).get(block, {})
+        rows = [stored.get(task) for task in tasks]
+        return torch.stack(
+            [torch.zeros_like(like[0]) if row is None or row.shape != like[0].shape else row.to(like) for row in rows]
+        )
+
+    def write(self, name: str, block: str, tasks: Sequence[str], values: Float[Tensor, "K P"]) -> None:
+        """Store one vector per task; other tasks are left alone."""
+        store = self._values.setdefault(name, {}).setdefault(block, {})
+        store.update(zip(tasks, values.detach().clone(), strict=True))
+
+    def reset(self) -> None:
+        """Forget everything."""
+        self._values.clear()
+
+    def state_dict(self) -> dict[str, Any]:
+        """Nested dictionaries ``{quantity: {block: {task: vector}}}``."""
+        return {name: {block: dict(rows) for block, rows in blocks.items()} for name, blocks in self._values.items()}
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Restore what :meth:`state_dict` gave."""
+        self._values = {name: {block: dict(rows) for block, rows in blocks.items()} for name, blocks in state.items()}

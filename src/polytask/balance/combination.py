@@ -1,0 +1,106 @@
+"""From a method and the evidence of one step to weights, and to the rule that mixes the tasks' gradients."""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import Literal
+
+import numpy as np
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from polytask.balance.method import Block, Evidence, GramianMethod, JacobianMethod, Method, Solution
+from polytask.balance.rows import Mix
+from polytask.errors import NonFiniteError
+
+__all__ = ["Combination", "Scale", "combine", "weighted"]
+
+Array = np.ndarray
+Scale = Literal["native", "sum_to_k", "norm_of_mean"]
+_CHUNK = 1 << 20
+
+
+@dataclasses.dataclass
+class Combination:
+    """What one step applies.
+
+    Attributes:
+        solution: The method's own answer.
+        weights: One weight per task of the evidence, after preference and scale convention.
+        mix: The rule that mixes the rows of the tasks in ``keep``.
+        keep: Positions, in the evidence, of the tasks whose rows are mixed.
+        memory: What the method wants to remember: (quantity, block, tasks, values), to be stored once all is applied.
+    """
+
+    solution: Solution
+    weights: Float[Array, "K"]
+    mix: Mix
+    keep: list[int]
+    memory: list[tuple[str, str, tuple[str, ...], Tensor]] = dataclasses.field(default_factory=list)
+
+
+def combine(method: Method, evidence: Evidence, scale: Scale) -> Combination:
+    """Solve for the weights of one step.
+
+    Raises:
+        NonFiniteError: The method gave a weight that is not finite.
+    """
+    if isinstance(method, JacobianMethod):
+        return _by_coordinates(method, evidence)
+    solution = method.solve_present(evidence) if isinstance(method, GramianMethod) else method.solve(evidence)
+    weights = _final(method, evidence, solution, scale)
+    return Combination(solution, weights, weighted(weights), list(range(evidence.size)))
+
+
+def weighted(weights: Float[Array, "K"]) -> Mix:
+    """The rule Σ_k w_k·row_k; rows stored in half precision are summed in float32, piece by piece."""
+
+    def mix(block: Block) -> Tensor:
+        rows = block.rows
+        dtype = torch.promote_types(rows.dtype, torch.float32)
+        factors = torch.as_tensor(weights, dtype=dtype).to(rows.device)
+        if rows.dtype == dtype:
+            return factors @ rows
+        return torch.cat([factors @ piece.to(dtype) for piece in rows.split(_CHUNK, dim=1)])
+
+    return mix
+
+
+def _by_coordinates(method: JacobianMethod, evidence: Evidence) -> Combination:
+    """A method that mixes coordinates by itself; tasks without a gradient keep their preference as nominal weight."""
+    keep = np.flatnonzero(np.diag(evidence.inner) > 0).tolist()
+    weights = evidence.preference.copy()
+    if not keep:
+        return Combination(Solution(weights), weights, lambda block: torch.zeros_like(block.rows[0]), keep)
+    part = evidence.subset(keep)
+    solution = method.solve(part)
+    weights[keep] = solution.weights
+    combination = Combination(Solution(weights, solution.iterations), weights, weighted(weights), keep)
+
+    def mix(block: Block) -> Tensor:
+        combined = method.combine(block, part, solution)
+        combination.memory += [(name, block.name, part.tasks, values) for name, values in combined.memory.items()]
+        return combined.gradient
+
+    combination.mix = mix
+    return combination
+
+
+def _final(method: Method, evidence: Evidence, solution: Solution, scale: Scale) -> Float[Array, "K"]:
+    """The method's weights, times the fixed preference it did not use itself, under the scale convention."""
+    weights = solution.weights
+    if not method.uses_preference:
+        weights = weights * evidence.preference * evidence.size
+    if not np.isfinite(weights).all():
+        raise NonFiniteError(
+            f"{type(method).__name__} gave weights {dict(zip(evidence.tasks, weights.tolist(), strict=True))} for "
+            f"losses {evidence.losses.tolist()} at step {evidence.step}; parameters and method state are unchanged"
+        )
+    if scale == "sum_to_k" and weights.sum() > 0:
+        return np.asarray(weights * evidence.size / weights.sum())
+    if scale == "norm_of_mean":
+        length = weights @ evidence.inner @ weights
+        mean = evidence.preference @ evidence.inner @ evidence.preference
+        return np.asarray(weights * np.sqrt(mean / length)) if length > 0 else weights
+    return weights
