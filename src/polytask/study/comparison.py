@@ -96,8 +96,8 @@ class Comparison:
     """Methods side by side on the same data, split, budget and seeds.
 
     Every gain is relative to the reference of the same seed: the single-task baselines, or the first method when a
-    study has none. Intervals are 95 % Student-t intervals over the paired seeds; they say how much the result depends on
-    initialisation and order of rows, not how much it would change with other rows.
+    study has none. Intervals are 95 % Student-t intervals over the paired seeds; they say how much the result depends
+    on initialisation and order of rows, not how much it would change with other rows.
 
     Args:
         protocol: How the numbers came about.

@@ -77,7 +77,7 @@ def compare(
         >>> from tempfile import mkdtemp
         >>> from polytask import data
         >>> pairs = data.load("multidigits", n=120)
-        >>> result = compare(pairs, methods=["stl", "equal"], seeds=2, train={"epochs": 1}, out=mkdtemp(), progress=False)
+        >>> result = compare(pairs, methods=["stl", "equal"], seeds=2, train={"epochs": 1}, out=mkdtemp())
         >>> result.summary.loc["stl", "verdict"], len(result.frame["seed"].unique())
         ('reference', 2)
     """

@@ -15,8 +15,13 @@ WIDTH = 118
 """Columns that a fixed-width table may take; wider ones are broken into blocks."""
 
 
-def number(value: float, sd: float = math.nan) -> str:
+def number(value: float, sd: float = math.nan, spread: float | None = None) -> str:
     """A value, with as many decimals as its spread allows: two significant digits of the standard deviation.
+
+    Args:
+        value: The value.
+        sd: Its standard deviation, printed beside it; NaN for none.
+        spread: The standard deviation that sets the decimals, when a whole column shares them.
 
     Examples:
         >>> number(6.4123, 0.0812), number(0.91234), number(1234.5, 20.0), number(float("nan"))
@@ -24,12 +29,13 @@ def number(value: float, sd: float = math.nan) -> str:
     """
     if not math.isfinite(value):
         return "undefined"
-    if math.isfinite(sd) and sd > 0:
-        decimals = min(max(1 - math.floor(math.log10(sd)), 0), 6)
-        return f"{value:.{decimals}f} ± {sd:.{decimals}f}"
-    decimals = 4 if value == 0 else min(max(3 - math.floor(math.log10(abs(value))), 0), 6)
+    scale = sd if spread is None else spread
+    if math.isfinite(scale) and scale > 0:
+        decimals = min(max(1 - math.floor(math.log10(scale)), 0), 6)
+    else:
+        decimals = 4 if value == 0 else min(max(3 - math.floor(math.log10(abs(value))), 0), 6)
     text = f"{value:.{decimals}f}"
-    return f"{text} ± 0" if sd == 0 else text
+    return f"{text} ± {sd:.{decimals}f}" if math.isfinite(sd) else text
 
 
 def percent(value: float) -> str:
@@ -75,7 +81,8 @@ def delta_header(comparison: Comparison) -> str:
 def cells(comparison: Comparison, method: str) -> tuple[list[str], str, str, str]:
     """A method's cells: per task, Δm, verdict, relative time."""
     row = comparison.summary.loc[method]
-    values = [number(row[task], row[f"{task}:sd"]) for task in comparison.tasks]
+    spread = {task: comparison.summary[f"{task}:sd"].max() for task in comparison.tasks}
+    values = [number(row[task], row[f"{task}:sd"], spread[task]) for task in comparison.tasks]
     verdict = comparison.verdict_of(method)
     interval = comparison.interval(method)
     delta = "" if interval is None or verdict == "failed" else signed_interval(interval)

@@ -58,7 +58,7 @@ def judge(comparison: Comparison) -> Judgement:
     headline = _headline(comparison, best, interval)
     if comparison.protocol.selection == "test":
         headline = f"Selected on the test set, so too good: {headline[0].lower()}{headline[1:]}"
-    details = [*_tasks(comparison, best), *_others(joint[1:]), *_price(comparison, best)]
+    details = [*_tasks(comparison, best), *_others(comparison, joint[1:]), *_price(comparison, best)]
     if comparison.failures:
         details.append(_failed(comparison))
     return Judgement(headline, tuple(details), tuple(_next(comparison, joint)), best)
@@ -98,7 +98,7 @@ def _tasks(comparison: Comparison, method: str) -> list[str]:
             sentences.append(f"With {method}, {_join(list(rows['task']))} {many} ({'; '.join(parts)}).")
     same = table[~table["helped"] & ~table["hurt"]]["task"].tolist()
     if same:
-        sentences.append(f"With {method}, {_join(same)} {'is' if len(same) == 1 else 'are'} unchanged within noise.")
+        sentences.append(f"With {method}, no difference can be shown for {_join(same)}.")
     return sentences
 
 
@@ -107,14 +107,20 @@ def _of(row: object) -> Interval:
     return Interval(getattr(row, "gain", math.nan), low, high, math.nan, getattr(row, "seeds", 0))
 
 
-def _others(rest: Sequence[tuple[str, Interval]]) -> list[str]:
+def _others(comparison: Comparison, rest: Sequence[tuple[str, Interval]]) -> list[str]:
     if not rest:
         return []
     groups: dict[str, list[str]] = {}
     for method, interval in rest:
         groups.setdefault(interval.verdict, []).append(f"{method} {signed_interval(interval)}")
-    words = {"better": "also better", "worse": "worse", "not separable": "not separable from it", "one seed": "others"}
-    return [f"{words[verdict].capitalize()}: {'; '.join(found)}." for verdict, found in groups.items()]
+    apart = "one model per task" if comparison.reference == "stl" else comparison.reference
+    words = {
+        "better": "Better, too",
+        "worse": "Worse",
+        "not separable": f"Not separable from {apart}",
+        "one seed": "The others",
+    }
+    return [f"{words[verdict]}: {'; '.join(found)}." for verdict, found in groups.items()]
 
 
 def _price(comparison: Comparison, best: str) -> list[str]:
@@ -154,6 +160,9 @@ def _next(comparison: Comparison, joint: Sequence[tuple[str, Interval]]) -> list
         steps.append(f"use {best}; no task is hurt for sure.")
     elif hurt:
         steps.append(f"use {best} only if {_join(hurt)} may pay for the others.")
+    late = _unfinished(comparison)
+    if late:
+        steps.append(f"train longer: {late} were best at their last epoch.")
     if len(joint) > 1 and interval.verdict == "better":
         second = joint[1][0]
         gap = comparison.difference(best, second)
@@ -162,6 +171,15 @@ def _next(comparison: Comparison, joint: Sequence[tuple[str, Interval]]) -> list
             more = f"about {needed} seeds in all would separate them" if needed else "and more seeds will hardly do it"
             steps.append(f"{best} and {second} are not separable from each other; {more}.")
     return steps
+
+
+def _unfinished(comparison: Comparison) -> str:
+    """How many trials were still improving when they ended; empty if less than half."""
+    done = [trial for trial in comparison.trials if not trial.failed and trial.epochs > 1]
+    late = sum(trial.best_epoch == trial.epochs for trial in done)
+    if comparison.protocol.selection == "last" or not done or late < len(done) / 2:
+        return ""
+    return f"{late} of {len(done)} trials"
 
 
 def _nothing(comparison: Comparison) -> Judgement:

@@ -10,7 +10,7 @@ import pandas as pd
 from matplotlib.axes import Axes
 
 from polytask.study.comparison import Comparison
-from polytask.study.figures.style import INK, MUTED, Figure, Look, Omitted, Panel, look_of, panel, shades
+from polytask.study.figures.style import DASHES, INK, LINE, Figure, Omitted, Panel, beside, panel, shades
 
 __all__ = ["conflicts", "weights"]
 
@@ -27,12 +27,15 @@ def weights(comparison: Comparison) -> Figure | Omitted:
     tasks = [task for task in comparison.tasks if (data["task"] == task).any()]
     tones = dict(zip(tasks, shades(len(tasks)), strict=True))
     panels: list[Panel] = []
-    quiet, largest = [], (0.0, "", "")
+    raw: list[Panel] = []
+    quiet: list[str] = []
+    moved: list[str] = []
+    largest = (0.0, "", "")
     for number, method in enumerate(m for m in comparison.methods if (data["method"] == m).any()):
         part = data[data["method"] == method]
         share, weight = _wide(part, "shares", tasks), _wide(part, "weights", tasks)
-        with_norms = (part["quantity"] == "norms").any()
-        moving = bool((np.ptp(weight.to_numpy(), axis=0) > FLAT * weight.abs().to_numpy().max()).any())
+        with_norms = bool((part["quantity"] == "norms").any())
+        moving = _moving(weight)
         if not with_norms and not moving:
             quiet.append(method)
             continue
@@ -41,59 +44,54 @@ def weights(comparison: Comparison) -> Figure | Omitted:
             largest = max(largest, (float(share[top].mean()), method, top))
         what = "share of the step" if with_norms else "share of the weights"
         with panel(f"shares-{number}", f"{method}: {what} by epoch", panels) as axes:
-            _stack(axes, share, tones)
+            _stack(axes, share.fillna(0.0), tones)
             axes.set_title(f"{method}: {what}")
         if moving:
-            with panel(f"weights-{number}", f"{method}: raw weights by epoch", panels) as axes:
-                _lines(axes, weight, tones)
+            moved.append(method)
+            with panel(f"weights-{number}", f"{method}: raw weights by epoch", raw) as axes:
+                _lines(axes, weight, tasks)
                 axes.set_title(f"{method}: raw weights")
     if not panels:
-        why = "weights are constant and no gradients were recorded" if quiet else "nothing was recorded"
-        return Omitted(name, why)
+        return Omitted(name, f"weights are constant and no gradients were recorded ({', '.join(quiet)})")
     caption = (
-        "Left to right: epochs, mean over steps and seeds. Share of the step: w·‖g‖ of a task over the sum of all tasks', "
-        "with w its weight and g its gradient in the shared part. Share of the weights where no gradients were computed. "
-        "Raw weights are drawn where they move."
+        "By epoch, mean over steps and seeds. Share of the step: w·‖g‖ of a task over the sum of all tasks', with w its "
+        "weight and g its gradient in the shared part; share of the weights where no gradients were computed. Raw "
+        "weights are drawn where they move."
     )
     if quiet:
         caption += f" Not drawn: {', '.join(quiet)} (constant weights, no gradients)."
-    moved = [str(m) for m in comparison.methods if m in set(data["method"]) and m not in quiet]
     title = (
-        f"Under {largest[1]}, {largest[2]} takes {largest[0]:.0%} of the step on average".replace("%", " %")
+        f"Under {largest[1]}, {largest[2]} takes {_percent(largest[0])} of the step on average"
         if largest[1]
         else f"Weights of {', '.join(moved)} move during training"
     )
-    return Figure("weights", name, title, caption, tuple(panels), data)
+    return Figure("weights", name, title, caption, (*panels, *raw), data)
 
 
 def conflicts(comparison: Comparison) -> Figure | Omitted:
     """Per method: mean cosines between the tasks' gradients, and how they change over time."""
-    data = by_epoch(comparison, ("cosines", "conflicts"))
+    data = by_epoch(comparison, ("cosines",))
     name = "Gradient conflicts"
     if data.empty:
         return Omitted(name, "no method computed gradients of single tasks")
-    looks = list(look_of(comparison).values())
+    pairs = [f"{a}|{b}" for a, b in itertools.combinations(comparison.tasks, 2)]
     panels: list[Panel] = []
     for number, method in enumerate(m for m in comparison.methods if (data["method"] == m).any()):
-        part = data[(data["method"] == method)]
-        cosine = _wide(part, "cosines", sorted(set(part["task"]), key=_pair_order(comparison)))
-        share = (
-            _wide(part, "conflicts", list(cosine.columns)).mean() if (part["quantity"] == "conflicts").any() else None
-        )
+        cosine = _wide(data[data["method"] == method], "cosines", pairs)
         if len(comparison.tasks) > 2:
-            height = min(0.9 + 0.32 * len(comparison.tasks), 3.6)
+            height = min(max(0.75 + 0.33 * len(comparison.tasks), 2.1), 3.6)
             with panel(f"conflict-map-{number}", f"{method}: cosines between tasks", panels, height) as axes:
-                _matrix(axes, comparison.tasks, cosine.mean(), share)
-                axes.set_title(f"{method}: cosine" + (" ╱ conflicts" if share is not None else ""), pad=4)
-        if len(cosine) > 1 and cosine.shape[1] <= 6:
+                _matrix(axes, comparison.tasks, cosine.mean())
+                axes.set_title(f"{method}: mean cosine")
+        if len(cosine) > 1 and len(pairs) <= 6:
             with panel(f"conflict-time-{number}", f"{method}: cosine of each pair by epoch", panels) as axes:
-                _pairs(axes, cosine, looks)
-                axes.set_title(f"{method}: cosine over time")
+                _pairs(axes, cosine)
+                axes.set_title(f"{method}: cosine by epoch")
     caption = (
-        "Lower triangle: mean cosine between two tasks' gradients in the shared part; below zero they pull apart. Upper "
-        "triangle: share of steps in which it is below zero. Curves: the cosine by epoch. Means over steps and seeds."
+        "Cosine between two tasks' gradients in the shared part, mean over steps and seeds: above zero a step for one "
+        "helps the other, below zero (orange) they pull apart."
     )
-    return Figure("conflicts", name, _conflict_title(data), caption, tuple(panels), data)
+    return Figure("conflicts", name, _conflict_title(comparison, data), caption, tuple(panels), data)
 
 
 def by_epoch(comparison: Comparison, quantities: tuple[str, ...]) -> pd.DataFrame:
@@ -104,7 +102,7 @@ def by_epoch(comparison: Comparison, quantities: tuple[str, ...]) -> pd.DataFram
         if len(trial.tasks) > 1
         for epoch, record in enumerate(trial.balance, start=1)
         for quantity in quantities
-        for task, value in (record.get(quantity) or {}).items()
+        for task, value in record.get(quantity, {}).items()
     ]
     data = pd.DataFrame(rows, columns=["method", "seed", "epoch", "quantity", "task", "value"])
     keys = ["method", "epoch", "quantity", "task"]
@@ -113,13 +111,18 @@ def by_epoch(comparison: Comparison, quantities: tuple[str, ...]) -> pd.DataFram
 
 def _wide(part: pd.DataFrame, quantity: str, columns: list[str]) -> pd.DataFrame:
     table = part[part["quantity"] == quantity].pivot(index="epoch", columns="task", values="value")
-    return table.reindex(columns=columns).fillna(0.0 if quantity == "shares" else math.nan)
+    return table.reindex(columns=columns)
 
 
-def _pair_order(comparison: Comparison) -> dict[str, int].get:  # type: ignore[valid-type]
-    pairs = itertools.combinations(comparison.tasks, 2)
-    order = {f"{a}|{b}": index for index, (a, b) in enumerate(pairs)}
-    return order.get
+def _moving(weight: pd.DataFrame) -> bool:
+    """Whether a weight changes over epochs."""
+    spread = weight.max() - weight.min()
+    return bool(spread.max() > FLAT * weight.abs().max().max())
+
+
+def _epochs(axes: Axes) -> None:
+    axes.set_xlabel("epoch")
+    axes.xaxis.get_major_locator().set_params(integer=True, nbins=6)
 
 
 def _stack(axes: Axes, share: pd.DataFrame, tones: dict[str, str]) -> None:
@@ -132,90 +135,85 @@ def _stack(axes: Axes, share: pd.DataFrame, tones: dict[str, str]) -> None:
     last = share[columns].iloc[-1].cumsum() - share[columns].iloc[-1] / 2
     for task in columns:
         if share[task].iloc[-1] > 0.04:
-            axes.text(epochs[-1], last[task], f" {task}", va="center", fontsize=6.5, color=INK, clip_on=False)
+            beside(axes, task, epochs[-1], float(last[task]))
     axes.set_ylim(0, 1)
     axes.set_xlim(epochs[0], epochs[-1])
     axes.set_yticks([0, 0.5, 1], ["0", "50 %", "100 %"])
-    axes.set_xlabel("epoch")
-    axes.xaxis.get_major_locator().set_params(integer=True, nbins=6)
+    _epochs(axes)
 
 
-def _lines(axes: Axes, table: pd.DataFrame, tones: dict[str, str]) -> None:
-    dashes = itertools.cycle([(None, None), (4, 1.5), (1.2, 1.3), (6, 1.5, 1.2, 1.5)])
-    for task, dash in zip([t for t in tones if t in table], dashes, strict=False):
-        axes.plot(table.index, table[task], color=tones[task], lw=1.5, dashes=dash)
-    _labels(
-        axes,
-        {task: float(table[task].dropna().iloc[-1]) for task in table if table[task].notna().any()},
-        table.index[-1],
-    )
-    axes.set_xlabel("epoch")
+def _lines(axes: Axes, table: pd.DataFrame, tasks: list[str]) -> None:
+    known = [task for task in tasks if table[task].notna().any()]
+    for task, dash in zip(known, itertools.cycle(DASHES), strict=False):
+        axes.plot(table.index, table[task], color=LINE, lw=1.3, dashes=dash or (None, None))
     axes.set_ylim(bottom=min(0.0, axes.get_ylim()[0]))
-    axes.xaxis.get_major_locator().set_params(integer=True, nbins=6)
+    _labels(axes, {task: float(table[task].dropna().iloc[-1]) for task in known}, table.index[-1])
+    _epochs(axes)
 
 
 def _labels(axes: Axes, ends: dict[str, float], x: float) -> None:
     """Names at the ends of lines, moved apart where they would overlap."""
     low, high = axes.get_ylim()
-    step, floor = 0.085 * (high - low), -math.inf
-    for name, value in sorted(ends.items(), key=lambda item: item[1]):
-        floor = max(value, floor + step)
-        axes.text(x, floor, f" {name}", va="center", fontsize=6.5, color=INK)
+    step = 0.085 * (high - low)
+    ranked = sorted(ends.items(), key=lambda item: item[1])
+    places = [value for _, value in ranked]
+    for index in range(1, len(places)):
+        places[index] = max(places[index], places[index - 1] + step)
+    shift = max(places[-1] - high, 0.0) if places else 0.0
+    for (name, _), place in zip(ranked, places, strict=True):
+        beside(axes, name, x, place - shift)
 
 
-def _pairs(axes: Axes, cosine: pd.DataFrame, looks: list[Look]) -> None:
-    palette = [look for look in looks if look.marker != "x"] or looks
+def _pairs(axes: Axes, cosine: pd.DataFrame) -> None:
     axes.axhline(0, color=INK, lw=0.8)
-    for pair, look in zip(cosine.columns, itertools.cycle(palette), strict=False):
-        axes.plot(cosine.index, cosine[pair], color=INK, alpha=0.75, dashes=look.dashes or (None, None), lw=1.2)
-    span = float(np.nanmax(np.abs(cosine.to_numpy()))) or 1.0
-    axes.set_ylim(-1.15 * span, 1.15 * span)
-    ends = {
-        pair.replace("|", " · "): float(cosine[pair].dropna().iloc[-1]) for pair in cosine if cosine[pair].notna().any()
-    }
-    _labels(axes, ends, cosine.index[-1])
-    axes.set_xlabel("epoch")
-    axes.xaxis.get_major_locator().set_params(integer=True, nbins=6)
+    for pair, dash in zip(cosine.columns, itertools.cycle(DASHES), strict=False):
+        axes.plot(cosine.index, cosine[pair], color=LINE, dashes=dash or (None, None), lw=1.3)
+    known = [pair for pair in cosine.columns if cosine[pair].notna().any()]
+    span = float(np.nanmax(np.abs(cosine[known].to_numpy()))) if known else 1.0
+    axes.set_ylim(-1.15 * (span or 1.0), 1.15 * (span or 1.0))
+    _labels(axes, {pair.replace("|", " · "): float(cosine[pair].dropna().iloc[-1]) for pair in known}, cosine.index[-1])
+    _epochs(axes)
 
 
-def _matrix(axes: Axes, tasks: tuple[str, ...], cosine: pd.Series, share: pd.Series | None) -> None:
+def _matrix(axes: Axes, tasks: tuple[str, ...], cosine: pd.Series) -> None:
     size = len(tasks)
     grid = np.full((size, size), math.nan)
     for i, j in itertools.combinations(range(size), 2):
-        value = cosine.get(f"{tasks[i]}|{tasks[j]}", math.nan)
-        grid[j, i] = value
-    span = float(np.nanmax(np.abs(grid))) if np.isfinite(grid).any() else 1.0
-    axes.imshow(grid, cmap="PuOr", vmin=-max(span, 0.05), vmax=max(span, 0.05), aspect="auto")
-    for i, j in itertools.combinations(range(size), 2):
-        if math.isfinite(grid[j, i]):
-            dark = abs(grid[j, i]) > 0.65 * span
-            axes.text(
-                i, j, f"{grid[j, i]:+.2f}", ha="center", va="center", fontsize=6.5, color="white" if dark else INK
-            )
-        if share is not None:
-            part = share.get(f"{tasks[i]}|{tasks[j]}", math.nan)
-            if math.isfinite(part):
-                axes.text(j, i, f"{part:.0%}".replace("%", " %"), ha="center", va="center", fontsize=6.5, color=MUTED)
-    axes.set_xticks(range(size), tasks, rotation=0 if size <= 4 else 40, ha="center" if size <= 4 else "right")
+        grid[i, j] = grid[j, i] = cosine.get(f"{tasks[i]}|{tasks[j]}", math.nan)
+    # a floor, so that cosines near zero look it
+    span = max(float(np.nanmax(np.abs(grid))) if np.isfinite(grid).any() else 1.0, 0.25)
+    axes.imshow(grid, cmap="PuOr", vmin=-span, vmax=span, aspect="auto")
+    if size <= 12:
+        for i, j in itertools.permutations(range(size), 2):
+            if math.isfinite(grid[i, j]):
+                tone = "white" if abs(grid[i, j]) > 0.6 * span else INK
+                axes.text(j, i, f"{grid[i, j]:+.2f}", ha="center", va="center", fontsize=6.5, color=tone)
+    few = size <= 4
+    axes.set_xticks(range(size), tasks, rotation=0 if few else 40, ha="center" if few else "right")
     axes.set_yticks(range(size), tasks)
     axes.tick_params(length=0, labelcolor=INK)
     for side in axes.spines.values():
         side.set_visible(False)
 
 
-def _conflict_title(data: pd.DataFrame) -> str:
-    share = data[data["quantity"] == "conflicts"]
-    if share.empty:
-        mean = data.groupby(["method", "task"])["value"].mean()
-        method, pair = mean.idxmin()
-        return f"{_words(pair)} are least aligned: mean cosine {mean.min():+.2f} under {method}"
-    mean = share.groupby(["method", "task"], sort=False)["value"].mean()
-    method, pair = mean.idxmax()
-    worst = float(mean.max())
-    if worst < 0.05:
-        return f"Gradients hardly conflict: at most {worst:.0%} of the steps".replace("%", " %")
-    return f"{_words(pair)} pull apart in {worst:.0%} of the steps under {method}".replace("%", " %")
+def _conflict_title(comparison: Comparison, data: pd.DataFrame) -> str:
+    """The least aligned pair, and how often pairs conflict."""
+    mean = data.groupby(["method", "task"], sort=False)["value"].mean().dropna()
+    if mean.empty:
+        return "Gradients of single tasks were zero"
+    method, pair = mean.idxmin()
+    shares = [
+        record["conflicts"]
+        for trial in comparison.trials
+        if trial.method == method and len(trial.tasks) > 1
+        for record in trial.balance
+        if math.isfinite(record.get("conflicts", math.nan))
+    ]
+    often = f"; {_percent(float(np.mean(shares)))} of all pairs conflict" if shares else ""
+    words = " and ".join(pair.split("|"))
+    lead = f"{words} pull apart" if mean.min() <= -0.05 else f"Gradients hardly pull apart, least aligned are {words},"
+    return f"{lead} under {method} (mean cosine {mean.min():+.2f}{often})"
 
 
-def _words(pair: str) -> str:
-    return " and ".join(pair.split("|"))
+def _percent(share: float) -> str:
+    return f"{100 * share:.0f} %"

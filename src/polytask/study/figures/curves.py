@@ -43,17 +43,17 @@ def curves(comparison: Comparison) -> Figure | Omitted:
             axes.set_xlabel("epoch")
             axes.xaxis.get_major_locator().set_params(integer=True)
     caption = (
-        f"{info_words(split)} by epoch, mean over seeds with the band from the lowest to the highest seed, as far as every "
-        "seed went. The marker sits at the epoch where the task's own mean is best; a trial keeps one epoch for all tasks."
+        f"{_axis(split)} by epoch, mean over seeds with the band from the lowest to the highest seed, as far as "
+        "every seed went. The marker sits where the task's own mean is best; a trial keeps one epoch for all its tasks."
     )
     if len(shown) < len(comparison.tasks):
         caption += f" Shown are the {len(shown)} of {len(comparison.tasks)} tasks that change most."
     legend = tuple((method, looks[method]) for method in comparison.methods)
-    title = _title(comparison, peaks)
+    title = _title(comparison, data, peaks)
     return Figure("curves", "Learning curves", title, caption, tuple(panels), data, legend)
 
 
-def info_words(split: str) -> str:
+def _axis(split: str) -> str:
     """What the vertical axis is."""
     return "Primary metric on the validation rows" if split == "val" else f"Primary metric on the {split} rows"
 
@@ -84,7 +84,11 @@ def _peaks(comparison: Comparison, data: pd.DataFrame) -> dict[tuple[str, str], 
     return found
 
 
-def _title(comparison: Comparison, peaks: dict[tuple[str, str], int]) -> str:
+def _still(data: pd.DataFrame, epoch: int) -> str:
+    return ", the last one: training longer may help" if epoch == data["epoch"].max() else ""
+
+
+def _title(comparison: Comparison, data: pd.DataFrame, peaks: dict[tuple[str, str], int]) -> str:
     """Whether the tasks of the best joint method peak together."""
     joint = [method for method in comparison.methods if method != comparison.reference]
     ranked = sorted(joint, key=lambda m: -_mean(comparison, m))
@@ -94,8 +98,10 @@ def _title(comparison: Comparison, peaks: dict[tuple[str, str], int]) -> str:
             continue
         first, last = min(own, key=own.__getitem__), max(own, key=own.__getitem__)
         apart = own[last] - own[first]
+        if apart == 0:
+            return f"With {method} all tasks peak at epoch {own[last]}{_still(data, own[last])}"
         if apart <= max(1, round(0.1 * max(own.values()))):
-            return f"With {method} all tasks peak within {apart + 1} epochs, the last at epoch {own[last]}"
+            return f"With {method} all tasks peak at epochs {own[first]} to {own[last]}{_still(data, own[last])}"
         return f"With {method} tasks peak apart: {first} at epoch {own[first]}, {last} at epoch {own[last]}"
     return "How the models learned"
 

@@ -6,6 +6,7 @@ import math
 
 import pandas as pd
 from matplotlib.axes import Axes
+from matplotlib.ticker import MaxNLocator
 
 from polytask.study.comparison import Comparison
 from polytask.study.figures.style import INK, MUTED, Figure, Look, Omitted, Panel, look_of, panel, pick_tasks
@@ -39,8 +40,8 @@ def delta(comparison: Comparison) -> Figure | Omitted:
     n = len(comparison.protocol.seeds)
     how = (
         f"Relative gain over {reference} in per cent; right of zero is better. Whiskers: 95 % Student-t interval over "
-        f"{n} paired seeds, not corrected for looking at several methods; dots: single seeds; hollow where the interval "
-        "covers zero. It covers initialisation and order of rows, not the choice of rows."
+        f"{n} paired seeds, not corrected for looking at several methods. Dots: single seeds. Hollow bars: the "
+        "interval covers zero. It says how much initialisation and order of rows matter, not the choice of rows."
         if n > 1
         else f"Relative gain over {reference} in per cent; right of zero is better. One seed: there is no interval."
     )
@@ -55,49 +56,27 @@ def _bars(
     axes: Axes, intervals: dict[str, Interval | None], looks: dict[str, Look], seeds: dict[str, list[float]]
 ) -> None:
     axes.axvline(0, color=INK, linewidth=0.8, zorder=1)
+    beyond = axes.get_yaxis_transform()
     for row, (method, interval) in enumerate(intervals.items()):
-        if interval is None or not math.isfinite(interval.mean):
-            axes.text(0, row, " undefined", va="center", color=MUTED)
+        known = interval is not None and math.isfinite(interval.mean)
+        words = f"{percent(interval.mean)} %".replace("-", "−") if interval is not None and known else "undefined"
+        axes.text(1.03, row, words, transform=beyond, va="center", color=MUTED)
+        if interval is None or not known:
             continue
-        colour = looks[method].colour
-        sure = interval.verdict in ("better", "worse")
-        axes.barh(
-            row,
-            interval.mean,
-            height=0.5,
-            color=colour if sure else "none",
-            edgecolor=colour,
-            linewidth=1,
-            alpha=0.85,
-            zorder=2,
-        )
+        fill = looks[method].colour if interval.verdict in ("better", "worse") else "none"
+        axes.barh(row, interval.mean, 0.5, color=fill, edgecolor=looks[method].colour, lw=1, alpha=0.85, zorder=2)
         if math.isfinite(interval.low):
-            axes.errorbar(
-                interval.mean, row, xerr=[[interval.mean - interval.low], [interval.high - interval.mean]],
-                color=INK, linewidth=1.1, capsize=2.5, capthick=1.1, zorder=4,
-            )  # fmt: skip
-        axes.plot(
-            seeds[method],
-            [row + 0.36] * len(seeds[method]),
-            ".",
-            color=MUTED,
-            markersize=2.6,
-            markeredgewidth=0,
-            zorder=3,
-        )
+            whiskers = [[interval.mean - interval.low], [interval.high - interval.mean]]
+            axes.errorbar(interval.mean, row, xerr=whiskers, color=INK, lw=1.1, capsize=2.5, capthick=1.1, zorder=4)
+            above = [row + 0.37] * len(seeds[method])
+            axes.plot(seeds[method], above, "o", color=MUTED, ms=1.9, mew=0, zorder=3)
     axes.set_yticks(range(len(intervals)), list(intervals))
     axes.tick_params(axis="y", length=0, labelcolor=INK, labelsize=7)
     axes.set_ylim(len(intervals) - 0.4, -0.6)
     axes.spines["left"].set_visible(False)
-    axes.xaxis.set_major_formatter(lambda value, _: f"{value:+g} %" if value else "0")
-    axes.xaxis.set_major_locator(_few())
+    axes.xaxis.set_major_formatter(lambda value, _: f"{value:+g} %".replace("-", "−") if value else "0")
+    axes.xaxis.set_major_locator(MaxNLocator(4, steps=[1, 2, 2.5, 5, 10]))
     axes.margins(x=0.06)
-
-
-def _few() -> object:
-    from matplotlib.ticker import MaxNLocator
-
-    return MaxNLocator(5, steps=[1, 2, 2.5, 5, 10])
 
 
 def _title(comparison: Comparison, methods: list[str]) -> str:

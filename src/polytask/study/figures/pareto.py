@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import itertools
-import math
 
 import numpy as np
 import pandas as pd
@@ -32,8 +31,8 @@ def pareto(comparison: Comparison) -> Figure | Omitted:
             with panel(f"pareto-{number}", f"{a} against {b}, one point per run", panels, 2.6) as axes:
                 _scatter(axes, comparison, (a, b), means, best, looks, join=len(tasks) == 2)
         how = (
-            "Small points: single runs; large ones: means over seeds, filled when no other method's mean is at least as "
-            "good on every task. Both axes point towards better, so better is up and to the right."
+            "Small points: single runs; large ones: means over seeds, filled when no other method's mean is at least "
+            "as good on every task. Both axes point towards better, so better is up and to the right."
         )
     else:
         width = min(max(3.35, 0.55 * len(tasks)), 7.0)
@@ -113,10 +112,13 @@ def _title(comparison: Comparison, means: pd.DataFrame, best: list[str]) -> str:
         return "No method has all metrics"
     if len(best) == 1:
         return f"{best[0]} is at least as good as every other method on every task, by its means"
-    first = [str((means[t] * s).idxmax()) for t, s in _signs(comparison, means)]
-    winners = [f"{method} on {task}" for method, task in zip(first, means.columns, strict=True)]
-    listed = f": best are {', '.join(winners)}" if len(winners) <= 4 else ""
-    return f"No method is best on every task{listed}"
+    lead: dict[str, list[str]] = {}
+    for task, sign in _signs(comparison, means):
+        lead.setdefault(str((means[task] * sign).idxmax()), []).append(task)
+    if len(means.columns) > 6:
+        return f"No method leads on every task, by their means; {', '.join(best)} are beaten by none"
+    words = "; ".join(f"{method} on {' and '.join(tasks)}" for method, tasks in lead.items())
+    return f"No method leads on every task, by their means: {words}"
 
 
 def _signs(comparison: Comparison, means: pd.DataFrame) -> list[tuple[str, int]]:

@@ -15,16 +15,29 @@ from matplotlib.figure import Figure as Canvas
 
 from polytask.study.comparison import Comparison
 
-__all__ = ["INK", "MUTED", "Figure", "Look", "Omitted", "Panel", "look_of", "panel", "shades"]
+__all__ = [
+    "DASHES",
+    "INK",
+    "LINE",
+    "MUTED",
+    "Figure",
+    "Look",
+    "Omitted",
+    "Panel",
+    "beside",
+    "look_of",
+    "panel",
+    "shades",
+]
 
-INK, MUTED, RULE = "#1d2329", "#6a727c", "#d9dde2"
+INK, MUTED, RULE, LINE = "#1d2329", "#6a727c", "#d9dde2", "#3c4a57"
 WIDTH = 3.35
 """Width of a panel in inches; a page shows one to three side by side, so text keeps its size on a phone."""
 
 # Okabe and Ito's palette, whose colours stay apart for all common kinds of colour blindness; dashes and markers keep
 # lines apart in grey print.
 _COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
-_DASHES: tuple[tuple[float, ...], ...] = ((), (4, 1.6), (1.2, 1.4), (6, 1.5, 1.2, 1.5), (3, 1, 1, 1, 1, 1), (8, 2))
+DASHES: tuple[tuple[float, ...], ...] = ((), (4, 1.6), (1.2, 1.4), (6, 1.5, 1.2, 1.5), (3, 1, 1, 1, 1, 1), (8, 2))
 _MARKERS = ("o", "s", "^", "D", "v", "P", "X")
 _RC = {
     "svg.fonttype": "none",
@@ -120,16 +133,21 @@ def look_of(comparison: Comparison) -> dict[str, Look]:
         if method == comparison.reference:
             looks[method] = Look("#8b929b", (), "x")
             continue
-        pick = (index % len(_COLOURS), index % len(_DASHES), index % len(_MARKERS))
-        looks[method] = Look(_COLOURS[pick[0]], _DASHES[pick[1]], _MARKERS[pick[2]])
+        pick = (index % len(_COLOURS), index % len(DASHES), index % len(_MARKERS))
+        looks[method] = Look(_COLOURS[pick[0]], DASHES[pick[1]], _MARKERS[pick[2]])
         index += 1
     return looks
 
 
 def shades(count: int) -> list[str]:
     """Colours from dark to light, for areas that touch: apart by lightness alone."""
-    scale = mpl.colormaps["cividis"]
-    return [mpl.colors.to_hex(scale(0.12 + 0.8 * index / max(count - 1, 1))) for index in range(count)]
+    scale = mpl.colormaps["YlGnBu_r"]
+    return [mpl.colors.to_hex(scale(0.12 + 0.68 * index / max(count - 1, 1))) for index in range(count)]
+
+
+def beside(axes: Axes, words: str, x: float, y: float, colour: str = INK) -> None:
+    """Words just right of a point."""
+    axes.annotate(words, (x, y), (3, 0), textcoords="offset points", va="center", color=colour, fontsize=6.5)
 
 
 @contextlib.contextmanager

@@ -7,7 +7,7 @@ import math
 import pandas as pd
 
 from polytask.study.comparison import Comparison
-from polytask.study.figures.style import INK, MUTED, Figure, Omitted, Panel, look_of, panel
+from polytask.study.figures.style import INK, MUTED, Figure, Omitted, Panel, beside, look_of, panel
 from polytask.study.text import missing_labels
 
 __all__ = ["cost", "labels"]
@@ -84,19 +84,19 @@ def cost(comparison: Comparison) -> Figure | Omitted:
         with panel("cost-time", "training time relative to the reference", panels, 0.6 + 0.24 * len(rows)) as axes:
             for index, (method, row) in enumerate(rows.items()):
                 axes.barh(index, row["seconds_ratio"], height=0.55, color=looks[method].colour, alpha=0.85)
-                axes.text(row["seconds_ratio"], index, f" {_times(row['seconds_ratio'])}", va="center", color=MUTED)
+                beside(axes, _times(row["seconds_ratio"]), row["seconds_ratio"], index, MUTED)
             axes.set_yticks(range(len(rows)), list(rows))
             axes.invert_yaxis()
             axes.set_title("training time")
-            axes.margins(x=0.15)
+            axes.margins(x=0.12)
             axes.tick_params(axis="y", length=0, labelcolor=INK, labelsize=7)
             axes.spines["left"].set_visible(False)
             axes.xaxis.set_major_formatter(lambda value, _: f"{value:g}×")
     data = pd.DataFrame(rows).T.rename_axis("method").reset_index()
     reference = "all single-task models together" if comparison.reference == "stl" else comparison.reference
     caption = (
-        f"Seconds of training of one seed, all models of the method; time and size relative to {reference}. Times depend "
-        "on the machine and on what else it did; they are no part of the comparison's other numbers."
+        f"Seconds of training of one seed, all models of the method; time and size relative to {reference}. Times "
+        "depend on the machine and on what else it did; no other number depends on them."
     )
     return Figure("cost", "Cost", _cost_title(comparison, rows), caption, tuple(panels), data, (), tuple(table))
 

@@ -1,0 +1,127 @@
+"""The report: one HTML file that needs nothing else, with every figure's finding in words."""
+
+from __future__ import annotations
+
+import base64
+import dataclasses
+import importlib.resources
+import json
+import re
+from pathlib import Path
+from typing import Any
+
+import jinja2
+import pandas as pd
+from markupsafe import Markup
+
+from polytask.study import text
+from polytask.study.comparison import Comparison
+from polytask.study.figures import SECTIONS, Figure, Look
+from polytask.study.results import write_atomically
+from polytask.study.statistics import LEVEL
+from polytask.study.verdict import judge
+
+__all__ = ["render", "write_report"]
+
+
+def write_report(comparison: Comparison, path: str | Path) -> Path:
+    """Write the report of a study.
+
+    Args:
+        comparison: The study.
+        path: File to write, or a folder to write ``report.html`` in.
+
+    Raises:
+        TrialError: The file cannot be written.
+    """
+    path = Path(path)
+    path = path if path.suffix in (".html", ".htm") else path / "report.html"
+    write_atomically(path, render(comparison))
+    return path
+
+
+def render(comparison: Comparison) -> str:
+    """The report as one HTML page: no script, no external address, equal for equal results."""
+    made = [section(comparison) for section in SECTIONS]
+    environment = jinja2.Environment(
+        loader=jinja2.FunctionLoader(_template), autoescape=True, undefined=jinja2.StrictUndefined,
+        trim_blocks=True, lstrip_blocks=True,
+    )  # fmt: skip
+    environment.filters["csv"] = _csv
+    environment.filters["swatch"] = _swatch
+    environment.filters["typeset"] = _typeset
+    page = environment.get_template("report.html.j2").render(
+        comparison=comparison,
+        protocol=comparison.protocol,
+        judgement=judge(comparison),
+        sections=made,
+        drawn=[section for section in made if isinstance(section, Figure)],
+        header=[text.header(comparison, task) for task in comparison.tasks],
+        delta_header=text.delta_header(comparison),
+        rows=[
+            (method, comparison.verdict_of(method), *text.cells(comparison, method)) for method in comparison.methods
+        ],
+        footer=text.footer(comparison),
+        level=f"{100 * LEVEL:.0f} %",
+        provenance=_provenance(comparison),
+        configuration=json.dumps(dataclasses.asdict(comparison.protocol), indent=2, ensure_ascii=False),
+        style=_template("report.css"),
+        is_figure=lambda section: isinstance(section, Figure),
+    )
+    return str(page)
+
+
+def _template(name: str) -> str:
+    return importlib.resources.files("polytask.study").joinpath("templates", name).read_text(encoding="utf-8")
+
+
+def _csv(frame: pd.DataFrame) -> str:
+    """A table as the address of a CSV file that is part of the page."""
+    content = frame.to_csv(index=False, float_format="%.10g", lineterminator="\n").encode()
+    return f"data:text/csv;charset=utf-8;base64,{base64.b64encode(content).decode()}"
+
+
+def _swatch(look: Look) -> Markup:
+    """The line and marker by which a method is drawn."""
+    dashes = ",".join(f"{2 * part:g}" for part in look.dashes) or "none"
+    line = f'<line x1="0" y1="7" x2="40" y2="7" stroke="{look.colour}" stroke-width="2.4" stroke-dasharray="{dashes}"/>'
+    marker = f'<path d="{_MARKERS[look.marker]}" fill="{look.colour}" stroke="{look.colour}" stroke-width="1.6"/>'
+    return Markup(f'<svg viewBox="0 0 40 14" aria-hidden="true">{line}{marker}</svg>')
+
+
+_MARKERS = {
+    "o": "M15.5 7a4.5 4.5 0 1 0 9 0a4.5 4.5 0 1 0-9 0",
+    "s": "M16 3h8v8h-8z",
+    "^": "M20 2.5l4.5 8.5h-9z",
+    "D": "M20 2l5 5l-5 5l-5-5z",
+    "v": "M20 11.5l4.5-8.5h-9z",
+    "P": "M18.5 2.5h3v3h3v3h-3v3h-3v-3h-3v-3h3z",
+    "X": "M16 3l8 8M24 3l-8 8",
+    "x": "M16.5 3.5l7 7M23.5 3.5l-7 7",
+}
+
+
+def _typeset(words: str) -> str:
+    """Hyphens before numbers become minus signs, and values stay with their signs of per cent."""
+    return re.sub(r"(?<![\w.])-(?=\d)", "−", words).replace(" %", "\u00a0%")
+
+
+def _provenance(comparison: Comparison) -> list[tuple[str, str]]:
+    """What is needed to repeat the numbers, in words."""
+    protocol = comparison.protocol
+    rule = {
+        "val": "each trial is judged at the epoch that was best on validation; the numbers come from the test rows",
+        "last": "each trial is judged at its last epoch; the numbers come from the test rows",
+        "test": "each trial is judged at the epoch that was best on TEST: the numbers are too good",
+    }
+    train: dict[str, Any] = {key: value for key, value in protocol.train.items() if value not in (None, [], {}, ())}
+    items = [
+        ("Data", f"{protocol.name}, split {protocol.fingerprint}. {protocol.about}".strip()),
+        ("Selection", rule[protocol.selection]),
+        ("Seeds", ", ".join(map(str, protocol.seeds))),
+        ("Model", f"{protocol.encoder}, {protocol.architecture} sharing"),
+        ("Training", ", ".join(f"{key} {value}" for key, value in train.items())),
+        ("Engine", ", ".join(f"{key} {value}" for key, value in protocol.balancer.items()) or "defaults"),
+        ("Versions", ", ".join(f"{name} {version}" for name, version in protocol.versions.items())),
+    ]
+    return [(name, value) for name, value in items if value]
