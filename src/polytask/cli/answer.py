@@ -11,6 +11,7 @@ import math
 import shlex
 import sys
 import traceback
+import warnings
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Annotated, Any, NoReturn
@@ -91,10 +92,17 @@ def _logging(action: str) -> Iterator[None]:
     logger.addHandler(handler)
     logger.setLevel(logging.INFO)
     try:
-        yield
+        with warnings.catch_warnings():
+            warnings.showwarning = _show_warning
+            yield
     finally:
         logger.removeHandler(handler)
         logger.setLevel(level)
+
+
+def _show_warning(message: Warning | str, category: type[Warning], *place: Any, **rest: Any) -> None:
+    """A warning as a sentence: where in the library it was raised helps nobody at the command line."""
+    typer.echo(f"warning: {message}", err=True)
 
 
 def names(text: str) -> list[str]:

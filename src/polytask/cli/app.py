@@ -28,10 +28,11 @@ for module in (demo, init, check, train, compare, report, methods):
     app.command(name)(getattr(module, name))
 
 
-def _version(wanted: bool) -> None:
+def _version(wanted: bool) -> bool:
     if wanted:
         typer.echo(f"polytask {__version__}")
         raise typer.Exit
+    return wanted
 
 
 @app.callback()

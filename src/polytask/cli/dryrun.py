@@ -115,7 +115,7 @@ def dry_run(settings: Config, say: Callable[[str], None] = print) -> dict[str, A
         "model": _model(model, probe, data),
         "batch": {
             "rows": options.batch_size,
-            "losses": {task: float(loss) for task, loss in losses.items()},
+            "losses": {task: float(loss.detach()) for task, loss in losses.items()},
             "labels": data.tasks.counts(targets),
         },
         "methods": methods,
@@ -149,7 +149,7 @@ def _model(model: MultiTaskModel, probe: Balancer, data: MultiTaskData) -> dict[
     return {
         "partition": str(probe.partition),
         "shared": sum(tensor.numel() for tensor in probe.partition.shared),
-        "per_task": {task: sum(t.numel() for t in probe.partition.own(task)) for task in probe.partition.reach},
+        "per_task": {task: sum(t.numel() for t in own) for task, own in probe.partition.owned.items()},
         "unreached": [name for name, tensor in named.items() if tensor.requires_grad and id(tensor) not in met],
         "not_in_batch": [task for task in data.tasks if task not in probe.partition.reach],
     }

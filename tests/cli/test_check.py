@@ -1,0 +1,52 @@
+"""``polytask check``."""
+
+import pytest
+
+
+def test_a_dry_run_says_what_training_would_meet(polytask, config):
+    outcome = polytask("check", config, "--json")
+    assert outcome.code == 0, outcome.err
+    found = outcome.json
+    tasks = found["data"]["tasks"]
+    assert tasks["price"]["missing"] == {"train": 0.0, "val": 0.0, "test": 0.0}
+    assert 0.3 < tasks["sold"]["missing"]["train"] < 0.7
+    assert found["batch"]["labels"]["price"] == 64
+    assert 0 < found["batch"]["labels"]["sold"] < 64
+    model = found["model"]
+    assert model["shared"] > 0
+    assert model["per_task"] == {"price": 9, "sold": 9}
+    assert model["unreached"] == []
+
+
+def test_the_cost_of_each_method(polytask, config):
+    outcome = polytask("check", config, "--set", 'protocol.methods=["stl", "equal", "upgrad"]', "--json")
+    methods = outcome.json["methods"]
+    assert set(methods) == {"stl", "equal", "upgrad"}
+    assert methods["equal"]["backward_passes"] == 1
+    assert methods["equal"]["ratio_to_equal"] == 1
+    assert methods["upgrad"]["backward_passes"] >= 2
+    assert all(cost["milliseconds"] > 0 and cost["megabytes"] > 0 for cost in methods.values())
+
+
+def test_nothing_is_written(polytask, config):
+    before = sorted(config.parent.rglob("*"))
+    text = polytask("check", config)
+    assert text.code == 0, text.err
+    assert sorted(config.parent.rglob("*")) == before
+    assert "shared" in text.out
+    assert "ms per step" in text.out
+
+
+@pytest.mark.parametrize(
+    ("words", "expected"),
+    [
+        (["--set", "tasks.prise.kind=regression"], "'price'"),
+        (["--set", "tasks.place.kind=regression"], "place"),
+        (["--set", "model.encoder=tabullar:8"], "tabular"),
+        (["--set", "model.architecture=hrad"], "hard"),
+    ],
+)
+def test_what_would_stop_training_stops_the_dry_run(polytask, config, words, expected):
+    outcome = polytask("check", config, *words)
+    assert outcome.code == 2, outcome.err
+    assert expected in outcome.err
