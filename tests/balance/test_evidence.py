@@ -235,3 +235,40 @@ def test_frozen_parts_stay_frozen() -> None:
     Balancer("upgrad", announce=None).backward(model.losses(torch.randn(5, 4, dtype=torch.float64))[0])
     assert model.trunk[0].weight.grad is None
     assert model.trunk[2].weight.grad is not None
+
+
+@pytest.mark.parametrize("evidence", ["params", "features"])
+def test_compiled_trunks_give_the_same_step(evidence) -> None:
+    model = Trunk()
+    x = torch.randn(5, 4, dtype=torch.float64)
+    losses, z = model.losses(x)
+    Balancer("upgrad", grads=evidence, announce=None).backward(losses, features=z)
+    expected = gradients(model)
+    model.zero_grad()
+    plain, model.trunk = model.trunk, torch.compile(model.trunk, backend="aot_eager")
+    losses, z = model.losses(x)
+    Balancer("upgrad", grads=evidence, announce=None).backward(losses, features=z)
+    model.trunk = plain
+    assert_same(gradients(model), expected)
+
+
+def test_a_model_compiled_as_one_needs_shared_and_is_then_exact() -> None:
+    model = Trunk(tasks=2)
+    x = torch.randn(5, 4, dtype=torch.float64)
+
+    def losses_of(predictions: dict[str, Tensor]) -> dict[str, Tensor]:
+        return {name: (p.squeeze(-1) - torch.sin(x[:, 0])).square().mean() for name, p in predictions.items()}
+
+    def forward(inputs: Tensor) -> dict[str, Tensor]:
+        z = model.trunk(inputs)
+        return {name: head(z) for name, head in model.heads.items()}
+
+    compiled = torch.compile(forward, backend="aot_eager")
+    with pytest.raises(MethodError, match="pass shared="):
+        Balancer("upgrad", announce=None).backward(losses_of(compiled(x)))
+    expected = Balancer("upgrad", announce=None).backward(losses_of(forward(x)))
+    plain = gradients(model)
+    model.zero_grad()
+    found = Balancer("upgrad", shared=model.trunk, announce=None).backward(losses_of(compiled(x)))
+    np.testing.assert_allclose(found.gramian, expected.gramian, rtol=1e-10)
+    assert_same(gradients(model), plain)

@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Iterable, Mapping
+from typing import Any
 
 from torch import Tensor, nn
+
+from polytask.errors import MethodError
 
 __all__ = ["Partition", "declared_parameters", "reached"]
 
@@ -69,6 +72,8 @@ class Partition:
         known = all(name in self.reach for name in losses)
         if known and reached(*losses.values()).keys() <= self._leaves.keys():
             return False
+        if self.declared is None:
+            _check_compiled(losses)
         for name, loss in losses.items():
             self.reach.setdefault(name, {}).update(reached(loss))
         self._divide()
@@ -122,6 +127,31 @@ class Partition:
                 f" · unreached {_size(lost.values())}: {names} (no task's loss depends on them; they will not train)"
             )
         return text
+
+
+def _check_compiled(losses: Mapping[str, Tensor]) -> None:
+    """Refuse graphs in which one compiled function gives different tasks different outputs.
+
+    Such a function is one node of the graph: every task seems to reach every parameter inside it, heads included.
+    """
+    entries: dict[object, tuple[int, str]] = {}
+    for task, loss in losses.items():
+        stack: list[tuple[Any, int]] = [(loss.grad_fn, loss.output_nr)] if loss.grad_fn is not None else []
+        seen = set(stack)
+        while stack:
+            node, output = stack.pop()
+            if type(node).__name__.startswith("CompiledFunction"):
+                first_output, first_task = entries.setdefault(node, (output, task))
+                if first_output != output and first_task != task:
+                    raise MethodError(
+                        f"tasks {first_task!r} and {task!r} are different outputs of one compiled function, so the "
+                        "graph does not tell their heads from what they share; pass shared= (for example "
+                        "shared=model.encoder), or compile the encoder only"
+                    )
+            for following in node.next_functions:
+                if following[0] is not None and following not in seen:
+                    seen.add(following)
+                    stack.append(following)
 
 
 def declared_parameters(shared: nn.Module | Iterable[Tensor] | None) -> dict[str, Tensor] | None:
