@@ -7,6 +7,8 @@ Nash-MTL takes the matrix itself). Accuracy is the residual of the conditions th
 float64 on the float32 Gramian both were given; weights rounded to float32 leave about 1e-7.
 """
 
+# ruff: noqa: E402 - thread counts are set before the libraries that read them are loaded
+
 import argparse
 import json
 import os
@@ -53,7 +55,7 @@ def torchjd_weightings(size: int) -> dict[str, Callable[[Tensor, Tensor], Tensor
 
 
 def polytask_weightings() -> dict[str, Callable[[Tensor, Tensor], Tensor]]:
-    """polytask's methods as functions of (matrix, Gramian)."""
+    """The library's methods as functions of (matrix, Gramian)."""
     options = {"cagrad": {"c": C}, "fairgrad": {"alpha": ALPHA}}
     names = ("mgda", "pcgrad", "cagrad", "nash_mtl", "fairgrad", "imtl_g", "aligned_mtl", "upgrad")
 
@@ -117,7 +119,7 @@ def measure(seconds: float, sizes: tuple[int, ...]) -> list[dict]:
                 row = {"method": name, "K": size, "norms": spread_name}
                 for who, weighting in (("polytask", ours[name]), ("torchjd", theirs[name])):
                     budget = 0.0 if slow and who == "torchjd" else seconds
-                    median, w = timed(lambda f=weighting: f(J, gramian), budget)
+                    median, w = timed(lambda f=weighting, J=J, G=gramian: f(J, G), budget)
                     row[f"{who}_ms"] = 1e3 * median
                     row[f"{who}_residual"] = residual(name, exact, w.double().numpy())
                 row["times_faster"] = row["torchjd_ms"] / row["polytask_ms"]
@@ -126,7 +128,7 @@ def measure(seconds: float, sizes: tuple[int, ...]) -> list[dict]:
     return rows
 
 
-HEADER = f"{'method':<12}{'K':>4} {'norms':<9}{'polytask ms':>12}{'torchjd ms':>12}{'faster':>9}{'residual':>11}{'torchjd':>10}"
+HEADER = "method         K norms     polytask ms  torchjd ms   faster   residual   torchjd"
 
 
 def print_row(row: dict) -> None:

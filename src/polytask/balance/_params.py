@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import dataclasses
 import math
-import numbers
 from collections.abc import Mapping
 from typing import Any
 
+import numpy as np
+
 from polytask.errors import ConfigError
 
-__all__ = ["Choice", "Limit", "PerTask", "Real", "check"]
+__all__ = ["Choice", "Limit", "Limits", "PerTask", "Real", "check"]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -24,7 +25,11 @@ class Real:
 
     def allows(self, value: object) -> bool:
         """Whether ``value`` is such a number."""
-        if not isinstance(value, numbers.Real) or isinstance(value, bool) or not math.isfinite(value):
+        if (
+            isinstance(value, bool)
+            or not isinstance(value, (int, float, np.integer, np.floating))
+            or not math.isfinite(value)
+        ):
             return False
         above = value > self.low if self.open_low else value >= self.low
         below = value < self.high if self.open_high else value <= self.high
@@ -71,6 +76,7 @@ class PerTask:
 
 
 Limit = Real | Choice | PerTask
+Limits = Mapping[str, Limit]
 
 
 def check(method: Any) -> None:

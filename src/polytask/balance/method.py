@@ -12,6 +12,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from polytask.balance._params import Limits
 from polytask.balance.state import CoordinateMemory, MethodState
 from polytask.errors import MethodError, NonFiniteError
 
@@ -153,6 +154,8 @@ class Method(abc.ABC):
 
     needs: ClassVar[Need]
     card: ClassVar[Card]
+    limits: ClassVar[Limits] = {}
+    """What each option of ``__init__`` may be; checked by ``polytask.balance._params.check``."""
     needs_after_step: ClassVar[bool] = False
     """Whether the method wants the same batch's losses again after the optimizer's step."""
     uses_preference: ClassVar[bool] = False

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import ClassVar, Literal, final
 
-from polytask.balance._params import Choice, Limit, check
+from polytask.balance._params import Choice, Limits, check
 from polytask.balance.method import Card, Evidence, GramianMethod, Solution
 from polytask.solvers.spectral import align
 
@@ -38,7 +38,7 @@ class AlignedMTL(GramianMethod):
     """
 
     uses_preference = True
-    limits: ClassVar[dict[str, Limit]] = {"scale_mode": Choice(("min", "median", "rmse"))}
+    limits: ClassVar[Limits] = {"scale_mode": Choice(("min", "median", "rmse"))}
     card = Card(
         title="Aligned-MTL",
         paper="Senushkin et al., CVPR 2023",

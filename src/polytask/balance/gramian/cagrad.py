@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import ClassVar, Literal, final
 
-from polytask.balance._params import Choice, Limit, Real, check
+from polytask.balance._params import Choice, Limits, Real, check
 from polytask.balance.method import Card, Evidence, GramianMethod, Solution
 from polytask.solvers.ball import max_min_in_ball
 
@@ -43,7 +43,7 @@ class CAGrad(GramianMethod):
     """
 
     uses_preference = True
-    limits: ClassVar[dict[str, Limit]] = {"c": Real(0), "rescale": Choice(("none", "1+c", "1+c^2"))}
+    limits: ClassVar[Limits] = {"c": Real(0), "rescale": Choice(("none", "1+c", "1+c^2"))}
     card = Card(
         title="CAGrad",
         paper="Liu et al., NeurIPS 2021",

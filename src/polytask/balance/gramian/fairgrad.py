@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import ClassVar, final
 
-from polytask.balance._params import Limit, Real, check
+from polytask.balance._params import Limits, Real, check
 from polytask.balance.method import Card, Evidence, GramianMethod, Solution
 from polytask.solvers.power import newton_power
 
@@ -41,7 +41,7 @@ class FairGrad(GramianMethod):
     """
 
     uses_preference = True
-    limits: ClassVar[dict[str, Limit]] = {"alpha": Real(0, 10, open_low=True)}
+    limits: ClassVar[Limits] = {"alpha": Real(0, 10, open_low=True)}
     card = Card(
         title="FairGrad",
         paper="Ban, Ji, ICML 2024",

@@ -6,7 +6,7 @@ from typing import ClassVar, final
 
 import numpy as np
 
-from polytask.balance._params import Limit, Real, check
+from polytask.balance._params import Limits, Real, check
 from polytask.balance.method import Card, Evidence, LossMethod, Solution
 
 __all__ = ["DWA"]
@@ -38,7 +38,7 @@ class DWA(LossMethod):
         Liu, Johns, Davison, "End-to-end multi-task learning with attention", CVPR 2019.
     """
 
-    limits: ClassVar[dict[str, Limit]] = {"temperature": Real(0, open_low=True)}
+    limits: ClassVar[Limits] = {"temperature": Real(0, open_low=True)}
     card = Card(
         title="DWA",
         paper="Liu, Johns, Davison, CVPR 2019",

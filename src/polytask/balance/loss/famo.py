@@ -8,7 +8,7 @@ from typing import ClassVar, final
 import numpy as np
 
 from polytask.balance._adam import TaskAdam
-from polytask.balance._params import Limit, PerTask, Real, check
+from polytask.balance._params import Limits, PerTask, Real, check
 from polytask.balance.method import Card, Evidence, LossMethod, Solution
 
 __all__ = ["FAMO"]
@@ -48,7 +48,7 @@ class FAMO(LossMethod):
     """
 
     needs_after_step = True
-    limits: ClassVar[dict[str, Limit]] = {"gamma": Real(0), "lr": Real(0, open_low=True), "minimum": PerTask(Real())}
+    limits: ClassVar[Limits] = {"gamma": Real(0), "lr": Real(0, open_low=True), "minimum": PerTask(Real())}
     card = Card(
         title="FAMO",
         paper="Liu, Feng, Stone, Liu, NeurIPS 2023",

@@ -7,7 +7,7 @@ from typing import ClassVar, final
 import numpy as np
 
 from polytask.balance._adam import TaskAdam
-from polytask.balance._params import Limit, Real, check
+from polytask.balance._params import Limits, Real, check
 from polytask.balance.method import Card, Evidence, LossMethod, Solution
 
 __all__ = ["IMTLL"]
@@ -40,7 +40,7 @@ class IMTLL(LossMethod):
         Liu et al., "Towards impartial multi-task learning", ICLR 2021.
     """
 
-    limits: ClassVar[dict[str, Limit]] = {"lr": Real(0, open_low=True)}
+    limits: ClassVar[Limits] = {"lr": Real(0, open_low=True)}
     card = Card(
         title="IMTL-L",
         paper="Liu et al., ICLR 2021",

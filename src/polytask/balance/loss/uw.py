@@ -7,7 +7,7 @@ from typing import ClassVar, final
 import numpy as np
 
 from polytask.balance._adam import TaskAdam
-from polytask.balance._params import Limit, Real, check
+from polytask.balance._params import Limits, Real, check
 from polytask.balance.method import Card, Evidence, LossMethod, Solution
 
 __all__ = ["UW"]
@@ -44,7 +44,7 @@ class UW(LossMethod):
         CVPR 2018.
     """
 
-    limits: ClassVar[dict[str, Limit]] = {"lr": Real(0, open_low=True), "start": Real(-_REACH, _REACH)}
+    limits: ClassVar[Limits] = {"lr": Real(0, open_low=True), "start": Real(-_REACH, _REACH)}
     card = Card(
         title="UW",
         paper="Kendall, Gal, Cipolla, CVPR 2018",

@@ -1,0 +1,292 @@
+"""What holds for every method: one list of entries, one suite."""
+
+import inspect
+import io
+import json
+import re
+
+import numpy as np
+import pytest
+import torch
+
+from polytask.balance import METHODS, GramianMethod, LossMethod
+from polytask.balance._params import Choice, PerTask, Real, check
+from polytask.errors import CheckpointError, ConfigError, NonFiniteError
+
+from .drive import NAMES, evidence, make, rows, run, solve
+from .entries import ENTRIES
+
+conforming = pytest.mark.parametrize("entry", ENTRIES, ids=str)
+
+
+def skip_exempt(entry, test):
+    if test in entry.exempt:
+        pytest.skip(entry.exempt[test])
+
+
+def test_every_registered_method_is_in_the_list():
+    assert {entry.name for entry in ENTRIES} == set(METHODS)
+
+
+def test_exemptions_name_tests_and_give_reasons():
+    tests = {name.removeprefix("test_") for name in globals() if name.startswith("test_")}
+    for entry in ENTRIES:
+        assert set(entry.exempt) <= tests
+        assert all(entry.exempt.values())
+
+
+@conforming
+def test_the_card_is_filled_in(entry):
+    card = METHODS[entry.name].card
+    assert card.title
+    assert card.paper
+    assert card.url.startswith("https://")
+    assert card.idea.endswith(".")
+    assert card.cost
+    assert card.verified
+    assert "order of tasks" in card.invariances
+
+
+@conforming
+def test_the_class_is_documented_and_final(entry):
+    method = METHODS[entry.name]
+    assert issubclass(method, (LossMethod, GramianMethod))
+    assert method.__final__
+    for section in ("Examples:", "References:"):
+        assert section in method.__doc__
+    assert ("Raises:" in method.__doc__) == bool(method.limits)
+    assert all(f"{name}: " in method.__doc__ for name in method.limits)
+    assert set(method.limits) == set(inspect.signature(method).parameters)
+
+
+@conforming
+def test_options_outside_their_limits_are_refused(entry):
+    for option in METHODS[entry.name].limits:
+        refused = 0
+        for bad in ("nonsense", float("nan"), None, True, -1e300):
+            method = make(entry)
+            check(method)
+            # Set behind the constructor's back, whose annotations the tests check first.
+            setattr(method, option, bad)
+            if not METHODS[entry.name].limits[option].allows(bad):
+                refused += 1
+                with pytest.raises(ConfigError, match=rf"{option}=…\) must be .*, found {re.escape(repr(bad))}"):
+                    check(method)
+        assert refused >= 4
+
+
+def test_limits_say_what_is_allowed():
+    assert [Real(0).allows(x) for x in (0, 1.5, -1, float("inf"))] == [True, True, False, False]
+    assert [Real(0, 1, open_low=True, open_high=True).allows(x) for x in (0, 0.5, 1)] == [False, True, False]
+    assert [Choice(("a", "b")).allows(x) for x in ("a", "c", 1)] == [True, False, False]
+    assert [PerTask(Real(0)).allows(x) for x in (1.0, {"t": 2.0}, {"t": -1.0})] == [True, True, False]
+    words = (Real(), Real(0), Real(high=1, open_high=True), Real(0, 1, open_low=True), Choice(("a",)), PerTask(Real()))
+    assert [str(limit) for limit in words] == [
+        "a finite number",
+        "a finite number ≥ 0",
+        "a finite number < 1",
+        "a number in (0, 1]",
+        "one of 'a'",
+        "a finite number, or one per task name",
+    ]
+
+
+@conforming
+def test_another_order_of_tasks_gives_the_same_weights(entry):
+    order = [3, 0, 4, 1, 2]
+    straight, mixed = make(entry), make(entry)
+    one = run(straight, range(7))
+    two = run(mixed, range(7), [NAMES[i] for i in order])
+    for a, b in zip(one, two, strict=True):
+        np.testing.assert_allclose(a[order], b, rtol=1e-9, atol=1e-12)
+
+
+@conforming
+def test_zero_row(entry):
+    """A task with a zero gradient changes nothing for the others and gets its preference."""
+    skip_exempt(entry, "zero_row")
+    J = rows("plain", 4, 1.0, 0)
+    with_zero = np.insert(J, 2, 0.0, axis=0)
+    method = make(entry)
+    without = method.weights(torch.tensor(J @ J.T), tasks=[NAMES[i] for i in (0, 1, 3, 4)])
+    given = method.weights(torch.tensor(with_zero @ with_zero.T), tasks=NAMES)
+    np.testing.assert_allclose(np.delete(given.numpy(), 2), without.numpy(), rtol=1e-12)
+    assert given[2] == pytest.approx(1 / 5)
+    alone = method.weights(torch.zeros(2, 2, dtype=torch.float64))
+    np.testing.assert_allclose(alone, [0.5, 0.5])
+
+
+@conforming
+def test_a_single_task_gets_the_stated_weight(entry):
+    for d in (1e-3, 1.0, 50.0):
+        method = make(entry)
+        w = solve(method, evidence(method, ["age"], 0, np.array([d]), J=np.array([[0.6 * d, 0.8 * d]]))).weights
+        np.testing.assert_allclose(w, [entry.alone(d)], rtol=1e-9)
+
+
+@conforming
+def test_two_tasks(entry):
+    skip_exempt(entry, "two_tasks")
+    for a, c in ((1.0, 1.0), (1.0, 9.0), (1e-6, 4.0), (1e4, 0.01)):
+        for rho in (-0.99, -0.5, -0.01, 0.0, 0.3, 0.9):
+            b = rho * (a * c) ** 0.5
+            w = make(entry).weights(torch.tensor([[a, b], [b, c]], dtype=torch.float64))
+            np.testing.assert_allclose(w, entry.two(a, b, c), rtol=1e-6, atol=1e-9)
+
+
+@conforming
+def test_few_columns(entry):
+    """Fewer parameters than tasks, or dependent gradients: finite weights, and a step that is not noise."""
+    skip_exempt(entry, "few_columns")
+    for kind in ("few_columns", "duplicate", "antiparallel", "nearly_parallel"):
+        for size in (2, 3, 5, 12):
+            for spread in (0.0, 4.0):
+                J = torch.tensor(rows(kind, size, spread, 0))
+                w = make(entry).weights(J @ J.T)
+                assert torch.isfinite(w).all()
+                w32 = make(entry).weights((J @ J.T).float())
+                assert torch.isfinite(w32).all()
+
+
+@conforming
+def test_single_precision(entry):
+    """Inner products in float32 give nearly the weights of those in float64."""
+    skip_exempt(entry, "single_precision")
+    for size in (2, 3, 8, 40):
+        for spread in (0.0, 3.0):
+            J = torch.tensor(rows("plain", size, spread, 3))
+            exact = make(entry).weights(J @ J.T)
+            rough = make(entry).weights(J.float() @ J.float().T)
+            assert rough.dtype == torch.float32
+            np.testing.assert_allclose(rough.double(), exact, rtol=2e-3, atol=2e-5 * float(exact.abs().max()))
+
+
+@conforming
+def test_scale_law(entry):
+    skip_exempt(entry, "scale_law")
+    for size in (2, 3, 9):
+        J = torch.tensor(rows("plain", size, 1.0, 1))
+        w = make(entry).weights(J @ J.T)
+        for s in (1e-6, 1e5):
+            scaled = make(entry).weights(s * s * J @ J.T)
+            np.testing.assert_allclose(scaled, w * s**entry.power, rtol=1e-7, atol=1e-9 * s**entry.power)
+
+
+@conforming
+def test_row_scaling(entry):
+    """Loss scales: a method whose direction ignores them says so, and one that does not, does not."""
+    skip_exempt(entry, "row_scaling")
+    J = torch.tensor(rows("plain", 5, 0.0, 2))
+    s = torch.tensor([1e-3, 0.5, 1.0, 20.0, 3.0], dtype=torch.float64)
+    d = make(entry).direction(J)
+    scaled = make(entry).direction(J * s[:, None])
+    cosine = float(d @ scaled / d.norm() / scaled.norm())
+    assert (cosine > 1 - 1e-9) == entry.per_row
+
+
+@conforming
+def test_unlike_norms(entry):
+    """Norms of e^±4 and of e^±10: the weights are those of rescaled units, to working precision, and finite."""
+    skip_exempt(entry, "unlike_norms")
+    for size in (2, 3, 8):
+        for spread in (4.0, 10.0):
+            J = torch.tensor(rows("plain", size, spread, 5))
+            w = make(entry).weights(J @ J.T)
+            assert torch.isfinite(w).all()
+            again = make(entry).weights(J.flip(0) @ J.flip(0).T, tasks=[str(i) for i in reversed(range(size))])
+            np.testing.assert_allclose(again.flip(0), w, rtol=1e-6, atol=1e-12 * float(w.abs().max()))
+
+
+@conforming
+def test_an_absent_task_freezes(entry):
+    """What is learned about a task does not move while it is absent, and does not depend on who else was there."""
+    method = make(entry)
+    run(method, range(3))
+    before = {name: values.get("tag") for name, values in method.state_dict().items()}
+    run(method, range(3, 5), [name for name in NAMES if name != "tag"])
+    assert {name: values.get("tag") for name, values in method.state_dict().items()} == before
+    assert len(run(method, range(5, 6))[0]) == len(NAMES)
+
+
+@conforming
+def test_solving_changes_no_state(entry):
+    method = make(entry)
+    run(method, range(4))
+    state = method.state_dict()
+    solve(method, evidence(method, NAMES, 9))
+    assert method.state_dict() == state
+
+
+@conforming
+@pytest.mark.parametrize("through", ["json", "torch"])
+def test_a_saved_and_restored_method_continues_as_if_uninterrupted(entry, through):
+    straight, saved, restored = make(entry), make(entry), make(entry)
+    whole = run(straight, range(11))
+    run(saved, range(5))
+    if through == "json":
+        restored.load_state_dict(json.loads(json.dumps(saved.state_dict())))
+    else:
+        buffer = io.BytesIO()
+        torch.save(saved.state_dict(), buffer)
+        buffer.seek(0)
+        restored.load_state_dict(torch.load(buffer, weights_only=True))
+    for a, b in zip(whole[5:], run(restored, range(5, 11)), strict=True):
+        np.testing.assert_array_equal(a, b)
+    assert restored.state_dict() == straight.state_dict()
+
+
+@conforming
+def test_state_of_another_method_is_refused(entry):
+    with pytest.raises(CheckpointError, match="another method"):
+        make(entry).load_state_dict({"something": {}})
+
+
+@conforming
+def test_reset_forgets_everything(entry):
+    method = make(entry)
+    first = run(method, range(7))
+    method.reset()
+    for a, b in zip(first, run(method, range(7)), strict=True):
+        np.testing.assert_array_equal(a, b)
+
+
+@conforming
+def test_the_seed_alone_decides(entry):
+    one, two, other = run(make(entry), range(6)), run(make(entry), range(6)), run(make(entry), range(6), seed=8)
+    for a, b in zip(one, two, strict=True):
+        np.testing.assert_array_equal(a, b)
+    differs = any(not np.array_equal(a, b) for a, b in zip(one, other, strict=True))
+    assert differs == (entry.name in {"rlw", "pcgrad"})
+
+
+@conforming
+def test_preference_is_used_as_declared(entry):
+    method = make(entry)
+    given = evidence(method, NAMES, 3)
+    liking = np.array([0.1, 0.2, 0.4, 0.2, 0.1])
+    plain = solve(method, given).weights
+    liked = solve(method, type(given)(given.tasks, given.losses, liking, given.gramian, 3, 1, 7)).weights
+    assert np.array_equal(plain, liked) != method.uses_preference
+
+
+@conforming
+def test_weights_keep_dtype_and_refuse_what_is_not_finite(entry):
+    method = make(entry)
+    losses = torch.tensor([1.0, 2.0, 3.0])
+    broken = torch.tensor([1.0, float("nan"), 3.0])
+    if isinstance(method, GramianMethod):
+        assert method.weights(torch.eye(3)).dtype == torch.float32
+        with pytest.raises(NonFiniteError, match="finite"):
+            method.weights(torch.diag(broken))
+    else:
+        assert method.weights(losses).dtype == torch.float32
+        with pytest.raises(NonFiniteError, match="finite"):
+            method.weights(broken)
+
+
+@conforming
+def test_repr_shows_the_options(entry):
+    text = repr(make(entry))
+    assert text.startswith(METHODS[entry.name].__name__)
+    for name, value in entry.options.items():
+        assert f"{name}={value!r}" in text
