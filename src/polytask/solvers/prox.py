@@ -202,7 +202,7 @@ def clip_l2_rows(V: Matrix, radius: float, bound: float) -> Matrix:
     return np.copysign(clipped, V)
 
 
-def singular_system(V: Matrix) -> tuple[Matrix, Vector, bool]:
+def singular_system(V: Matrix) -> tuple[Float[np.ndarray, "k k"], Vector, bool]:
     """Eigenvectors of the smaller Gram matrix and the singular values of ``V``, in ascending order.
 
     The eigendecomposition of the T × T (or d × d) Gram matrix costs a fraction of a singular value decomposition.
@@ -225,7 +225,7 @@ def singular_system(V: Matrix) -> tuple[Matrix, Vector, bool]:
     return vectors, np.sqrt(np.maximum(values, 0)), columns
 
 
-def shrink_singular_values(V: Matrix, threshold: float) -> tuple[Matrix, Vector]:
+def shrink_singular_values(V: Matrix, threshold: float) -> tuple[Matrix, Float[np.ndarray, " r"]]:
     """The prox of τ‖W‖_*: soft threshold on the singular values.
 
     Args:
