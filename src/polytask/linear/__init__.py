@@ -22,16 +22,13 @@ from polytask.linear.penalties import (
     InfimalSum,
     L1Inf,
     Penalty,
-    Quadratic,
     RowPenalty,
     SparseGroup,
-    SquaredL21,
-    SquaredTraceNorm,
-    TraceNorm,
 )
 from polytask.linear.problem import Problem, shared_problem, stacked_problem
 from polytask.linear.registry import ESTIMATORS, FAMILIES, get_estimator
 from polytask.linear.scoring import TaskScorer, make_task_scorer, task_scores
+from polytask.linear.spectral import Quadratic, SquaredL21, SquaredTraceNorm, TraceNorm
 
 __all__ = [
     "ESTIMATORS",

@@ -7,7 +7,7 @@ An estimator is a dataclass (its fields are its constructor's parameters) that n
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from numbers import Integral, Real
 from typing import Any, ClassVar, TypeVar, dataclass_transform
 
@@ -19,7 +19,7 @@ from sklearn.utils.metaestimators import available_if
 from sklearn.utils.multiclass import type_of_target
 from sklearn.utils.validation import check_is_fitted
 
-from polytask.errors import TaskError, unknown
+from polytask.errors import ConfigError, TaskError, unknown
 from polytask.linear.layout import Table, is_dict, join, read_inputs, read_table
 from polytask.linear.losses import CLASSIFICATION_LOSSES, REGRESSION_LOSSES, Loss, get_loss
 from polytask.linear.problem import Problem, shared_problem, stacked_problem
@@ -64,6 +64,7 @@ class LinearMultiTask(BaseEstimator, ABC):
 
     # a scikit-learn constructor takes anything; fit validates (by _parameter_constraints)
     __no_type_check__: ClassVar[bool] = True
+    _has_mean_task: ClassVar[bool] = False
     _losses: ClassVar[dict[str, type[Loss]]]
     _parameter_constraints: ClassVar[dict[str, Any]] = {
         "loss": [str, Loss],
@@ -144,11 +145,13 @@ class LinearMultiTask(BaseEstimator, ABC):
     def _problem(self, table: Table) -> Problem:
         options: dict[str, Any] = {"intercept": self.fit_intercept, "task_weight": self.task_weight}
         if table.codes is not None:
-            return stacked_problem(
+            problem = stacked_problem(
                 table.X, table.y, table.codes, len(table.tasks), table.weight, self._get_loss(), **options
             )
-        Y = table.y if table.y.ndim == 2 else table.y[:, None]
-        return shared_problem(table.X, Y.astype(float), table.weight, self._get_loss(), **options)
+        else:
+            Y = table.y if table.y.ndim == 2 else table.y[:, None]
+            problem = shared_problem(table.X, Y.astype(float), table.weight, self._get_loss(), **options)
+        return replace(problem, tasks=table.tasks)
 
     def _previous(self, table: Table) -> Array | None:
         """The last fit's coefficients (d, T) in the order of the new tasks; zero for new ones."""
@@ -166,6 +169,12 @@ class LinearMultiTask(BaseEstimator, ABC):
         self.mode_, self.tasks_ = table.mode, table.tasks
         self.coef_ = coef[0] if table.mode == "single" else coef
         self.intercept_ = float(intercept[0]) if table.mode == "single" else intercept
+        if self._has_mean_task:
+            self.mean_coef_, self.mean_intercept_ = coef.mean(axis=0), float(intercept.mean())
+        elif self.unseen == "shared":
+            raise ConfigError(
+                f"{type(self).__name__} has no mean task to predict unseen tasks with; use unseen='error'"
+            )
 
     # ---- predicting ------------------------------------------------------------------------------------------------
 
@@ -175,7 +184,7 @@ class LinearMultiTask(BaseEstimator, ABC):
         codes = np.array([place.get(label, -1) for label in labels.tolist()], dtype=np.intp)
         if np.any(codes < 0) and self.unseen == "error":
             new = sorted({str(label) for label in labels[codes < 0].tolist()})
-            hint = "; unseen='shared' predicts them with the mean task" if hasattr(self, "coef_shared_") else ""
+            hint = "; unseen='shared' predicts them with the mean task" if hasattr(self, "mean_coef_") else ""
             raise TaskError(f"{unknown('task', new[0], map(str, self.tasks_.tolist()))} (seen in fit){hint}")
         return codes
 
@@ -197,7 +206,7 @@ class LinearMultiTask(BaseEstimator, ABC):
         out = np.empty(X.shape[0], dtype=np.result_type(X.dtype, coef.dtype))
         for code in np.unique(codes):
             rows = np.flatnonzero(codes == code)
-            w, b = (self.coef_shared_, self.intercept_shared_) if code < 0 else (coef[code], intercept[code])
+            w, b = (self.mean_coef_, self.mean_intercept_) if code < 0 else (coef[code], intercept[code])
             out[rows] = X[rows] @ w + b
         return out
 

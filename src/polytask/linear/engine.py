@@ -11,6 +11,7 @@ rows which a gap-safe sphere test excludes are dropped; other penalties run on a
 from __future__ import annotations
 
 import warnings
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -21,6 +22,7 @@ from sklearn.exceptions import ConvergenceWarning
 from polytask.linear.oracle import Certificate, DataOracle, GramOracle, Oracle, certify, couple
 from polytask.linear.penalties import Penalty, RowPenalty
 from polytask.linear.problem import Problem
+from polytask.linear.spectral import Quadratic
 
 __all__ = ["Solution", "solve"]
 
@@ -168,6 +170,7 @@ def solve(
     max_iter: int = 10_000,
     working_set: bool = True,
     oracle: Oracle | None = None,
+    dense_solver: Callable[[Problem, Array, float], Array | None] | None = None,
     warn: bool = True,
 ) -> Solution:
     """Minimise a problem to a relative duality gap.
@@ -181,6 +184,8 @@ def solve(
         max_iter: Iterations before giving up with a warning.
         working_set: Whether row penalties may run on a working set.
         oracle: Kept oracle of the same problem (paths reuse Gram matrices and eigenvalues).
+        dense_solver: Called as ``(problem, W, gap)`` when a row penalty turns out not to be sparse; returns better
+            coefficients, or None. The certificate stays the engine's.
         warn: Whether to warn when the gap is not reached.
 
     Returns:
@@ -206,8 +211,14 @@ def solve(
     rows = isinstance(penalty, RowPenalty)
     wide = problem.n_features > 20
     done = False
-    if rows and wide and working_set:
+    if isinstance(penalty, Quadratic) and problem.loss.quadratic and not _top(coupling):
+        _conjugate_gradients(oracle, penalty, state, tol, max_iter)
+        done = True
+    elif isinstance(penalty, RowPenalty) and wide and working_set:
         done = _working_sets(oracle, penalty, coupling, state, tol, max_iter)
+        if not done and dense_solver is not None and state.best is not None:
+            better = dense_solver(problem, state.V, tol * max(state.dual, 0.0))
+            state.V = state.V if better is None else better
     if not done:
         _full(oracle, penalty, coupling, state, tol, max_iter, screen=rows and wide)
     assert state.best is not None
@@ -258,6 +269,41 @@ def _full(
         state.V[..., np.setdiff1d(np.arange(oracle.problem.n_features), index), :] = 0
     if len(index) < oracle.problem.n_features:
         _recertify(oracle, penalty, coupling, state)
+
+
+def _conjugate_gradients(oracle: Oracle, penalty: Quadratic, state: _State, tol: float, max_iter: int) -> None:
+    """Squared loss and quadratic penalty: the normal equations H_t w_t + (W M)_t = q_t, preconditioned by M + h I."""
+    problem = oracle.problem
+    h = max(oracle.lipschitz, 1e-300) / 3
+    vectors, inverse = penalty.vectors, 1 / (h + penalty.roots)
+    none = np.zeros(problem.n_tasks, problem.design.dtype)
+    offset, _ = oracle.gradient(oracle.image(np.zeros_like(state.V), none))
+
+    def precondition(R: Array) -> Array:
+        return ((R @ vectors) * inverse) @ vectors.T
+
+    W = state.V
+    image = oracle.image(W, none)
+    R = -(oracle.gradient(image)[0] + W @ penalty.M)
+    P = precondition(R)
+    size = float(np.vdot(R, P))
+    for k in range(max_iter + 1):
+        if k % _CHECK_EVERY == 0 or k == max_iter or size <= 0:
+            certificate = certify(oracle, penalty, 0.0, W, state.b, image)
+            state.V, state.best, state.dual = W, certificate, max(state.dual, certificate.dual)
+            gap = max(certificate.primal - state.dual, 0.0)
+            state.history.append((state.iterations, certificate.primal, gap))
+            if gap <= tol * abs(certificate.primal) or size <= 0:
+                return
+        image_P = oracle.image(P, none)
+        AP = oracle.gradient(image_P)[0] - offset + P @ penalty.M
+        step = size / float(np.vdot(P, AP))
+        W, image, R = W + step * P, image + step * image_P, R - step * AP
+        Z = precondition(R)
+        following = float(np.vdot(R, Z))
+        P = Z + (following / size) * P
+        size = following
+        state.iterations += 1
 
 
 def restrict(oracle: Oracle, index: Array) -> Oracle:

@@ -59,7 +59,7 @@ class Squared(Loss):
         return 0.5 * (y - z) ** 2
 
     def derivative(self, y: Array, z: Array) -> Array:
-        """z − y."""
+        """Z − y."""
         return z - y
 
     def second(self, y: Array, z: Array) -> Array:
@@ -132,7 +132,7 @@ class Logistic(Loss):
         return p * (1 - p)
 
     def conjugate(self, y: Array, u: Array) -> Array:
-        """p log p + (1 − p) log(1 − p) with p = −uy in [0, 1]."""
+        """P log p + (1 − p) log(1 − p) with p = −uy in [0, 1]."""
         p = np.clip(-u * y, 0, 1)
         return xlogy(p, p) + xlogy(1 - p, 1 - p)
 

@@ -55,6 +55,9 @@ class PathResult:
 class PenalisedFamily(LinearMultiTask):
     """A family of estimators: it names its penalty, and inherits everything else."""
 
+    #: whether α multiplies a norm of W, so that a large enough α makes all coefficients zero
+    _alpha_scales_norm: ClassVar[bool] = True
+
     @abstractmethod
     def _penalty(self, alpha: float, problem: Problem) -> Penalty:
         """Ω_α for this problem."""
@@ -104,10 +107,8 @@ class PenalisedFamily(LinearMultiTask):
 
     def _alpha_max(self, problem: Problem) -> float:
         penalty = self._penalty(1.0, problem)
-        if not penalty.homogeneous:
-            raise ConfigError(
-                f"{type(self).__name__} has no largest alpha: its coefficients vanish only in the limit; give alphas="
-            )
+        if not (penalty.homogeneous and self._alpha_scales_norm):
+            raise ConfigError(f"{type(self).__name__} has no alpha at which all coefficients are zero")
         return penalty.gauge(_pull(problem))
 
     def path(
@@ -133,23 +134,23 @@ class PenalisedFamily(LinearMultiTask):
         probe = type(self)(**self.get_params(deep=False))
         table = probe._encode(read_table(probe, X, y, task, sample_weight))
         problem = probe._problem(table)
-        return probe._path(problem, probe._grid(problem, alphas, eps), table.tasks)
+        return probe._path(problem, probe._grid(problem, alphas, eps))
 
     def _grid(self, problem: Problem, alphas: Any, eps: float) -> Array:
         if isinstance(alphas, Integral):
-            top = self._largest(problem)
+            top, eps = self._range(problem, eps)
             return np.geomspace(top, eps * top, int(alphas)) if alphas > 1 else np.array([top])
         grid = np.sort(np.asarray(alphas, dtype=float))[::-1]
         if grid.ndim != 1 or grid.size == 0 or grid[-1] <= 0:
             raise ConfigError(f"alphas must be a number of values or positive values, found {alphas!r}")
         return grid
 
-    def _largest(self, problem: Problem) -> float:
-        """Top of the automatic grid."""
+    def _range(self, problem: Problem, eps: float) -> tuple[float, float]:
+        """Largest α of the automatic grid, and the ratio of the smallest to it."""
         top = self._alpha_max(problem)
-        return top if top > 0 else 1.0
+        return (top if top > 0 else 1.0), eps
 
-    def _path(self, problem: Problem, alphas: Array, tasks: Array) -> PathResult:
+    def _path(self, problem: Problem, alphas: Array) -> PathResult:
         oracle = make_oracle(problem)
         init: tuple[Array, Array] | None = None
         solutions = []
@@ -164,7 +165,7 @@ class PenalisedFamily(LinearMultiTask):
             dual_gaps=np.array([s.gap for s in solutions]),
             objectives=np.array([s.objective for s in solutions]),
             n_iters=np.array([s.n_iter for s in solutions]),
-            tasks=tasks,
+            tasks=problem.tasks,
         )
 
 
@@ -250,7 +251,7 @@ class CrossValidated(PenalisedFamily):
     def _fold(self, table: Table, train: Array, test: Array) -> Array:
         """Loss of every α on the rows left out (A,)."""
         part, kept = _observed(table.rows(train))
-        result = self._path(self._problem(part), self.alphas_, part.tasks)
+        result = self._path(self._problem(part), self.alphas_)
         X, y = table.X[test], table.y[test]
         loss = self._get_loss()
         out = np.empty(len(self.alphas_))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from scipy import sparse
 
 from polytask.linear.design import Design, SharedDesign, StackedDesign
-from polytask.linear.losses import Loss, Squared
+from polytask.linear.losses import Loss
 
 __all__ = ["Problem", "shared_problem", "stacked_problem"]
 
@@ -32,6 +32,7 @@ class Problem:
         free_intercept: Whether b is a variable of the solver (intercept of a loss other than the squared one).
         center: What was subtracted from X, (d, 1) or (d, T); None without intercept.
         y_mean: What was subtracted from y (T,).
+        tasks: Labels (T,), for penalties that know tasks by name; 0 … T − 1 by default.
     """
 
     design: Design
@@ -41,10 +42,15 @@ class Problem:
     free_intercept: bool
     center: Array | None
     y_mean: Array
+    tasks: Array = field(default_factory=lambda: np.arange(0))
+
+    def __post_init__(self) -> None:
+        if len(self.tasks) != self.design.n_tasks:
+            object.__setattr__(self, "tasks", np.arange(self.design.n_tasks))
 
     @property
     def n_features(self) -> int:
-        """d."""
+        """D."""
         return self.design.n_features
 
     @property

@@ -16,15 +16,21 @@ from typing import Any
 
 __all__ = ["ESTIMATORS", "FAMILIES", "get_estimator"]
 
+
+def _four(family: str) -> tuple[str, ...]:
+    """Regressor and classifier, at one α and cross-validated."""
+    return tuple(f"{family}{kind}{variant}" for variant in ("", "CV") for kind in ("Regressor", "Classifier"))
+
+
 #: module of this package: the estimators it defines
 FAMILIES: dict[str, tuple[str, ...]] = {
-    "joint_feature": (
-        "JointFeatureRegressor",
-        "JointFeatureClassifier",
-        "JointFeatureRegressorCV",
-        "JointFeatureClassifierCV",
-    ),
-    "trace_norm": ("TraceNormRegressor", "TraceNormClassifier", "TraceNormRegressorCV", "TraceNormClassifierCV"),
+    "dirty": _four("DirtyModel"),
+    "graph_regularized": _four("GraphRegularized"),
+    "joint_feature": _four("JointFeature"),
+    "mean_regularized": _four("MeanRegularized"),
+    "sparse_low_rank": _four("SparseLowRank"),
+    "task_lasso": _four("TaskLasso"),
+    "trace_norm": _four("TraceNorm"),
 }
 
 #: estimator: module

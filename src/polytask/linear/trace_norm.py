@@ -11,8 +11,9 @@ from sklearn.utils._param_validation import Interval
 from polytask.linear.base import MultiTaskClassifier, MultiTaskRegressor, parameters
 from polytask.linear.engine import Solution
 from polytask.linear.penalised import CrossValidated, FixedAlpha, PenalisedFamily
-from polytask.linear.penalties import Penalty, TraceNorm
+from polytask.linear.penalties import Penalty
 from polytask.linear.problem import Problem
+from polytask.linear.spectral import TraceNorm
 
 __all__ = ["TraceNormClassifier", "TraceNormClassifierCV", "TraceNormRegressor", "TraceNormRegressorCV"]
 
