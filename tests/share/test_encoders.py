@@ -56,6 +56,21 @@ def test_layers_are_as_written():
     assert [e.num_embeddings for e in build_encoder("tabular:9", TABLE).embeddings] == [4, 300]
 
 
+@pytest.mark.parametrize("spec", ["mlp:400,400,400,400", "cnn:32,32;width=400"])
+def test_activations_keep_their_size_through_the_layers(spec):
+    """Standard normal inputs: the mean square of ReLU outputs stays near 1 (2/fan-in times half of the variance)."""
+    inputs = InputSpec("image", (3, 16, 16)) if spec.startswith("cnn") else InputSpec("vector", (400,))
+    encoder = build_encoder(spec, inputs, seed=0)
+    squares = []
+    for module in encoder.modules():
+        if isinstance(module, nn.ReLU):
+            module.register_forward_hook(lambda _module, _given, output: squares.append(float(output.square().mean())))
+    with torch.no_grad():
+        encoder(example(inputs, rows=64))
+    assert all(0.5 < square < 4 for square in squares), squares
+    assert all(float(p.abs().max()) == 0 for name, p in encoder.named_parameters() if name.endswith("bias"))
+
+
 def test_grammar():
     parsed = parse(" mlp : 64, 32 ; dropout = 0.1 ;")
     assert (parsed.name, parsed.widths, parsed.options) == ("mlp", (64, 32), {"dropout": 0.1})

@@ -8,6 +8,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from polytask.errors import ConfigError
+from polytask.share.encoders.init import he_
 from polytask.share.encoders.spec import Spec
 
 if TYPE_CHECKING:
@@ -54,6 +55,7 @@ class CNN(nn.Module):
         if dropout:
             self.project.append(nn.Dropout(dropout))
         self.out_features = width
+        he_(self)
 
     def forward(self, inputs: Float[Tensor, "B C H W"]) -> Float[Tensor, "B width"]:
         """The representation."""

@@ -9,6 +9,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from polytask.errors import ConfigError
+from polytask.share.encoders.init import he_
 from polytask.share.encoders.spec import Spec
 
 if TYPE_CHECKING:
@@ -47,6 +48,7 @@ class MLP(nn.Module):
         super().__init__()
         self.layers = layers(in_features, hidden, dropout)
         self.out_features = hidden[-1]
+        he_(self)
 
     def forward(self, inputs: Float[Tensor, "B *shape"]) -> Float[Tensor, "B width"]:
         """The representation."""

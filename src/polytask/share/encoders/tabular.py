@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from polytask.errors import ConfigError
+from polytask.share.encoders.init import he_
 from polytask.share.encoders.mlp import layers
 from polytask.share.encoders.spec import Spec
 
@@ -59,6 +60,7 @@ class Tabular(nn.Module):
         self.numeric = numeric
         self.layers = layers(numeric + sum(widths), hidden, dropout)
         self.out_features = hidden[-1]
+        he_(self)
 
     def forward(self, inputs: Mapping[str, Tensor]) -> Tensor:
         """The representation, (B, width)."""
