@@ -2,6 +2,7 @@
 
 from polytask.data.datasets import DATASETS, load
 from polytask.data.encoder import TableEncoder
+from polytask.data.inspect import ColumnReport, TableReport, inspect_table
 from polytask.data.leakage import LeakageWarning
 from polytask.data.loader import Batch, MultiTaskLoader, mixing_shares
 from polytask.data.multitask import SPLITS, MultiTaskData
@@ -14,6 +15,7 @@ __all__ = [
     "DATASETS",
     "SPLITS",
     "Batch",
+    "ColumnReport",
     "InputSpec",
     "Inputs",
     "LeakageWarning",
@@ -23,8 +25,10 @@ __all__ = [
     "Part",
     "Source",
     "TableEncoder",
+    "TableReport",
     "TensorSource",
     "batches",
+    "inspect_table",
     "load",
     "mixing_shares",
     "only",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import datetime as dt
 import re
 import warnings
 from typing import Any, Literal, final
@@ -13,7 +14,7 @@ from numpy.typing import NDArray
 
 from polytask.errors import ConfigError, DataError, unknown
 
-__all__ = ["COLUMN_KINDS", "Column", "dates", "infer_column", "levels", "numbers"]
+__all__ = ["COLUMN_KINDS", "Column", "dates", "infer_column", "levels", "numbers", "plain"]
 
 Role = Literal["numeric", "boolean", "date", "categorical", "dropped"]
 COLUMN_KINDS = ("numeric", "boolean", "date", "categorical")
@@ -75,7 +76,7 @@ def infer_column(series: pd.Series[Any], kind: str | None = None) -> Column:
     present = series.dropna()
     if len(present) == 0:
         return Column(name, "dropped", "empty: no value in any training row")
-    if not present.map(pd.api.types.is_hashable).all():
+    if not plain(present):
         return Column(name, "dropped", f"its values are {type(present.iloc[0]).__name__} objects")
     if kind == "date":
         return Column(name, "date", format=_date_format(present) or _bad_date(series))
@@ -123,7 +124,7 @@ def _number_column(name: str, present: pd.Series[Any], distinct: int) -> Column:
 def _text_column(name: str, present: pd.Series[Any], distinct: int) -> Column:
     form = _date_format(present)
     if form is not None:
-        return Column(name, "date", format=form, surprise="text read as dates, encoded as a number of days")
+        return Column(name, "date", format=form, surprise="dates, encoded as a number of days")
     few = max(10, min(1000, len(present) // 20))
     if distinct <= few and distinct < max(len(present), 2):
         return Column(name, "categorical")
@@ -134,6 +135,11 @@ def _text_column(name: str, present: pd.Series[Any], distinct: int) -> Column:
         "dropped",
         f"free text: {distinct} different texts in {len(present)} rows; kinds={{{name!r}: 'categorical'}} keeps it",
     )
+
+
+def plain(present: pd.Series[Any]) -> bool:
+    """Whether a column holds single values rather than lists, dictionaries and the like."""
+    return present.dtype != object or bool(present.map(pd.api.types.is_hashable).all())
 
 
 def numbers(series: pd.Series[Any]) -> NDArray[np.float64]:
@@ -224,6 +230,8 @@ def _date_format(present: pd.Series[Any]) -> str | None:
     if pd.api.types.is_numeric_dtype(present):
         return None
     texts = present.astype(object)
+    if texts.map(lambda value: isinstance(value, dt.date)).all():
+        return ""
     if not texts.map(
         lambda value: isinstance(value, str) and any(c.isdigit() for c in value) and len(value) >= 8
     ).all():

@@ -149,6 +149,7 @@ def assemble(
     details: Mapping[str, Any] | None = None,
     encoder: str = "tabular:128,128",
     scale_targets: bool = True,
+    warn: bool = True,
 ) -> MultiTaskData:
     """A dataset from a table whose columns' roles and splits are decided.
 
@@ -163,6 +164,7 @@ def assemble(
         details: Facts to keep.
         encoder: Default built-in encoder.
         scale_targets: Set shift and scale of numeric targets from the training labels.
+        warn: Warn of inputs that give a target away; they are listed in the notes in any case.
 
     Raises:
         DataError: A column does not hold what it should, or no input is left.
@@ -186,8 +188,10 @@ def assemble(
         index = torch.from_numpy(np.asarray(splits[split], dtype=np.int64))
         rows = frame.iloc[splits[split]]
         sources[split] = TensorSource(table.encode(rows), {target: y[index] for target, y in labels.items()})
-    leaks = find_leaks(train, table.encode(train), table, task_set, sources["train"].targets)
-    if leaks:
+    encoded = sources["train"].inputs
+    assert not isinstance(encoded, Tensor)
+    leaks = find_leaks(train, encoded, table, task_set, sources["train"].targets)
+    if leaks and warn:
         listed = "; ".join(map(str, leaks))
         columns_named = list(dict.fromkeys(leak.column for leak in leaks))
         warnings.warn(
@@ -201,7 +205,7 @@ def assemble(
     if dropped:
         said.append("Dropped: " + "; ".join(f"{column} ({reason})" for column, reason in dropped.items()) + ".")
     said += [f"Note: {surprise}." for surprise in surprises]
-    said += [f"Leakage: {leak}." for leak in leaks]
+    said += [f"Possible leakage: {leak}." for leak in leaks]
     return MultiTaskData(
         name=name,
         tasks=task_set,

@@ -11,7 +11,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from polytask.data.columns import levels, numbers
+from polytask.data.columns import levels, numbers, plain
 from polytask.errors import DataError, unknown
 from polytask.tasks import Task
 
@@ -98,7 +98,7 @@ def read_target(
     present = series.dropna()
     if len(present) == 0:
         raise DataError(f"target {name!r}: all {len(series)} labels are missing; leave it out or check missing_values")
-    if not present.map(pd.api.types.is_hashable).all():
+    if not plain(present):
         raise DataError(f"target {name!r} holds {type(present.iloc[0]).__name__} objects; expected one value per row")
     if present.nunique() == 1:
         raise DataError(
@@ -147,7 +147,7 @@ def _tensor(values: NDArray[np.float64]) -> Tensor:
     """float32, or float64 where float32 could not tell neighbouring values apart."""
     spread = np.nanstd(values)
     exact = spread > 0 and np.nanmax(np.abs(values)) / spread > 1e5
-    return torch.from_numpy(values if exact else values.astype(np.float32))
+    return torch.tensor(values, dtype=torch.float64 if exact else torch.float32)
 
 
 def _class_target(series: pd.Series[Any], kind: str) -> tuple[Task, Tensor]:

@@ -69,17 +69,24 @@ def flights(*, n: int | None = None, val: float = 0.1, test: float = 0.1, seed: 
         *(Column(name, "dropped", reason) for name, reason in _LEFT_OUT.items()),
     ]
     used = rows if n is None else n
+    days = (frame["month"] * 100 + frame["day"]).to_numpy()
+    splits = split_rows(len(frame), val=val, test=test, seed=seed, group=days)
     return assemble(
         "flights",
         frame,
         dict.fromkeys(_TARGETS, "regression"),
         columns,
-        split_rows(len(frame), val=val, test=test, seed=seed, group=(frame["month"] * 100 + frame["day"]).to_numpy()),
+        splits,
         units=dict.fromkeys(_TARGETS, "minutes"),
         notes=[
             "Flights from New York in 2013 (R package nycflights13).",
             f"{used - len(frame):,} of {used:,} flights were cancelled, have no label and were dropped.",
             f"Split by days, seed {seed}.",
         ],
-        details={"rows": used, "rows_without_label": used - len(frame)},
+        details={
+            "rows": used,
+            "rows_without_label": used - len(frame),
+            "days": {split: np.unique(days[index]).tolist() for split, index in splits.items()},
+        },
+        warn=False,  # distance nearly gives the air time (r = 0.99), but it is known before departure
     )

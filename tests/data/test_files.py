@@ -1,0 +1,119 @@
+import builtins
+import importlib
+
+import pandas as pd
+import pytest
+
+from polytask.data.files import read_frame
+from polytask.errors import DataError, MissingExtraError
+
+TEXT = "a,b\n1,x\n2,\n"
+
+
+@pytest.fixture
+def write(tmp_path):
+    def write(content, name="t.csv"):
+        path = tmp_path / name
+        path.write_bytes(content if isinstance(content, bytes) else content.encode())
+        return path
+
+    return write
+
+
+@pytest.mark.parametrize(("separator", "name"), [(",", "t.csv"), (";", "t.csv"), ("\t", "t.tsv"), ("|", "t.txt")])
+def test_separators_are_found_in_the_header(write, separator, name):
+    frame = read_frame(write(TEXT.replace(",", separator), name))
+    assert frame["a"].tolist() == [1, 2]
+    assert frame["b"].isna().tolist() == [False, True]
+
+
+def test_a_byte_order_mark_and_spaces_are_no_part_of_a_name(write):
+    assert list(read_frame(write(b"\xef\xbb\xbf a , b\n1,2\n")).columns) == ["a", "b"]
+
+
+def test_extra_missing_values(write):
+    frame = read_frame(write("a,b\n1,?\n-,x\n"), ["?", "-"])
+    assert frame["a"].isna().tolist() == [False, True]
+    assert frame["b"].isna().tolist() == [True, False]
+    frame = read_frame(pd.DataFrame({"a": ["?", "x"]}), ["?"])
+    assert frame["a"].isna().tolist() == [True, False]
+
+
+def test_parquet_with_an_index(tmp_path):
+    pytest.importorskip("pyarrow")
+    path = tmp_path / "t.parquet"
+    pd.DataFrame({"x": [1.0, None]}, index=pd.Index(["p", "q"], name="patient")).to_parquet(path)
+    frame = read_frame(path)
+    assert list(frame.columns) == ["patient", "x"]
+    assert list(frame.index) == [0, 1]
+
+
+def test_a_dataframe_is_copied(write):
+    mine = pd.DataFrame({1: [1], "b": [2]}, index=[7])
+    frame = read_frame(mine)
+    assert list(frame.columns) == ["1", "b"]
+    frame["b"] = 3
+    assert list(mine.columns) == [1, "b"]
+    assert mine["b"].tolist() == [2]
+
+
+@pytest.mark.parametrize(
+    ("content", "name", "message"),
+    [
+        ("", "t.csv", r"t\.csv is empty \(0 bytes\)"),
+        ("\n", "t.csv", "first line is blank"),
+        ("a,b\n", "t.csv", r"has a header \(a, b\) but no rows"),
+        ("a,b,a\n1,2,3\n", "t.csv", r"t\.csv has duplicate column names: 'a' \(2 times\)"),
+        ("a, a\n1,2\n", "t.csv", r"'a' \(2 times\)"),
+        ("a,b\n1,2\n1,2,3\n", "t.csv", r"separated by ',': .*line 3, saw 3"),
+        ("a,b\n1,2,3\n4,5,6\n", "t.csv", "separated by ','.*Check quotes"),
+        ('a,b\n1,"2\n', "t.csv", "EOF inside string"),
+        ("a,b\nMünchen,1\n".encode("cp1252"), "t.csv", r"not UTF-8 text: byte 0xfc.*iconv -f cp1252"),
+        ("a,b\n" + "x,1\n" * 200_000 + "ü,1\n", "t.latin", "files of type '.latin' are not read.*pass the DataFrame"),
+        (b"PAR1 nonsense", "t.parquet", r"t\.parquet cannot be read as Parquet"),
+    ],
+)
+def test_unreadable_files_say_why(write, content, name, message):
+    if name.endswith("parquet"):
+        pytest.importorskip("pyarrow")
+    with pytest.raises(DataError, match=message):
+        read_frame(write(content, name))
+
+
+def test_wrong_encoding_far_from_the_start(write):
+    with pytest.raises(DataError, match="not UTF-8 text: byte 0xfc"):
+        read_frame(write(b"a,b\n" + b"x,1\n" * 300_000 + b"\xfc,1\n"))
+
+
+def test_missing_file_lists_neighbours(write, tmp_path):
+    write(TEXT, "patients.csv")
+    with pytest.raises(DataError, match=r"no such file: .*patient\.csv; .* holds patients\.csv"):
+        read_frame(tmp_path / "patient.csv")
+    with pytest.raises(DataError, match="is a directory; it holds patients"):
+        read_frame(tmp_path)
+    with pytest.raises(DataError, match="no such file"):
+        read_frame(str(tmp_path / "no" / "x.csv"))
+
+
+def test_duplicate_names_in_a_dataframe():
+    with pytest.raises(DataError, match=r"the DataFrame has duplicate column names: 'a' \(2 times\)"):
+        read_frame(pd.DataFrame([[1, 2]], columns=["a", "a"]))
+    with pytest.raises(DataError, match=r"'1' \(2 times\)"):
+        read_frame(pd.DataFrame([[1, 2]], columns=[1, "1"]))
+    with pytest.raises(DataError, match="no columns"):
+        read_frame(pd.DataFrame(index=[0]))
+
+
+def test_parquet_without_pyarrow(write, monkeypatch):
+    path = write(b"PAR1", "t.parquet")
+
+    def refuse(name, *args, **kwargs):
+        if name == "pyarrow":
+            raise ImportError(name)
+        return real(name, *args, **kwargs)
+
+    real = importlib.import_module
+    monkeypatch.setattr(importlib, "import_module", refuse)
+    with pytest.raises(MissingExtraError, match=r't\.parquet: .*pip install "polytask\[data\]"'):
+        read_frame(path)
+    assert builtins.__import__ is not None
