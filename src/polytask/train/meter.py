@@ -65,14 +65,17 @@ class EpochMeter:
         # one list per column: losses, weights, labels, gramian, iterations
         self._columns: dict[tuple[str, ...], tuple[list[Any], ...]] = {}
 
-    def add(self, record: StepRecord, counts: Mapping[str, int]) -> None:
+    def add(self, record: StepRecord | None, counts: Mapping[str, int]) -> None:
         """Take in one step and the labels its batch had.
 
         Args:
-            record: What the balancer returned.
+            record: What the balancer returned; ``None`` for a batch that made no step.
             counts: Labels present in the batch, by task.
         """
-        self.add_empty(counts)
+        for task, count in counts.items():
+            self._labels[task] = self._labels.get(task, 0) + count
+        if record is None:
+            return
         for task in record.skipped:
             self._skipped[task] = self._skipped.get(task, 0) + 1
         if not record.tasks:
@@ -86,11 +89,6 @@ class EpochMeter:
         columns[4].append(record.iterations)
         if record.gramian is not None:
             columns[3].append((len(columns[1]) - 1, record.gramian))
-
-    def add_empty(self, counts: Mapping[str, int]) -> None:
-        """Take in label counts alone, of a batch that made no step."""
-        for task, count in counts.items():
-            self._labels[task] = self._labels.get(task, 0) + count
 
     def summary(self) -> EpochSummary:
         """The epoch so far."""

@@ -72,7 +72,7 @@ class Run:
             balancer,
             optimizer,
             build_scheduler(optimizer, options, options.epochs * self.windows),
-            torch.amp.GradScaler(forward.device.type) if options.precision == "fp16" else None,
+            _scaler(forward.device) if options.precision == "fp16" else None,
             options.clip,
             EpochMeter(tasks.names),
         )
@@ -180,6 +180,13 @@ class Run:
         bar.note(f"epoch {epoch}/{self.options.epochs}", score)
         if verdict is not None and verdict.stop:
             logger.info("stopped after epoch %d: %s", epoch, verdict.reason)
+
+
+def _scaler(device: torch.device) -> torch.amp.GradScaler:
+    """A loss scale that is ready for use; by itself it waits for a loss to scale, and the balancer scales them."""
+    scaler = torch.amp.GradScaler(device.type)
+    scaler.scale(torch.zeros((), device=device))
+    return scaler
 
 
 def _windows(loader: Iterable[Batch], size: int) -> Iterator[list[Batch]]:

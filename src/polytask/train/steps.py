@@ -22,7 +22,7 @@ from torch import Tensor
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LRScheduler
 
-from polytask.balance import Balancer
+from polytask.balance import Balancer, StepRecord
 from polytask.data import Batch
 from polytask.train.forward import Forward, frozen_side_effects, random_state
 from polytask.train.meter import EpochMeter
@@ -76,23 +76,28 @@ class Stepper:
         balancer = self.balancer
         self.optimizer.zero_grad(set_to_none=True)
         before = balancer.state_dict() if self.scaler is not None else None
-        used = 0
+        seen: list[tuple[StepRecord | None, dict[str, int]]] = []
         last: tuple[Batch, list[Tensor]] | None = None
+        used = 0
         for micro in window:
             batch = micro.to(self.forward.device, non_blocking=True) if self._moves else micro
             random = random_state() if balancer.needs_after_step else []
             losses = self.forward.losses(batch)
             if not losses.values:
-                self.meter.add_empty(losses.counts)
+                seen.append((None, losses.counts))
                 continue
             record = balancer.backward(losses.values, losses.features, scaler=self.scaler)
-            self.meter.add(record, losses.counts)
+            seen.append((record, losses.counts))
             if record.tasks:
                 used += 1
                 last = (batch, random)
-        if not used or not self._apply(used):
-            if used and before is not None:
-                balancer.load_state_dict(before)
+        stepped = used > 0 and self._apply(used)
+        overflowed = used > 0 and not stepped
+        if overflowed and before is not None:
+            balancer.load_state_dict(before)
+        for record_or_none, counts in seen:
+            self.meter.add(None if overflowed else record_or_none, counts)
+        if not stepped:
             return False
         self.taken += 1
         if self.scheduler is not None:

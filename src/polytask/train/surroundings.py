@@ -10,7 +10,7 @@ import time
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from types import FrameType
-from typing import TYPE_CHECKING, Any, ClassVar, Self
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 import torch
@@ -57,7 +57,7 @@ class Interrupts:
         self.requested = False
         self._before: Any = None
 
-    def __enter__(self) -> Self:
+    def __enter__(self) -> Interrupts:
         # signals reach the main thread only; elsewhere whoever runs the thread decides
         if threading.current_thread() is threading.main_thread():
             self._before = signal.signal(signal.SIGINT, self._handle)
@@ -154,7 +154,7 @@ class Progress:
         )
         self._task = self._bar.add_task("training", total=epochs * steps, completed=done * steps, note="")
 
-    def __enter__(self) -> Self:
+    def __enter__(self) -> Progress:
         if self._bar is not None:
             self._bar.start()
         return self
@@ -194,7 +194,7 @@ class Tracking:
         self._accelerator = accelerator if options.trackers else None
         self._options = options
 
-    def __enter__(self) -> Self:
+    def __enter__(self) -> Tracking:
         if self._accelerator is not None:
             config = self._options.to_dict().items()
             plain = {name: v if isinstance(v, int | float) else str(v) for name, v in config if v is not None}

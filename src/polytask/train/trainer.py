@@ -22,6 +22,7 @@ from polytask.train.history import History
 from polytask.train.options import TrainOptions
 from polytask.train.rehearsal import reads_features, rehearse
 from polytask.train.run import Run
+from polytask.train.stopping import EarlyStopping
 from polytask.train.surroundings import (
     Interrupted,
     Interrupts,
@@ -244,6 +245,7 @@ class Trainer:
         for name in options.task_lr:
             if name not in self.tasks:
                 raise ConfigError(unknown("task in task_lr", name, self.tasks.names))
+        EarlyStopping(self.tasks.names, options.stop)
         Tracking.check(options.trackers)
         if options.trackers and self.out is None:
             raise ConfigError(f"trackers ({', '.join(options.trackers)}) need a place for their files: pass out=")
@@ -290,8 +292,8 @@ class Trainer:
         found = self._fitting(path)
         if "run" not in found.state:
             raise CheckpointError(
-                f"{path} was saved outside of training, so there is nothing to go on with; use trainer.load(path) and a "
-                "fresh fit"
+                f"{path} was saved outside of training, so there is nothing to go on with; use trainer.load(path) and "
+                "a fresh fit"
             )
         free = _FREE if self.options.scheduler is None else tuple(name for name in _FREE if name != "epochs")
         checkpoints.check_options(found, self.options.to_dict(), free, str(path))
