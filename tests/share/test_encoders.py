@@ -58,7 +58,7 @@ def test_layers_are_as_written():
 
 @pytest.mark.parametrize("spec", ["mlp:400,400,400,400", "cnn:32,32;width=400"])
 def test_activations_keep_their_size_through_the_layers(spec):
-    """Standard normal inputs: the mean square of ReLU outputs stays near 1 (2/fan-in times half of the variance)."""
+    """Standard normal inputs: the mean square of ReLU outputs stays near 1; taking maxima raises it a little."""
     inputs = InputSpec("image", (3, 16, 16)) if spec.startswith("cnn") else InputSpec("vector", (400,))
     encoder = build_encoder(spec, inputs, seed=0)
     squares = []
@@ -67,8 +67,8 @@ def test_activations_keep_their_size_through_the_layers(spec):
             module.register_forward_hook(lambda _module, _given, output: squares.append(float(output.square().mean())))
     with torch.no_grad():
         encoder(example(inputs, rows=64))
-    assert all(0.5 < square < 4 for square in squares), squares
-    assert all(float(p.abs().max()) == 0 for name, p in encoder.named_parameters() if name.endswith("bias"))
+    assert all(0.5 < square < 8 for square in squares), squares
+    assert all(not p.any() for name, p in encoder.named_parameters() if name.endswith("bias"))
 
 
 def test_grammar():
