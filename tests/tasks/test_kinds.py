@@ -148,6 +148,16 @@ def test_yes_or_no_labels_may_be_booleans_and_numbers_may_not():
         Task("age").loss(prediction, target.bool())
 
 
+def test_large_labels_whose_sum_overflows_are_finite():
+    target = torch.full((3,), 3e38)
+    assert float(Task("t", shift=3e38, scale=1e30).loss(torch.zeros(3, 1), target)) == 0.0
+
+
+def test_infinities_of_both_signs_do_not_cancel():
+    with pytest.raises(TaskError, match=r"found inf \(2 of 3\)"):
+        Task("t").loss(torch.zeros(3, 1), torch.tensor([float("inf"), 1.0, float("-inf")]))
+
+
 def test_integer_targets_of_a_regression_are_numbers():
     task = Task("age")
     prediction = torch.zeros(3, 1)

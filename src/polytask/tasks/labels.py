@@ -85,7 +85,9 @@ def entry_losses(task: Task, entries: Entries) -> Tensor:
     target = task.rule.check(target)
     if task.rule.affine:
         exact = target if target.is_floating_point() else target.to(prediction.dtype)
-        target = ((exact - task.shift) / task.scale).to(prediction.dtype)
+        if (task.shift, task.scale) != (0.0, 1.0):
+            exact = (exact - task.shift) / task.scale
+        target = exact.to(prediction.dtype)
     return task.rule.loss(prediction, target) if task.loss_function is None else _own_losses(task, prediction, target)
 
 
