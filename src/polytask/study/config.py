@@ -18,6 +18,7 @@ from polytask.study import toml
 
 __all__ = ["Config", "DataSection", "MethodSection", "ModelSection", "ProtocolSection", "Selection", "TaskSection"]
 
+SELECTIONS = ("val", "last", "test")
 Selection = Literal["val", "last", "test"]
 
 

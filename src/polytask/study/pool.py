@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 import multiprocessing
 import multiprocessing.connection
 import os
@@ -20,6 +21,7 @@ from polytask.data import MultiTaskData
 from polytask.errors import TrialError
 from polytask.study.results import TrialResult
 from polytask.study.trial import TrialSpec, run_trial
+from polytask.train import History
 
 __all__ = ["Job", "locked", "run_jobs"]
 
@@ -46,9 +48,8 @@ def run_jobs(
     """
     if min(workers, len(jobs)) <= 1:
         for spec, folder in jobs:
-            name = folder.name
-            epoch(name, 0)
-            done(run_trial(spec, data, folder, resume=resume, on_epoch=lambda h, name=name: epoch(name, h.epochs)))
+            epoch(folder.name, 0)
+            done(run_trial(spec, data, folder, resume=resume, on_epoch=functools.partial(_tell, epoch, folder.name)))
         return
     executor = ProcessPoolExecutor(
         min(workers, len(jobs)),
@@ -73,6 +74,10 @@ def run_jobs(
         if not clean:
             _stop(executor)
         executor.shutdown(wait=True, cancel_futures=True)
+
+
+def _tell(epoch: Callable[[str, int], None], name: str, history: History) -> None:
+    epoch(name, history.epochs)
 
 
 @final

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any, Self
+from typing import Any
 
 __all__ = ["Bar"]
 
@@ -40,7 +40,7 @@ class Bar:
             )
             self._task = self._bar.add_task("trials", total=total, completed=done)
 
-    def __enter__(self) -> Self:
+    def __enter__(self) -> Bar:
         if self._bar is not None:
             self._bar.start()
         return self

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import json
 import math
@@ -110,7 +111,8 @@ def write_atomically(path: Path, text: str) -> None:
     except OSError as error:
         raise TrialError(f"cannot write {path}: {error}. What was finished before is kept; run it again.") from error
     finally:
-        temporary.unlink(missing_ok=True)
+        with contextlib.suppress(OSError):
+            temporary.unlink(missing_ok=True)
 
 
 def _plain(value: Any) -> Any:

@@ -13,7 +13,7 @@ import polytask
 from polytask.data import MultiTaskData, load
 from polytask.errors import ConfigError, TrialError, unknown
 from polytask.study.comparison import Comparison, Protocol, TaskInfo
-from polytask.study.config import Selection
+from polytask.study.config import SELECTIONS
 from polytask.study.methods import MethodSpec, specs_of
 from polytask.study.pool import Job, locked, run_jobs
 from polytask.study.progress import Bar
@@ -35,7 +35,7 @@ def compare(
     architecture: str = "hard",
     train: TrainOptions | Mapping[str, Any] | None = None,
     balancer: Mapping[str, Any] | None = None,
-    selection: Selection = "val",
+    selection: str = "val",
     out: str | Path | None = None,
     workers: int = 1,
     progress: bool = True,
@@ -84,8 +84,8 @@ def compare(
     data = load(data) if isinstance(data, str) else data
     specs = specs_of(methods)
     numbers = _seeds(seeds)
-    if selection not in ("val", "last", "test"):
-        raise ConfigError(unknown("selection", str(selection), ["val", "last", "test"]))
+    if selection not in SELECTIONS:
+        raise ConfigError(unknown("selection", selection, SELECTIONS))
     if workers < 1:
         raise ConfigError(f"workers must be at least 1, found {workers}")
     options = train if isinstance(train, TrainOptions) else TrainOptions(**dict(train or {}))
@@ -159,14 +159,14 @@ def _engine(options: Mapping[str, Any], data: MultiTaskData) -> tuple[tuple[str,
 
 
 def _protocol(data: MultiTaskData, specs: Sequence[MethodSpec], seeds: tuple[int, ...], trial: TrialSpec) -> Protocol:
-    counts = data.counts()
+    counts: dict[Any, Any] = data.counts().to_dict(orient="index")
     tasks = {
         name: TaskInfo(
             task.kind,
             task.primary,
             dict(task.directions),
             task.unit,
-            {str(split): int(count) for split, count in counts.loc[name].items()},
+            {split: int(counts[name][split]) for split in data.splits},
         )
         for name, task in data.tasks.items()
     }

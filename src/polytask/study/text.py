@@ -80,10 +80,12 @@ def delta_header(comparison: Comparison) -> str:
 
 def cells(comparison: Comparison, method: str) -> tuple[list[str], str, str, str]:
     """A method's cells: per task, Δm, verdict, relative time."""
-    row = comparison.summary.loc[method]
-    spread = {task: comparison.summary[f"{task}:sd"].max() for task in comparison.tasks}
-    values = [number(row[task], row[f"{task}:sd"], spread[task]) for task in comparison.tasks]
+    row = comparison.summary.loc[method].to_dict()
+    spread = {task: float(comparison.summary[f"{task}:sd"].max()) for task in comparison.tasks}
+    values = [number(float(row[task]), float(row[f"{task}:sd"]), spread[task]) for task in comparison.tasks]
     verdict = comparison.verdict_of(method)
+    if verdict == "failed" and not comparison.cost(method)["parameters"]:
+        values = [""] * len(values)
     interval = comparison.interval(method)
     delta = "" if interval is None or verdict == "failed" else signed_interval(interval)
     if verdict == "reference":
@@ -136,8 +138,7 @@ def fixed_table(comparison: Comparison) -> str:
         tail[0][0] += "  SELECTED ON TEST"
     blocks: list[list[list[str]]] = [[]]
     room = WIDTH - _width(first)
-    for column in (*columns, tail):
-        group = column if isinstance(column[0], list) else [column]
+    for group in (*([column] for column in columns), tail):
         need = sum(_width(item) for item in group)
         if blocks[-1] and sum(map(_width, blocks[-1])) + need > room:
             blocks.append([])

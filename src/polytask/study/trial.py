@@ -19,7 +19,7 @@ from torch import nn
 from polytask.balance import Balancer
 from polytask.data import MultiTaskData
 from polytask.errors import CheckpointError, TrialError
-from polytask.share import build_model
+from polytask.share import MultiTaskModel, build_model
 from polytask.study.methods import MethodSpec
 from polytask.study.results import SCHEMA, TrialResult, encode, write_atomically
 from polytask.tasks import Task
@@ -180,8 +180,9 @@ def _train(
 ) -> TrialResult:
     tasks = data.tasks.subset(spec.tasks)
     engine = {} if spec.method.is_stl else dict(spec.balancer)
+    model = _model(spec, data)
     trainer = Trainer(
-        _model(spec, data),
+        model,
         tasks,
         Balancer(spec.method.build(), tasks=tasks, seed=spec.seed, announce=None, **engine),
         options=spec.options,
@@ -196,8 +197,6 @@ def _train(
         judged = {split: trainer.evaluate(source) for split, source in data.splits.items() if split != "train"}
     finally:
         torch.set_num_threads(before)
-    model = trainer.model
-    seconds = history.seconds
     return dataclasses.replace(
         result,
         metrics={split: found.metrics for split, found in judged.items()},
@@ -213,13 +212,13 @@ def _train(
             **{name: sum(p.numel() for p in model.task_parameters(name)) for name in spec.tasks},
         },
         timing={
-            "seconds": seconds,
+            "seconds": history.seconds,
             "seconds_per_step": sum(history.epoch_seconds) / history.steps if history.steps else math.nan,
         },
     )
 
 
-def _model(spec: TrialSpec, data: MultiTaskData) -> Any:
+def _model(spec: TrialSpec, data: MultiTaskData) -> MultiTaskModel:
     """The model, initialised by the trial's seed alone."""
     encoder = spec.encoder
     if encoder is not None and not isinstance(encoder, str):

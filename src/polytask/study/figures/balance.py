@@ -10,7 +10,7 @@ import pandas as pd
 from matplotlib.axes import Axes
 
 from polytask.study.comparison import Comparison
-from polytask.study.figures.style import DASHES, INK, LINE, Figure, Omitted, Panel, beside, panel, shades
+from polytask.study.figures.style import DASHES, INK, LINE, Figure, Omitted, Panel, beside, few_ticks, panel, shades
 
 __all__ = ["conflicts", "weights"]
 
@@ -54,8 +54,8 @@ def weights(comparison: Comparison) -> Figure | Omitted:
     if not panels:
         return Omitted(name, f"weights are constant and no gradients were recorded ({', '.join(quiet)})")
     caption = (
-        "By epoch, mean over steps and seeds. Share of the step: w·‖g‖ of a task over the sum of all tasks', with w its "
-        "weight and g its gradient in the shared part; share of the weights where no gradients were computed. Raw "
+        "By epoch, mean over steps and seeds. Share of the step: w·‖g‖ of a task over the sum of all tasks', with w "
+        "its weight and g its gradient in the shared part; share of the weights where no gradients were computed. Raw "
         "weights are drawn where they move."
     )
     if quiet:
@@ -106,7 +106,7 @@ def by_epoch(comparison: Comparison, quantities: tuple[str, ...]) -> pd.DataFram
     ]
     data = pd.DataFrame(rows, columns=["method", "seed", "epoch", "quantity", "task", "value"])
     keys = ["method", "epoch", "quantity", "task"]
-    return data.groupby(keys, sort=False, as_index=False)["value"].mean()
+    return data.groupby(keys, sort=False)["value"].mean().reset_index()
 
 
 def _wide(part: pd.DataFrame, quantity: str, columns: list[str]) -> pd.DataFrame:
@@ -122,7 +122,7 @@ def _moving(weight: pd.DataFrame) -> bool:
 
 def _epochs(axes: Axes) -> None:
     axes.set_xlabel("epoch")
-    axes.xaxis.get_major_locator().set_params(integer=True, nbins=6)
+    few_ticks(axes.xaxis, 6, whole=True)
 
 
 def _stack(axes: Axes, share: pd.DataFrame, tones: dict[str, str]) -> None:
@@ -135,7 +135,7 @@ def _stack(axes: Axes, share: pd.DataFrame, tones: dict[str, str]) -> None:
     last = share[columns].iloc[-1].cumsum() - share[columns].iloc[-1] / 2
     for task in columns:
         if share[task].iloc[-1] > 0.04:
-            beside(axes, task, epochs[-1], float(last[task]))
+            beside(axes, task, float(epochs[-1]), float(last[task]))
     axes.set_ylim(0, 1)
     axes.set_xlim(epochs[0], epochs[-1])
     axes.set_yticks([0, 0.5, 1], ["0", "50 %", "100 %"])
@@ -147,7 +147,7 @@ def _lines(axes: Axes, table: pd.DataFrame, tasks: list[str]) -> None:
     for task, dash in zip(known, itertools.cycle(DASHES), strict=False):
         axes.plot(table.index, table[task], color=LINE, lw=1.3, dashes=dash or (None, None))
     axes.set_ylim(bottom=min(0.0, axes.get_ylim()[0]))
-    _labels(axes, {task: float(table[task].dropna().iloc[-1]) for task in known}, table.index[-1])
+    _labels(axes, {task: float(table[task].dropna().iloc[-1]) for task in known}, float(table.index[-1]))
     _epochs(axes)
 
 
@@ -171,7 +171,11 @@ def _pairs(axes: Axes, cosine: pd.DataFrame) -> None:
     known = [pair for pair in cosine.columns if cosine[pair].notna().any()]
     span = float(np.nanmax(np.abs(cosine[known].to_numpy()))) if known else 1.0
     axes.set_ylim(-1.15 * (span or 1.0), 1.15 * (span or 1.0))
-    _labels(axes, {pair.replace("|", " · "): float(cosine[pair].dropna().iloc[-1]) for pair in known}, cosine.index[-1])
+    _labels(
+        axes,
+        {pair.replace("|", " · "): float(cosine[pair].dropna().iloc[-1]) for pair in known},
+        float(cosine.index[-1]),
+    )
     _epochs(axes)
 
 
@@ -198,10 +202,11 @@ def _matrix(axes: Axes, tasks: tuple[str, ...], cosine: pd.Series) -> None:
 
 def _conflict_title(comparison: Comparison, data: pd.DataFrame) -> str:
     """The least aligned pair, and how often pairs conflict."""
-    mean = data.groupby(["method", "task"], sort=False)["value"].mean().dropna()
+    mean = data.groupby(["method", "task"], sort=False)["value"].mean().dropna().reset_index()
     if mean.empty:
         return "Gradients of single tasks were zero"
-    method, pair = mean.idxmin()
+    row = mean.sort_values("value", kind="stable").iloc[0]
+    method, pair, least = str(row["method"]), str(row["task"]), float(row["value"])
     shares = [
         record["conflicts"]
         for trial in comparison.trials
@@ -211,8 +216,8 @@ def _conflict_title(comparison: Comparison, data: pd.DataFrame) -> str:
     ]
     often = f"; {_percent(float(np.mean(shares)))} of all pairs conflict" if shares else ""
     words = " and ".join(pair.split("|"))
-    lead = f"{words} pull apart" if mean.min() <= -0.05 else f"Gradients hardly pull apart, least aligned are {words},"
-    return f"{lead} under {method} (mean cosine {mean.min():+.2f}{often})"
+    lead = f"{words} pull apart" if least <= -0.05 else f"Gradients hardly pull apart, least aligned are {words},"
+    return f"{lead} under {method} (mean cosine {least:+.2f}{often})"
 
 
 def _percent(share: float) -> str:

@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 
 from polytask.study.comparison import Comparison
-from polytask.study.figures.style import Figure, Omitted, Panel, look_of, panel, pick_tasks
+from polytask.study.figures.style import Figure, Omitted, Panel, few_ticks, look_of, panel, pick_tasks
 
 __all__ = ["curves"]
 
@@ -21,7 +21,7 @@ def curves(comparison: Comparison) -> Figure | Omitted:
     looks = look_of(comparison)
     split = str(data["split"].iloc[0])
     peaks = _peaks(comparison, data)
-    shown = pick_tasks(list(comparison.tasks), comparison.gains.abs().max().to_dict())
+    shown = pick_tasks(comparison.tasks, comparison.gains)
     panels: list[Panel] = []
     for number, task in enumerate(shown):
         info = comparison.protocol.tasks[task]
@@ -37,11 +37,11 @@ def curves(comparison: Comparison) -> Figure | Omitted:
                 )
                 axes.plot(mean.index, mean, color=look.colour, dashes=look.dashes or (None, None), lw=1.3)
                 best = peaks.get((method, task))
-                if best in mean.index:
+                if best is not None and best in mean.index:
                     axes.plot(best, mean[best], look.marker, color=look.colour, ms=4, mew=1.2)
             axes.set_title(f"{task}  ({info.primary} {info.arrow})")
             axes.set_xlabel("epoch")
-            axes.xaxis.get_major_locator().set_params(integer=True)
+            few_ticks(axes.xaxis, 6, whole=True)
     caption = (
         f"{_axis(split)} by epoch, mean over seeds with the band from the lowest to the highest seed, as far as "
         "every seed went. The marker sits where the task's own mean is best; a trial keeps one epoch for all its tasks."
@@ -80,7 +80,7 @@ def _peaks(comparison: Comparison, data: pd.DataFrame) -> dict[tuple[str, str], 
         mean = part.pivot(index="epoch", columns="seed", values="value").dropna().mean(axis=1)
         score = mean * info.directions[info.primary]
         if len(score) and np.isfinite(score).any():
-            found[str(method), str(task)] = int(score.idxmax())
+            found[str(method), str(task)] = int(np.asarray(score.index)[int(np.nanargmax(score))])
     return found
 
 

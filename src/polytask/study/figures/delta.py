@@ -6,10 +6,9 @@ import math
 
 import pandas as pd
 from matplotlib.axes import Axes
-from matplotlib.ticker import MaxNLocator
 
 from polytask.study.comparison import Comparison
-from polytask.study.figures.style import INK, MUTED, Figure, Look, Omitted, Panel, look_of, panel, pick_tasks
+from polytask.study.figures.style import INK, MUTED, Figure, Look, Omitted, Panel, few_ticks, look_of, panel, pick_tasks
 from polytask.study.statistics import Interval
 from polytask.study.text import percent, signed_interval
 
@@ -28,8 +27,7 @@ def delta(comparison: Comparison) -> Figure | Omitted:
     with panel("delta-all", _alt("Δm", overall), panels, height) as axes:
         _bars(axes, overall, looks, {method: comparison.deltas[method].tolist() for method in methods})
         axes.set_title("Δm, the mean over all tasks" if not comparison.excluded else "Δm, the mean over the tasks")
-    size = comparison.gains.abs().max().to_dict()
-    shown = pick_tasks(list(comparison.tasks), size, 8)
+    shown = pick_tasks(comparison.tasks, comparison.gains, 8)
     for number, task in enumerate(shown):
         intervals = {method: comparison.interval(method, task) for method in methods}
         info = comparison.protocol.tasks[task]
@@ -75,7 +73,7 @@ def _bars(
     axes.set_ylim(len(intervals) - 0.4, -0.6)
     axes.spines["left"].set_visible(False)
     axes.xaxis.set_major_formatter(lambda value, _: f"{value:+g} %".replace("-", "−") if value else "0")
-    axes.xaxis.set_major_locator(MaxNLocator(4, steps=[1, 2, 2.5, 5, 10]))
+    few_ticks(axes.xaxis, 4)
     axes.margins(x=0.06)
 
 

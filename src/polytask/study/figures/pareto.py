@@ -9,7 +9,7 @@ import pandas as pd
 from matplotlib.axes import Axes
 
 from polytask.study.comparison import Comparison
-from polytask.study.figures.style import INK, MUTED, Figure, Look, Omitted, Panel, look_of, panel
+from polytask.study.figures.style import INK, MUTED, Figure, Look, Omitted, Panel, few_ticks, look_of, panel
 
 __all__ = ["front", "pareto"]
 
@@ -79,7 +79,7 @@ def _scatter(
     for axis, info, invert in ((axes.xaxis, infos[0], axes.invert_xaxis), (axes.yaxis, infos[1], axes.invert_yaxis)):
         if info.directions[info.primary] < 0:
             invert()
-        axis.get_major_locator().set_params(nbins=5)
+        few_ticks(axis, 5)
     unit = [f" [{info.unit}]" if info.unit else "" for info in infos]
     axes.set_xlabel(f"{a}: {infos[0].primary}{unit[0]}, better →")
     axes.set_ylabel(f"{b}: {infos[1].primary}{unit[1]}, better →")
@@ -90,7 +90,7 @@ def _parallel(axes: Axes, comparison: Comparison, tasks: list[str], looks: dict[
     for method in comparison.methods:
         if method == comparison.reference or comparison.interval(method) is None:
             continue
-        look, mean = looks[method], comparison.gains.loc[method].mean()[tasks]
+        look, mean = looks[method], comparison.gains.xs(method, level="method")[tasks].mean()
         axes.plot(
             range(len(tasks)),
             mean,

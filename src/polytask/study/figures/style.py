@@ -6,12 +6,15 @@ import contextlib
 import dataclasses
 import io
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
 
 import matplotlib as mpl
 import pandas as pd
 from matplotlib.axes import Axes
+from matplotlib.axis import Axis
 from matplotlib.figure import Figure as Canvas
+from matplotlib.ticker import MaxNLocator
 
 from polytask.study.comparison import Comparison
 
@@ -25,6 +28,7 @@ __all__ = [
     "Omitted",
     "Panel",
     "beside",
+    "few_ticks",
     "look_of",
     "panel",
     "shades",
@@ -39,7 +43,7 @@ WIDTH = 3.35
 _COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
 DASHES: tuple[tuple[float, ...], ...] = ((), (4, 1.6), (1.2, 1.4), (6, 1.5, 1.2, 1.5), (3, 1, 1, 1, 1, 1), (8, 2))
 _MARKERS = ("o", "s", "^", "D", "v", "P", "X")
-_RC = {
+_RC: dict[str, Any] = {
     "svg.fonttype": "none",
     "font.family": "sans-serif",
     "font.sans-serif": ["DejaVu Sans"],
@@ -145,6 +149,11 @@ def shades(count: int) -> list[str]:
     return [mpl.colors.to_hex(scale(0.12 + 0.68 * index / max(count - 1, 1))) for index in range(count)]
 
 
+def few_ticks(axis: Axis, most: int, *, whole: bool = False) -> None:
+    """At most so many intervals between ticks, at whole numbers if asked for."""
+    axis.set_major_locator(MaxNLocator(most, integer=whole, steps=[1, 2, 2.5, 5, 10]))
+
+
 def beside(axes: Axes, words: str, x: float, y: float, colour: str = INK) -> None:
     """Words just right of a point."""
     axes.annotate(words, (x, y), (3, 0), textcoords="offset points", va="center", color=colour, fontsize=6.5)
@@ -161,7 +170,8 @@ def panel(uid: str, alt: str, made: list[Panel], height: float = 2.1, width: flo
         height: Inches.
         width: Inches.
     """
-    with mpl.rc_context({**_RC, "svg.hashsalt": uid}):
+    settings: Any = {**_RC, "svg.hashsalt": uid}
+    with mpl.rc_context(settings):
         canvas = Canvas(figsize=(width, height), layout="constrained")
         axes = canvas.add_subplot()
         axes.tick_params(pad=2)
@@ -186,9 +196,10 @@ def _clean(svg: str, uid: str, alt: str) -> str:
     return re.sub(r"\n\s*", "\n", head + svg[svg.index(">") + 1 :]).strip()
 
 
-def pick_tasks(tasks: Sequence[str], size: dict[str, float], most: int = 9) -> list[str]:
-    """The ``most`` tasks of largest ``size``, in the order given."""
+def pick_tasks(tasks: Sequence[str], gains: pd.DataFrame, most: int = 9) -> list[str]:
+    """The ``most`` tasks with the largest gain or loss, in the order given."""
     if len(tasks) <= most:
         return list(tasks)
+    size: Mapping[Any, float] = gains.abs().max().to_dict()
     chosen = set(sorted(tasks, key=lambda task: -size.get(task, 0.0))[:most])
     return [task for task in tasks if task in chosen]

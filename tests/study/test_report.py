@@ -1,0 +1,198 @@
+"""The page: complete, self-contained, equal for equal results, and clean in a real browser."""
+
+import dataclasses
+import os
+import re
+import shutil
+from pathlib import Path
+
+import pytest
+
+from polytask.errors import TrialError
+from polytask.study import Comparison
+from polytask.study.comparison import TaskInfo
+from polytask.study.figures import SECTIONS, Figure, Omitted
+from polytask.study.figures.pareto import front
+from polytask.study.report import render
+
+
+@pytest.fixture(scope="module")
+def page(request):
+    from importlib import util
+
+    spec = util.spec_from_file_location("fixed_study", Path(__file__).with_name("conftest.py"))
+    module = util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return render(module.make_comparison())
+
+
+def test_sections_stand_in_their_order(page):
+    order = ["results", "delta", "curves", "weights", "conflicts", "pareto", "labels", "cost", "provenance"]
+    assert re.findall(r'<section id="([^"]+)"', page) == order
+    assert page.index('class="verdict"') < page.index('id="results"')
+
+
+def test_every_id_is_unique_and_every_reference_has_its_target(page):
+    ids = re.findall(r'\bid="([^"]+)"', page)
+    assert len(ids) == len(set(ids))
+    targets = re.findall(r'href="#([^"]+)"', page) + re.findall(r"url\(#([^)]+)\)", page)
+    assert set(targets) <= set(ids)
+
+
+def test_no_external_address(page):
+    assert not re.search(r"https?:|//[a-z]|@import|<script|<iframe|<link[^>]+stylesheet", page)
+    assert all(address.startswith(("#", "data:")) for address in re.findall(r'(?:href|src)="([^"]+)"', page))
+
+
+def test_equal_results_give_an_equal_page(page, make):
+    assert render(make()) == page
+
+
+def test_every_figure_states_its_finding_and_offers_its_data(page, comparison):
+    figures = [figure for section in SECTIONS if isinstance(figure := section(comparison), Figure)]
+    assert len(figures) >= 7
+    for figure in figures:
+        assert figure.title
+        assert figure.title != figure.name
+        assert len(figure.data) > 0
+        assert f'download="{figure.id}.csv"' in page
+
+
+def test_titles_follow_the_numbers(comparison):
+    titles = {f.id: f.title for section in SECTIONS if isinstance(f := section(comparison), Figure)}
+    assert titles["delta"].startswith("Better: fairgrad +")
+    assert "age and sex pull apart under fairgrad" in titles["conflicts"]
+    assert titles["labels"] == "sex lacks 30 % of its training labels"
+    assert "fairgrad" in titles["pareto"]
+    assert "0.44×" in titles["cost"]
+    assert "bmi" in titles["weights"]
+
+
+def test_what_is_not_there_is_not_drawn_and_says_why(page):
+    assert "affinities between tasks were not measured" in page
+    assert "has no experts" in page
+
+
+def test_front_keeps_exactly_the_methods_nobody_beats(comparison):
+    means = comparison.primary.groupby("method", sort=False).mean()
+    infos = comparison.protocol.tasks
+    oriented = means * [infos[t].directions[infos[t].primary] for t in means.columns]
+    for method in means.index:
+        beaten = any(
+            (oriented.loc[o] >= oriented.loc[method]).all() and (oriented.loc[o] > oriented.loc[method]).any()
+            for o in means.index
+        )
+        assert (method in front(comparison, means)) != beaten
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"seeds": (0,)},
+        {"methods": ("equal",)},
+        {"methods": ("stl", "equal")},
+        {"tasks": ["age"]},
+        {"tasks": ["age", "sex"]},
+        {"selection": "test"},
+    ],
+)
+def test_small_studies_render(make, change):
+    page = render(make(**change))
+    assert page.rstrip().endswith("</html>")
+    if change.get("selection") == "test":
+        assert "Epochs were selected on the test rows" in page
+        assert page.count("too good") >= 8
+
+
+def test_a_study_with_failures_only_in_one_method_renders(comparison):
+    trials = [
+        dataclasses.replace(t, metrics={}, curves={}, balance=[], parameters={}, timing={}, steps=0, error="NaN <b>!")
+        if t.method == "fairgrad"
+        else t
+        for t in comparison.trials
+    ]
+    page = render(Comparison(comparison.protocol, trials))
+    assert "NaN &lt;b&gt;!" in page
+    assert "<b>!" not in page
+
+
+def test_many_tasks_are_drawn_selectively(comparison):
+    def worse(index, trial):
+        return 1 + 0.01 * index * (trial.method == "equal")
+
+    names = [f"t{i}" for i in range(14)]
+    info = TaskInfo("regression", "mae", {"mae": -1}, "", {"train": 10, "val": 5, "test": 5})
+    trials = [
+        dataclasses.replace(
+            t, tasks=tuple(names), balance=[], curves={"val": {n: {"mae": [3.0, 2.0]} for n in names}},
+            metrics={"test": {n: {"mae": worse(i, t) + 0.001 * t.seed} for i, n in enumerate(names)}},
+        )
+        for t in comparison.trials if t.tasks != ("sex",) and t.tasks != ("bmi",)
+    ]  # fmt: skip
+    protocol = dataclasses.replace(comparison.protocol, tasks=dict.fromkeys(names, info))
+    wide = Comparison(protocol, trials)
+    drawn = {f.id: f for section in SECTIONS if isinstance(f := section(wide), Figure)}
+    assert len(drawn["delta"].panels) == 9
+    assert "8 of 14 tasks" in drawn["delta"].caption
+    assert len(drawn["pareto"].panels) == 1
+    assert len(str(wide).splitlines()) > 10
+
+
+def test_nothing_recorded_gives_reasons_instead_of_empty_figures(comparison):
+    bare = [dataclasses.replace(t, curves={}, balance=[], timing={}) for t in comparison.trials]
+    kinds = [section(Comparison(comparison.protocol, bare)) for section in SECTIONS]
+    omitted = {item.name for item in kinds if isinstance(item, Omitted)}
+    assert {"Learning curves", "Weights and effective shares", "Gradient conflicts", "Cost"} <= omitted
+
+
+def test_names_are_escaped(make):
+    comparison = make()
+    protocol = dataclasses.replace(comparison.protocol, name='<img src="x">', about="a & b")
+    page = render(Comparison(protocol, comparison.trials))
+    assert "<img" not in page
+    assert "a &amp; b" in page
+
+
+def test_report_is_written_whole_or_not_at_all(comparison, tmp_path):
+    assert comparison.report(tmp_path / "deep") == tmp_path / "deep" / "report.html"
+    (tmp_path / "file").write_text("x")
+    with pytest.raises(TrialError, match="cannot write"):
+        comparison.report(tmp_path / "file" / "report.html")
+
+
+def browser():
+    names = ("chromium", "chromium-browser", "google-chrome")
+    return os.environ.get("POLYTASK_CHROMIUM") or next(filter(None, map(shutil.which, names)), None)
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(browser() is None, reason="no Chromium here: install it, or set POLYTASK_CHROMIUM")
+@pytest.mark.filterwarnings("ignore::ResourceWarning")
+@pytest.mark.parametrize("width", [360, 1280])
+def test_real_browser_finds_nothing_wrong(page, tmp_path, width):
+    sync = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
+    file = tmp_path / "report.html"
+    file.write_text(page, encoding="utf-8")
+    complaints, requests = [], []
+    with sync.sync_playwright() as play:
+        arguments = ["--no-sandbox", "--disable-gpu", "--disable-quic", "--disable-background-networking"]
+        chromium = play.chromium.launch(executable_path=browser(), args=arguments)
+        tab = chromium.new_page(viewport={"width": width, "height": 900})
+        tab.on("console", lambda message: complaints.append(message.text))
+        tab.on("pageerror", lambda error: complaints.append(str(error)))
+        tab.on("request", lambda request: requests.append(request.url))
+        tab.goto(file.as_uri())
+        tab.wait_for_load_state("networkidle")
+        drawings = tab.locator(".panels svg")
+        boxes = drawings.evaluate_all("all => all.map(drawing => drawing.getBoundingClientRect())")
+        overflow = tab.evaluate("document.documentElement.scrollWidth - document.documentElement.clientWidth")
+        with tab.expect_download() as download:
+            tab.locator('a[download="delta.csv"]').click()
+        csv = Path(download.value.path()).read_text()
+        chromium.close()
+    assert complaints == []
+    assert [url for url in requests if not url.startswith(("file:", "data:"))] == []
+    assert len(boxes) >= 12
+    assert all(box["width"] > 200 and box["height"] > 50 for box in boxes)
+    assert overflow <= 0
+    assert csv.splitlines()[0] == "method,task,gain,ci_low,ci_high,seeds"
