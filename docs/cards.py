@@ -70,7 +70,7 @@ def _page(name: str, method: type[Method]) -> str:
             "",
             "```{eval-rst}",
             f".. autoclass:: {method.__module__}.{method.__qualname__}",
-            "   :members:",
+            "   :no-members:",
             "   :no-index:",
             "```",
             "",

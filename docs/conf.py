@@ -6,6 +6,7 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).parent))
 
 import cards
+from sphinx.ext.napoleon import GoogleDocstring
 
 import polytask
 
@@ -33,7 +34,7 @@ autodoc_member_order = "bysource"
 autodoc_typehints = "description"
 autodoc_typehints_description_target = "documented_params"
 autodoc_class_signature = "mixed"
-autodoc_default_options = {"members": True, "show-inheritance": True}
+autodoc_default_options = {"members": True}
 napoleon_google_docstring = True
 napoleon_numpy_docstring = False
 napoleon_use_ivar = True
@@ -43,3 +44,24 @@ napoleon_use_rtype = False
 suppress_warnings = ["sphinx_autodoc_typehints.forward_reference"]
 
 cards.write(Path(__file__).parent / "generated")
+
+
+def _keep_bars(app, what, name, thing, options, lines) -> None:
+    """A formula's |x| is an absolute value; reStructuredText would take it for a substitution."""
+    for number, line in enumerate(lines):
+        if "|" in line and not line.lstrip().startswith((">>>", "...", "+-", ".. ")):
+            parts = line.split("``")
+            lines[number] = "``".join(
+                part.replace("|", r"\|") if place % 2 == 0 else part for place, part in enumerate(parts)
+            )
+
+
+def _whole(docstring: GoogleDocstring) -> tuple[str, list[str]]:
+    """A property's docstring is a sentence, not "type: description" as napoleon would read one with a colon."""
+    return "", GoogleDocstring(docstring._consume_to_end(), docstring._config).lines()
+
+
+def setup(app) -> None:
+    """Hook into Sphinx."""
+    GoogleDocstring._consume_inline_attribute = _whole
+    app.connect("autodoc-process-docstring", _keep_bars)

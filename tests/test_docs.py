@@ -11,6 +11,7 @@ from typer.main import get_command
 
 import polytask
 from polytask.cli import app
+from polytask.study import Config
 
 ROOT = Path(__file__).parents[1]
 PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").glob("*.md"))]
@@ -47,6 +48,12 @@ def test_the_documentation_shows_every_verb():
 @pytest.mark.parametrize("target", sorted({line.split()[1] for _, line in LINES if line.startswith("make ")}))
 def test_make_targets_in_the_documentation_exist(target):
     assert re.search(rf"^{target}:", (ROOT / "Makefile").read_text(), re.MULTILINE)
+
+
+@pytest.mark.parametrize("page", [page for page in PAGES if "```toml" in page.read_text()], ids=lambda page: page.name)
+def test_configurations_in_the_documentation_are_valid(page):
+    for block in re.findall(r"```toml\n(.*?)```", page.read_text(), re.DOTALL):
+        Config.parse(block)
 
 
 def test_the_readme_lists_the_rooms_there_are():
