@@ -18,7 +18,7 @@ from polytask.tasks import Task
 from polytask.train import Interrupted, Trainer
 
 OPTIONS = {
-    "epochs": 4,
+    "epochs": 3,
     "batch_size": 16,
     "lr": 0.02,
     "scheduler": "cosine",
@@ -50,11 +50,15 @@ def cut_after(trainer, steps):
     trainer._forward.losses = counted
 
 
-METHODS = ["equal", "uw", "dwa", "rlw", "famo", "mgda", "pcgrad", "cagrad", "nash_mtl", "imtl_g", "upgrad"]
+STATEFUL = ["uw", "dwa", "rlw", "famo", "pcgrad", "nash_mtl", "imtl_l"]
+CASES = [
+    *((method, 13, {}) for method in ("equal", "uw", "upgrad")),
+    *((method, 9, {"checkpoint_every": 2}) for method in ("equal", "upgrad", *STATEFUL)),
+    *((method, 3, {"checkpoint_every": 1}) for method in ("equal", "famo")),
+]
 
 
-@pytest.mark.parametrize("method", METHODS)
-@pytest.mark.parametrize(("cut", "options"), [(13, {}), (9, {"checkpoint_every": 2}), (3, {"checkpoint_every": 1})])
+@pytest.mark.parametrize(("method", "cut", "options"), CASES)
 def test_resume_is_bit_for_bit(method, cut, options, make_net, make_source, tasks, bitwise, tmp_path):
     """Six steps an epoch: after 13 the last checkpoint is that of epoch 2; after 9 and 3 it is within an epoch."""
     train, val = make_source(missing=["b"]), make_source(seed=1)
@@ -168,7 +172,7 @@ def test_auto_starts_when_there_is_nothing(make_net, make_source, tasks, bitwise
         ({"tasks": [Task("a")]}, "written with tasks a, b; this run has a"),
         ({"method": "upgrad"}, "written with method EW; this run has UPGrad"),
         ({"lr": 0.5}, r"other options \(lr: 0.02 there, 0.5 here\)"),
-        ({"epochs": 9}, r"other options \(epochs: 4 there, 9 here\)"),  # a schedule depends on it
+        ({"epochs": 9}, r"other options \(epochs: 3 there, 9 here\)"),  # a schedule depends on it
         ({"width": 1}, r"other model .*trunk.0.weight is \(16, 8\) there and \(17, 8\) here"),
         ({"rows": 80}, "sources"),
     ],
@@ -190,7 +194,7 @@ def test_save_and_load_hand_over_the_best_parameters(make_net, make_source, task
     upside_down.targets["a"].neg_()
     one = start(make_net(), tasks, "uw", out=tmp_path / "run")
     history = one.fit(source, upside_down)
-    assert history.best_epoch < 4
+    assert history.best_epoch < 3
     one.save(tmp_path / "kept")
     for path in (tmp_path / "kept", tmp_path / "run" / "checkpoint"):
         two = start(make_net(seed=1), tasks, "uw")
@@ -202,7 +206,7 @@ def test_save_and_load_hand_over_the_best_parameters(make_net, make_source, task
         start(make_net(), tasks, "uw").fit(source, upside_down, resume=tmp_path / "kept")
 
 
-@pytest.mark.parametrize("step", [4, 6, 23])
+@pytest.mark.parametrize("step", [4, 6, 17])
 def test_interrupt_finishes_the_step_saves_and_says_how_to_go_on(
     step, make_net, make_source, tasks, bitwise, tmp_path, caplog
 ):
@@ -271,11 +275,11 @@ def test_killed_processes_resume_bit_for_bit(tmp_path):
     environment = {**os.environ, "OMP_NUM_THREADS": "1"}
 
     def run(out, result):
-        return subprocess.Popen([sys.executable, script, tmp_path / out, "25", tmp_path / result], env=environment)
+        return subprocess.Popen([sys.executable, script, tmp_path / out, "8", tmp_path / result], env=environment)
 
     assert run("whole", "whole.pt").wait(timeout=120) == 0
     killed = 0
-    for pause in (0.0, 0.03, 0.11, 0.2):
+    for pause in (0.0, 0.03, 0.1):
         process = run("cut", "cut.pt")
         seen = _meta(tmp_path / "cut")
         while process.poll() is None and _meta(tmp_path / "cut") == seen:

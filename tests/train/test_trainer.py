@@ -81,7 +81,7 @@ def test_half_of_the_labels_deleted(make_net, make_source, tasks, caplog):
 
 def test_training_learns(make_net, make_source, tasks):
     for method in ("uw", "nash_mtl", "famo"):
-        history = trainer_for(make_net(), tasks, method, epochs=15, lr=0.02).fit(make_source(), make_source(seed=1))
+        history = trainer_for(make_net(), tasks, method, epochs=8, lr=0.04).fit(make_source(), make_source(seed=1))
         assert history.value("r2", "a", split="val") > 0.5, method
         assert history.value("auroc", "b", split="val") > 0.85, method
 
