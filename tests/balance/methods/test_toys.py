@@ -99,9 +99,10 @@ def test_nash_reaches_the_pareto_set_from_all_starts_although_one_loss_is_ten_ti
 FAMO = {"first": 0.1, "minimum": {"one": -2.1, "two": -21.0}}
 
 
+@pytest.mark.slow
 def test_famo_balances_the_two_hard_starts():
-    end = descend("famo", NASH_STARTS[0:3:2], steps=8000, lr=5e-3, gamma=0.0, **FAMO)
-    np.testing.assert_allclose(end, [MEAN_OPTIMUM] * 2, atol=0.7)
+    end = descend("famo", NASH_STARTS[0:3:2], steps=15_000, lr=3e-3, gamma=0.0, **FAMO)
+    np.testing.assert_allclose(end, [MEAN_OPTIMUM] * 2, atol=0.4)
 
 
 @pytest.mark.slow
