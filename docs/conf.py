@@ -1,5 +1,6 @@
 """Sphinx: furo, MyST pages, signatures and docstrings of the package, a card for each balancing method."""
 
+import re
 import sys
 from pathlib import Path
 
@@ -40,20 +41,26 @@ napoleon_numpy_docstring = False
 napoleon_use_ivar = True
 napoleon_use_rtype = False
 
-# Shapes such as Float[Tensor, "K P"] are strings to Python and would be looked up as names.
-suppress_warnings = ["sphinx_autodoc_typehints.forward_reference"]
+# A shape given as "(tasks, features)" is looked up as if these were names of types.
+suppress_warnings = ["ref.python"]
 
 cards.write(Path(__file__).parent / "generated")
 
 
-def _keep_bars(app, what, name, thing, options, lines) -> None:
-    """A formula's |x| is an absolute value; reStructuredText would take it for a substitution."""
+def _as_written(app, what, name, thing, options, lines) -> None:
+    """Keep what reStructuredText would read otherwise: |x| is an absolute value, and literals may touch a letter."""
+    in_example = False
     for number, line in enumerate(lines):
-        if "|" in line and not line.lstrip().startswith((">>>", "...", "+-", ".. ")):
-            parts = line.split("``")
-            lines[number] = "``".join(
-                part.replace("|", r"\|") if place % 2 == 0 else part for place, part in enumerate(parts)
-            )
+        in_example = line.lstrip().startswith(">>>") or (in_example and bool(line.strip()))
+        if in_example or line.lstrip().startswith(".. ") or line.count("``") % 2:
+            continue
+        parts = line.split("``")
+        for place in range(0, len(parts), 2):
+            text = parts[place].replace("|", r"\|")
+            after = "\\ " if place > 0 and text[:1].isalnum() else ""
+            before = "\\ " if place < len(parts) - 1 and text[-1:].isalnum() else ""
+            parts[place] = after + text + before
+        lines[number] = "``".join(parts)
 
 
 def _whole(docstring: GoogleDocstring) -> tuple[str, list[str]]:
@@ -61,7 +68,13 @@ def _whole(docstring: GoogleDocstring) -> tuple[str, list[str]]:
     return "", GoogleDocstring(docstring._consume_to_end(), docstring._config).lines()
 
 
+def _skip(app, what, name, thing, skip, options) -> bool | None:
+    """Leave out what scikit-learn adds to every estimator; it is documented there."""
+    return True if re.fullmatch(r"set_\w+_request|get_metadata_routing", name) else None
+
+
 def setup(app) -> None:
     """Hook into Sphinx."""
     GoogleDocstring._consume_inline_attribute = _whole
-    app.connect("autodoc-process-docstring", _keep_bars)
+    app.connect("autodoc-process-docstring", _as_written)
+    app.connect("autodoc-skip-member", _skip)
