@@ -40,6 +40,9 @@ class Slow:
     def __len__(self):
         return len(self.source)
 
+    def digest(self):
+        return self.source.digest()
+
     def batch(self, index):
         time.sleep(self.seconds)
         return self.source.batch(index)
