@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from polytask.errors import ConfigError, DataError, unknown
 
-__all__ = ["COLUMN_KINDS", "Column", "dates", "infer_column", "levels", "numbers", "plain"]
+__all__ = ["COLUMN_KINDS", "Column", "dates", "infer_column", "levels", "mostly_numbers", "numbers", "plain"]
 
 Role = Literal["numeric", "boolean", "date", "categorical", "dropped"]
 COLUMN_KINDS = ("numeric", "boolean", "date", "categorical")
@@ -96,11 +96,9 @@ def _guess(name: str, series: pd.Series[Any], present: pd.Series[Any]) -> Column
     if not isinstance(series.dtype, pd.CategoricalDtype):
         if pd.api.types.is_numeric_dtype(present):
             return _number_column(name, present, distinct)
-        parsed = pd.to_numeric(present, errors="coerce")
-        readable = float(parsed.notna().mean())
-        if readable >= 0.9:
-            numbers(series)  # names the first text, if there is one
-            return _number_column(name, parsed.dropna(), distinct)
+        if mostly_numbers(present):
+            values = numbers(series)  # names the first text, if there is one
+            return _number_column(name, pd.Series(values[~np.isnan(values)]), distinct)
     return _text_column(name, present, distinct)
 
 
@@ -139,7 +137,24 @@ def _text_column(name: str, present: pd.Series[Any], distinct: int) -> Column:
 
 def plain(present: pd.Series[Any]) -> bool:
     """Whether a column holds single values rather than lists, dictionaries and the like."""
-    return present.dtype != object or bool(present.map(pd.api.types.is_hashable).all())
+    if present.dtype != object:
+        return True
+    try:
+        pd.factorize(present.to_numpy())
+    except TypeError:  # unhashable
+        return False
+    return True
+
+
+def mostly_numbers(present: pd.Series[Any]) -> bool:
+    """Whether at least nine in ten values are numbers, or texts that can be read as numbers; the others are errors."""
+    if pd.api.types.is_numeric_dtype(present):
+        return True
+    codes, unique = pd.factorize(present.astype(object).to_numpy())
+    if set(map(type, unique)) <= {bool, np.bool_}:
+        return False
+    readable = pd.to_numeric(pd.Series(unique, dtype=object), errors="coerce").notna().to_numpy()
+    return bool(readable[codes].mean() >= 0.9)
 
 
 def numbers(series: pd.Series[Any]) -> NDArray[np.float64]:
@@ -229,7 +244,7 @@ def _date_format(present: pd.Series[Any]) -> str | None:
         return ""
     if pd.api.types.is_numeric_dtype(present):
         return None
-    texts = present.astype(object)
+    texts = present.drop_duplicates().astype(object)
     if texts.map(lambda value: isinstance(value, dt.date)).all():
         return ""
     if not texts.map(

@@ -89,7 +89,7 @@ class TableEncoder:
                 continue
             series = _series(frame, column.name)
             if column.role == "categorical":
-                seen = {level for level in levels(series) if level is not None}
+                seen = {level for level in pd.unique(levels(series)) if level is not None}
                 category_columns.append(CategoryColumn(column.name, tuple(sorted(seen, key=_order))))
                 continue
             values = _values(series, column.role, column.format)

@@ -10,7 +10,7 @@ from typing import Any, final
 import numpy as np
 import pandas as pd
 
-from polytask.data.columns import Column, infer_column
+from polytask.data.columns import Column, infer_column, plain
 from polytask.data.encoder import TableEncoder
 from polytask.data.files import read_frame
 from polytask.data.leakage import find_leaks
@@ -184,7 +184,7 @@ def _column(series: pd.Series[Any], kind: str | None, surprises: list[str]) -> C
 
 def _report(series: pd.Series[Any], role: str, kind: str, note: str) -> ColumnReport:
     present = series.dropna()
-    unique = present.map(str).drop_duplicates()
+    unique = present.drop_duplicates() if plain(present) else present
     examples = tuple(text if len(text) <= 30 else text[:29] + "…" for text in map(str, unique.head(3)))
     return ColumnReport(str(series.name), role, kind, float(series.isna().mean()), len(unique), examples, note)
 

@@ -11,7 +11,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from polytask.data.columns import levels, numbers, plain
+from polytask.data.columns import levels, mostly_numbers, numbers, plain
 from polytask.errors import DataError, unknown
 from polytask.tasks import Task
 
@@ -53,7 +53,7 @@ def guess_kind(series: pd.Series[Any]) -> Guess:
     distinct = int(present.nunique())
     if isinstance(present.dtype, pd.CategoricalDtype) and present.dtype.ordered and distinct > 2:
         return Guess("ordinal", f"{distinct} ordered categories")
-    numeric = not isinstance(present.dtype, pd.CategoricalDtype) and _mostly_numbers(present)
+    numeric = not isinstance(present.dtype, pd.CategoricalDtype) and mostly_numbers(present)
     if not numeric or pd.api.types.is_bool_dtype(present):
         return Guess("binary", "two values") if distinct <= 2 else Guess("multiclass", f"{distinct} classes")
     values = numbers(present)
@@ -181,7 +181,7 @@ def _classes(series: pd.Series[Any]) -> list[str]:
         values = pd.Series(series.cat.remove_unused_categories().cat.categories)
         return [str(level) for level in levels(values)]
     present = series.dropna()
-    if _mostly_numbers(present) and not pd.api.types.is_bool_dtype(present):
+    if mostly_numbers(present) and not pd.api.types.is_bool_dtype(present):
         present = pd.Series(np.sort(pd.to_numeric(present).unique()), name=series.name)
         return list(dict.fromkeys(str(level) for level in levels(present)))
     return sorted({str(level) for level in levels(present)})
@@ -190,16 +190,7 @@ def _classes(series: pd.Series[Any]) -> list[str]:
 def _has_order(series: pd.Series[Any]) -> bool:
     if isinstance(series.dtype, pd.CategoricalDtype):
         return bool(series.dtype.ordered)
-    return _mostly_numbers(series.dropna())
-
-
-def _mostly_numbers(present: pd.Series[Any]) -> bool:
-    """Whether the values are numbers, or at least nine in ten are (the others are then errors, not classes)."""
-    if pd.api.types.is_numeric_dtype(present):
-        return True
-    if set(map(type, present)) <= {bool, np.bool_}:
-        return False
-    return bool(pd.to_numeric(present.astype(object), errors="coerce").notna().mean() >= 0.9)
+    return mostly_numbers(series.dropna())
 
 
 def _listed(classes: list[str], most: int = 5) -> str:

@@ -18,7 +18,7 @@ _SIDE = 8  # scikit-learn's digits are 8×8
 _IMAGES = {"train": 0.7, "val": 0.15, "test": 0.15}
 
 
-def multidigits(n: int = 6000, *, canvas: int = 14, shift: int = 1, seed: int = 0) -> MultiTaskData:
+def multidigits(n: int = 6000, *, canvas: int = 14, shift: int = 2, seed: int = 0) -> MultiTaskData:
     r"""Two handwritten digits overlaid with random shifts; tasks: left digit, right digit, parity of their sum.
 
     The left digit starts at row and column U{0, …, shift}, the right one at canvas − 8 − U{0, …, shift}; where they
@@ -46,7 +46,9 @@ def multidigits(n: int = 6000, *, canvas: int = 14, shift: int = 1, seed: int = 
         (torch.Size([1, 1, 14, 14]), ['left', 'parity', 'right'])
 
     Notes:
-        Parity is scored by accuracy first, because it is balanced and chance is one half.
+        Parity is scored by accuracy first, because it is balanced and chance is one half. Test accuracies of left,
+        right and parity with ``cnn:32,64``, 10 epochs, AdamW at 1e-3, batches of 64, mean of three seeds: single-task
+        models .946, .939, .896; a plain sum of the losses .928, .927, .749.
 
     Reference:
         Digits: E. Alpaydin and C. Kaynak, "Optical recognition of handwritten digits", UCI, 1998, as shipped with
