@@ -15,6 +15,7 @@ from torch import Tensor
 from polytask.balance._params import Limits
 from polytask.balance.state import CoordinateMemory, MethodState
 from polytask.errors import MethodError, NonFiniteError
+from polytask.solvers.prox import one_blas_thread
 
 __all__ = [
     "Block",
@@ -30,6 +31,7 @@ __all__ = [
 ]
 
 Array = np.ndarray
+_LARGE = 100
 Need = Literal["losses", "gramian", "jacobian", "features"]
 
 
@@ -297,13 +299,21 @@ class GramianMethod(Method):
         """Solve over the tasks whose gradient is not zero; the others get their preference as weight."""
         keep = np.flatnonzero(np.diag(evidence.inner) > 0)
         if len(keep) == evidence.size:
-            return self.solve(evidence)
+            return self._solve_calmly(evidence)
         weights = evidence.preference.copy()
         if len(keep) == 0:
             return Solution(weights)
-        solution = self.solve(evidence.subset(keep.tolist()))
+        solution = self._solve_calmly(evidence.subset(keep.tolist()))
         weights[keep] = solution.weights
         return Solution(weights, solution.iterations)
+
+    @final
+    def _solve_calmly(self, evidence: Evidence) -> Solution:
+        """Solve; on one BLAS thread where matrices are large enough for BLAS to use several, which slows it down."""
+        if evidence.size < _LARGE:
+            return self.solve(evidence)
+        with one_blas_thread():
+            return self.solve(evidence)
 
 
 class JacobianMethod(Method):

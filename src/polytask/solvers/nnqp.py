@@ -5,7 +5,6 @@ from __future__ import annotations
 import numpy as np
 from jaxtyping import Bool, Float, Int
 from scipy.linalg import lapack
-from scipy.optimize import nnls
 
 __all__ = ["nnqp", "nnqp_many", "nnqp_residual"]
 
@@ -156,5 +155,7 @@ def _batched(H: Array, F: Array) -> tuple[Array, Int[Array, "L"], int]:
 
 def _by_least_squares(H: Array, f: Array) -> Array:
     """The same minimiser as ‖Lᵀx + L⁻¹f‖² over x ≥ 0, H = LLᵀ, for matrices on which rounding defeats the exchanges."""
+    from scipy.optimize import nnls  # slow to import and hardly ever needed
+
     L = np.linalg.cholesky(H)
     return np.asarray(nnls(L.T, -np.linalg.solve(L, f), maxiter=50 * len(f))[0])
