@@ -2,6 +2,7 @@
 
 import warnings
 
+import jaxtyping
 import pytest
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.utils.estimator_checks import parametrize_with_checks
@@ -30,6 +31,15 @@ SLOW = [name for name in ESTIMATORS if name not in QUICK]
 
 def _expected_failures(estimator):
     return EXEMPT.get(type(estimator).__name__, {})
+
+
+@pytest.fixture(autouse=True)
+def _no_shape_checks():
+    """scikit-learn's checks call thousands of tiny fits; shapes are checked in the other tests."""
+    before = jaxtyping.config.jaxtyping_disable
+    jaxtyping.config.update("jaxtyping_disable", True)
+    yield
+    jaxtyping.config.update("jaxtyping_disable", before)
 
 
 def _run(estimator, check):

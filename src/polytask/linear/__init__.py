@@ -66,7 +66,7 @@ __all__ = [
     "to_long",
     "to_wide",
 ]
-__all__ += sorted(ESTIMATORS)
+__all__ += list(ESTIMATORS)
 
 
 def __getattr__(name: str) -> Any:

@@ -28,17 +28,17 @@ from polytask.linear.scoring import task_mean
 __all__ = ["LinearMultiTask", "MultiTaskClassifier", "MultiTaskRegressor", "parameters"]
 
 Array = NDArray[Any]
-_Class = TypeVar("_Class", bound=type)
+_Class = TypeVar("_Class")
 
 
 @dataclass_transform(kw_only_default=True, eq_default=False, field_specifiers=(field,))
-def parameters(cls: _Class) -> _Class:
+def parameters(cls: type[_Class]) -> type[_Class]:
     """Turn the fields of a class into keyword parameters of its constructor, as scikit-learn wants them."""
     return dataclass(kw_only=True, eq=False, repr=False)(cls)
 
 
 @parameters
-class LinearMultiTask(BaseEstimator, ABC):
+class LinearMultiTask(BaseEstimator, ABC):  # type: ignore[misc] # scikit-learn has no types
     """What all linear multi-task estimators share; see the regressors and classifiers for use.
 
     Args:
@@ -210,15 +210,7 @@ class LinearMultiTask(BaseEstimator, ABC):
             out[rows] = X[rows] @ w + b
         return out
 
-    def score(self, X: Any, y: Any = None, task: Any = None, sample_weight: Any = None) -> float:
-        """Score of each task, averaged over the tasks; missing targets are left out.
-
-        Args:
-            X: Inputs, or ``{task: (X_t, y_t)}``.
-            y: Targets as in fit.
-            task: Labels (n,).
-            sample_weight: (n,).
-        """
+    def _score(self, X: Any, y: Any, task: Any, sample_weight: Any) -> float:
         if is_dict(X):
             X, y, task = join(X)
         labels = task if self.task_col is None else read_inputs(self, X, None, reset=False)[1]
@@ -242,7 +234,7 @@ def _accuracy(y: Array, prediction: Array, weight: Array | None) -> float:
 
 
 @parameters
-class MultiTaskRegressor(RegressorMixin, LinearMultiTask):
+class MultiTaskRegressor(RegressorMixin, LinearMultiTask):  # type: ignore[misc]
     """Base of the regressors."""
 
     _losses: ClassVar[dict[str, type[Loss]]] = REGRESSION_LOSSES
@@ -250,6 +242,17 @@ class MultiTaskRegressor(RegressorMixin, LinearMultiTask):
 
     def _encode(self, table: Table) -> Table:
         return Table(table.mode, table.X, table.y.astype(table.X.dtype), table.codes, table.tasks, table.weight)
+
+    def score(self, X: Any, y: Any = None, task: Any = None, sample_weight: Any = None) -> float:
+        """R² of each task with at least two targets, averaged over the tasks; missing targets are left out.
+
+        Args:
+            X: Inputs, or ``{task: (X_t, y_t)}``.
+            y: Targets as in fit.
+            task: Labels (n,).
+            sample_weight: (n,).
+        """
+        return self._score(X, y, task, sample_weight)
 
     def predict(self, X: Any, task: Any = None) -> Any:
         """Predictions.
@@ -268,7 +271,7 @@ class MultiTaskRegressor(RegressorMixin, LinearMultiTask):
 
 
 @parameters
-class MultiTaskClassifier(ClassifierMixin, LinearMultiTask):
+class MultiTaskClassifier(ClassifierMixin, LinearMultiTask):  # type: ignore[misc]
     """Base of the binary classifiers."""
 
     _losses: ClassVar[dict[str, type[Loss]]] = CLASSIFICATION_LOSSES
@@ -324,6 +327,17 @@ class MultiTaskClassifier(ClassifierMixin, LinearMultiTask):
             self.intercept_ = np.where(np.isfinite(self._prior_odds), self._prior_odds, self.intercept_)
         del self._prior_odds
 
+    def score(self, X: Any, y: Any = None, task: Any = None, sample_weight: Any = None) -> float:
+        """Accuracy of each task, averaged over the tasks; missing targets are left out.
+
+        Args:
+            X: Inputs, or ``{task: (X_t, y_t)}``.
+            y: Targets as in fit.
+            task: Labels (n,).
+            sample_weight: (n,).
+        """
+        return self._score(X, y, task, sample_weight)
+
     def decision_function(self, X: Any, task: Any = None) -> Any:
         """Signed distance from the boundary, positive for ``classes_[1]``.
 
@@ -366,7 +380,7 @@ class MultiTaskClassifier(ClassifierMixin, LinearMultiTask):
             task: Label of each row.
 
         Returns:
-            (n, 2) with one task per row; (n, T) of the probability of ``classes_[1]`` in wide layout; a dict for a dict.
+            (n, 2) with one task per row; (n, T), the probability of ``classes_[1]``, in wide layout; a dict for a dict.
         """
         from scipy.special import expit
 

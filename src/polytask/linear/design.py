@@ -8,6 +8,7 @@ implicitly. Coefficients are (d, T) arrays in Fortran order: a task's coefficien
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from itertools import pairwise
 from typing import Any, final
 
 import numpy as np
@@ -19,6 +20,11 @@ from polytask.solvers.prox import one_blas_thread
 __all__ = ["Design", "SharedDesign", "StackedDesign"]
 
 Array = NDArray[Any]
+
+
+def is_sparse(X: Any) -> bool:
+    """Whether X is a SciPy sparse matrix or array."""
+    return bool(sparse.issparse(X))
 
 
 class Design(ABC):
@@ -103,7 +109,7 @@ def _times(gram: Array, W: Array) -> Array:
     """H W for one Gram matrix (d, d), or column by column for (T, d, d)."""
     if gram.ndim == 2:
         return np.asarray((W.T @ gram).T)
-    return np.matmul(gram, W.T[:, :, None])[:, :, 0].T
+    return np.asarray(np.matmul(gram, W.T[:, :, None])[:, :, 0].T)
 
 
 @final
@@ -111,6 +117,7 @@ class SharedDesign(Design):
     """One X (n, d) for all tasks; targets and weights are (n, T).
 
     Examples:
+        >>> import numpy as np
         >>> SharedDesign(np.eye(2), n_tasks=2).forward(np.array([[1.0, 2.0], [3.0, 4.0]])).tolist()
         [[1.0, 2.0], [3.0, 4.0]]
     """
@@ -123,7 +130,7 @@ class SharedDesign(Design):
         return np.asarray(self.X @ W)
 
     def _adjoint(self, R: Array) -> Array:
-        if sparse.issparse(self.X):
+        if is_sparse(self.X):
             return np.asfortranarray(self.X.T @ R)
         return np.asarray((R.T @ self.X).T)
 
@@ -155,11 +162,11 @@ class SharedDesign(Design):
 
     def square_norms(self, weight: Array) -> Array:
         """Σ_i ω_it (x_ij − m_jt)²."""
-        squares = self.X.multiply(self.X) if sparse.issparse(self.X) else self.X * self.X
+        squares = self.X.multiply(self.X) if is_sparse(self.X) else self.X * self.X
         norms = np.asarray(squares.T @ weight)
         if self.offset is not None:
             norms = norms - 2 * self.offset * np.asarray(self.X.T @ weight) + self.offset**2 * weight.sum(axis=0)
-        return np.maximum(norms, 0)
+        return np.asarray(np.maximum(norms, 0))
 
     def _row_gram_top(self, weight: Array) -> float | None:
         n, d = self.X.shape
@@ -183,7 +190,9 @@ class StackedDesign(Design):
         offset: (d, T) or None.
 
     Examples:
-        >>> StackedDesign(np.array([[1.0], [2.0], [3.0]]), np.array([0, 1, 3])).forward(np.array([[1.0, 10.0]])).tolist()
+        >>> import numpy as np
+        >>> design = StackedDesign(np.array([[1.0], [2.0], [3.0]]), np.array([0, 1, 3]))
+        >>> design.forward(np.array([[1.0, 10.0]])).tolist()
         [1.0, 20.0, 30.0]
     """
 
@@ -191,13 +200,13 @@ class StackedDesign(Design):
         self.X, self.starts, self.offset = X, starts, offset
         self.n_features, self.n_tasks, self.dtype = X.shape[1], len(starts) - 1, X.dtype
         self.sizes = np.diff(starts)
-        even = self.n_tasks > 0 and bool(np.all(self.sizes == self.sizes[0])) and not sparse.issparse(X)
+        even = self.n_tasks > 0 and bool(np.all(self.sizes == self.sizes[0])) and not is_sparse(X)
         self._cube = X.reshape(self.n_tasks, -1, X.shape[1]) if even else None
-        self._parts = None if even else [_rows(X, a, b) for a, b in zip(starts[:-1], starts[1:], strict=True)]
+        self._parts = None if even else [_rows(X, a, b) for a, b in pairwise(starts.tolist())]
 
     def _forward(self, W: Array) -> Array:
         if self._cube is not None:
-            return np.matmul(self._cube, W.T[:, :, None]).reshape(-1)
+            return np.asarray(np.matmul(self._cube, W.T[:, :, None]).reshape(-1))
         assert self._parts is not None
         out = np.empty(self.X.shape[0], dtype=np.result_type(self.dtype, W.dtype))
         for t, part in enumerate(self._parts):
@@ -206,12 +215,12 @@ class StackedDesign(Design):
 
     def _adjoint(self, R: Array) -> Array:
         if self._cube is not None:
-            return np.matmul(R.reshape(self.n_tasks, 1, -1), self._cube)[:, 0, :].T
+            return np.asarray(np.matmul(R.reshape(self.n_tasks, 1, -1), self._cube)[:, 0, :].T)
         assert self._parts is not None
         out = np.empty((self.n_tasks, self.n_features), dtype=np.result_type(self.dtype, R.dtype))
         for t, part in enumerate(self._parts):
             r = R[self.starts[t] : self.starts[t + 1]]
-            out[t] = part.T @ r if sparse.issparse(part) else r @ part
+            out[t] = part.T @ r if is_sparse(part) else r @ part
         return out.T
 
     def task_sum(self, v: Array) -> Array:
@@ -225,12 +234,12 @@ class StackedDesign(Design):
     def select(self, index: Array) -> Design:
         """Columns of X."""
         X = self.X[:, index]
-        X = X if sparse.issparse(X) else np.ascontiguousarray(X)
+        X = X if is_sparse(X) else np.ascontiguousarray(X)
         return StackedDesign(X, self.starts, None if self.offset is None else self.offset[index])
 
     def _pieces(self, weight: Array) -> Any:
         for t in range(self.n_tasks):
-            a, b = self.starts[t], self.starts[t + 1]
+            a, b = int(self.starts[t]), int(self.starts[t + 1])
             shift = None if self.offset is None else self.offset[:, 0 if self.offset.shape[1] == 1 else t]
             yield _rows(self.X, a, b), weight[a:b], shift
 
@@ -245,7 +254,7 @@ class StackedDesign(Design):
         """Σ_i ω_i (x_ij − m_jt)² over each task's rows."""
         out = np.empty((self.n_tasks, self.n_features), dtype=self.dtype)
         for t, (X, w, shift) in enumerate(self._pieces(weight)):
-            out[t] = w @ (X * X) if not sparse.issparse(X) else X.multiply(X).T @ w
+            out[t] = w @ (X * X) if not is_sparse(X) else X.multiply(X).T @ w
             if shift is not None:
                 out[t] += shift * (shift * w.sum() - 2 * (X.T @ w))
         return np.maximum(out, 0).T
@@ -265,7 +274,7 @@ class StackedDesign(Design):
 
 def _rows(X: Any, start: int, stop: int) -> Any:
     """Rows of X as a view; SciPy's own slicing would copy."""
-    if not sparse.issparse(X):
+    if not is_sparse(X):
         return X[start:stop]
     first, last = X.indptr[start], X.indptr[stop]
     pointers = X.indptr[start : stop + 1] - first
@@ -274,7 +283,7 @@ def _rows(X: Any, start: int, stop: int) -> Any:
 
 def _moments(X: Any, weight: Array, shift: Array | None) -> Array:
     """(X − 1m')' diag(ω) (X − 1m')."""
-    if sparse.issparse(X):
+    if is_sparse(X):
         H = np.asarray((X.T @ X.multiply(weight[:, None])).todense())
     else:
         # a symmetric product of one array with itself takes BLAS's half-price routine
@@ -288,7 +297,7 @@ def _moments(X: Any, weight: Array, shift: Array | None) -> Array:
 
 def _inner(X: Any, root: Array, shift: Array | None) -> Array:
     """diag(√ω) (X − 1m')(X − 1m')' diag(√ω)."""
-    K = np.asarray((X @ X.T).todense()) if sparse.issparse(X) else X @ X.T
+    K = np.asarray((X @ X.T).todense()) if is_sparse(X) else X @ X.T
     if shift is not None:
         cross = np.asarray(X @ shift)
         K = K - cross[:, None] - cross[None, :] + shift @ shift

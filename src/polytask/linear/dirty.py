@@ -61,7 +61,8 @@ class DirtyModel(PenalisedFamily):
 class DirtyModelRegressor(DirtyModel, FixedAlpha, MultiTaskRegressor):
     """Regression with coefficients W = P + Q: rows of P are used by all tasks, entries of Q by single ones.
 
-    min over P, Q, b of (1/n̄) Σ_t Σ_i ½(y_ti − x_ti·(p_t + q_t) − b_t)² + α Σ_j ‖P_j‖_∞ + α s ‖Q‖_1 + (ridge/2) ‖P + Q‖_F²
+    min over P, Q, b of (1/n̄) Σ_t Σ_i ½(y_ti − x_ti·(p_t + q_t) − b_t)²
+    + α Σ_j ‖P_j‖_∞ + α s ‖Q‖_1 + (ridge/2) ‖P + Q‖_F²
 
     with s = ``specific`` and n̄ the mean number of rows per task. W is unique where each task's data are; of the splits
     (P, Q) with the smallest penalty one is reported. s ≥ 1 leaves no specific part, s ≤ 1/T no shared one.
@@ -79,6 +80,7 @@ class DirtyModelRegressor(DirtyModel, FixedAlpha, MultiTaskRegressor):
         coef_, intercept_, tasks_, dual_gap_, objective_, n_iter_: See :class:`JointFeatureRegressor`.
 
     Examples:
+        >>> import numpy as np
         >>> rng = np.random.default_rng(0)
         >>> X = rng.normal(size=(100, 5))
         >>> Y = X[:, [0]] * [2.0, -2.0, 2.0] + X[:, [3]] * [0.0, 3.0, 0.0]

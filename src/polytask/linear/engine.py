@@ -2,10 +2,10 @@
 
 min over W (d, T), b (T,) of Σ ω_i ℓ(y_i, x_i·w_t(i) + b_t(i)) + ½ tr(W M Wᵀ) + Ω(W)
 
-Steps have length 1/L with L the largest eigenvalue of any task's Gram matrix (not searched for), momentum restarts when
-it points uphill, images of extrapolated points come by linearity, and the iteration ends when the duality gap is at most
-``tol`` times the objective. Penalties that are sums over rows are first solved on a growing working set of rows, and
-rows which a gap-safe sphere test excludes are dropped; other penalties run on all rows.
+Steps have length 1/L with L the largest eigenvalue of any task's Gram matrix (not searched for), momentum restarts
+when it points uphill, images of extrapolated points come by linearity, and the iteration ends when the duality gap is
+at most ``tol`` times the objective. Penalties that are sums over rows are first solved on a growing working set of
+rows, and rows which a gap-safe sphere test excludes are dropped; other penalties run on all rows.
 """
 
 from __future__ import annotations
@@ -195,6 +195,7 @@ def solve(
         ConvergenceWarning: (a warning) the gap reached is larger than asked for; the message names it.
 
     Examples:
+        >>> import numpy as np
         >>> from polytask.linear import L21, Squared, shared_problem
         >>> problem = shared_problem(np.eye(4), np.diag([4.0, 3.0, 2.0, 1.0]), None, Squared(), intercept=False)
         >>> solve(problem, L21(0.25), tol=1e-10).W.diagonal().round(6).tolist()
@@ -280,7 +281,7 @@ def _conjugate_gradients(oracle: Oracle, penalty: Quadratic, state: _State, tol:
     offset, _ = oracle.gradient(oracle.image(np.zeros_like(state.V), none))
 
     def precondition(R: Array) -> Array:
-        return ((R @ vectors) * inverse) @ vectors.T
+        return np.asarray(((R @ vectors) * inverse) @ vectors.T)
 
     W = state.V
     image = oracle.image(W, none)

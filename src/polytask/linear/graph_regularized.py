@@ -42,6 +42,7 @@ def laplacian(graph: Any, tasks: Array) -> Array:
         TaskError: The graph does not fit the tasks.
 
     Examples:
+        >>> import numpy as np
         >>> laplacian([("a", "b")], np.array(["a", "b"])).tolist()
         [[1.0, -1.0], [-1.0, 1.0]]
     """
@@ -124,8 +125,8 @@ class GraphRegularizedRegressor(GraphRegularized, FixedAlpha, MultiTaskRegressor
 
     Args:
         alpha: Weight α > 0 of the differences along edges.
-        graph: ``"complete"``, ``"chain"``, a list of pairs (s, t) or triples (s, t, weight) of task labels, or a symmetric
-            (T, T) array in the order of the sorted labels.
+        graph: ``"complete"``, ``"chain"``, a list of pairs (s, t) or triples (s, t, weight) of task labels, or a
+            symmetric (T, T) array in the order of the sorted labels.
         l1: Weight of ‖W‖_1 ≥ 0.
         ridge: Weight of ½‖W‖² > 0. The default keeps the problem well posed and hardly shrinks standardised features.
         loss, fit_intercept, task_weight, tol, max_iter, warm_start, task_col, unseen: See :class:`LinearMultiTask`.
@@ -134,6 +135,7 @@ class GraphRegularizedRegressor(GraphRegularized, FixedAlpha, MultiTaskRegressor
         coef_, intercept_, tasks_, dual_gap_, objective_, n_iter_: See :class:`JointFeatureRegressor`.
 
     Examples:
+        >>> import numpy as np
         >>> rng = np.random.default_rng(0)
         >>> X = rng.normal(size=(50, 2))
         >>> Y = X @ np.array([[1.0, 2.0, 5.0], [0.0, 0.0, 0.0]])

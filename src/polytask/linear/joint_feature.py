@@ -9,14 +9,13 @@ from typing import Any, ClassVar, final
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy import sparse
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.linear_model import MultiTaskElasticNet
 from sklearn.utils._param_validation import Interval, StrOptions
 
 from polytask.errors import ConfigError
 from polytask.linear.base import MultiTaskClassifier, MultiTaskRegressor, parameters
-from polytask.linear.design import SharedDesign
+from polytask.linear.design import SharedDesign, is_sparse
 from polytask.linear.engine import Solution, solve
 from polytask.linear.oracle import Oracle
 from polytask.linear.penalised import CrossValidated, FixedAlpha, PenalisedFamily
@@ -87,7 +86,7 @@ def _is_multi_task_lasso(problem: Problem) -> bool:
     design = problem.design
     return (
         isinstance(design, SharedDesign)
-        and not sparse.issparse(design.X)
+        and not is_sparse(design.X)
         and design.offset is None
         and problem.loss.quadratic
         and bool(np.ptp(problem.weight) == 0)
@@ -122,8 +121,8 @@ class JointFeatureRegressor(JointFeature, FixedAlpha, MultiTaskRegressor):
     min over W, b of (1/n̄) Σ_t Σ_i ½(y_ti − x_ti·w_t − b_t)² + α Σ_j ‖W_j‖_2 + (ridge/2) ‖W‖_F²
 
     with n̄ the mean number of rows per task and W_j the coefficients of feature j in all tasks; ``norm="linf"`` takes
-    ‖W_j‖_∞, and ``l1_ratio`` = ρ takes (1 − ρ)‖W_j‖_2 + ρ‖W_j‖_1 (few tasks per selected feature). With the same complete
-    inputs for all tasks this is scikit-learn's ``MultiTaskLasso`` (``MultiTaskElasticNet`` with a ridge).
+    ‖W_j‖_∞, and ``l1_ratio`` = ρ takes (1 − ρ)‖W_j‖_2 + ρ‖W_j‖_1 (few tasks per selected feature). With the same
+    complete inputs for all tasks this is scikit-learn's ``MultiTaskLasso`` (``MultiTaskElasticNet`` with a ridge).
 
     Args:
         alpha: Weight α > 0 of the penalty; :meth:`alpha_max` is where all coefficients vanish.
@@ -149,6 +148,7 @@ class JointFeatureRegressor(JointFeature, FixedAlpha, MultiTaskRegressor):
         n_iter_: Iterations.
 
     Examples:
+        >>> import numpy as np
         >>> rng = np.random.default_rng(0)
         >>> X = rng.normal(size=(60, 8))
         >>> Y = X[:, [1, 4]] @ np.array([[1.0, 2.0, -1.0], [1.5, -1.0, 1.0]])
@@ -169,6 +169,7 @@ class JointFeatureClassifier(JointFeature, FixedAlpha, MultiTaskClassifier):
     As :class:`JointFeatureRegressor` with the loss log(1 + exp(−y z)), y = ±1, or ½(1 − y z)_+² (``"squared_hinge"``).
 
     Examples:
+        >>> import numpy as np
         >>> rng = np.random.default_rng(0)
         >>> X = rng.normal(size=(80, 6))
         >>> Y = (X[:, [2]] * [1.0, -1.0] > 0).astype(int)

@@ -1,7 +1,8 @@
 """The layouts of multi-task tables, read into one form.
 
-*wide*: X (n, d) shared, Y (n, T), NaN = missing. *long*: X (N, d), y (N,), one task label per row, passed as ``task=`` or
-as the column ``task_col`` of X. *dict*: ``{task: (X_t, y_t)}``, read as long. *single*: X, y and no task: T = 1.
+*wide*: X (n, d) shared, Y (n, T), NaN = missing. *long*: X (N, d), y (N,), one task label per row, passed as
+``task=`` or as the column ``task_col`` of X. *dict*: ``{task: (X_t, y_t)}``, read as long. *single*: X, y and no task:
+T = 1.
 """
 
 from __future__ import annotations
@@ -17,6 +18,7 @@ from sklearn.utils import check_array, check_consistent_length, column_or_1d
 from sklearn.utils.validation import _check_feature_names, _check_n_features, validate_data
 
 from polytask.errors import DataError, TaskError
+from polytask.linear.design import is_sparse
 
 __all__ = ["Mode", "Table", "read_inputs", "read_table", "to_long", "to_wide"]
 
@@ -104,7 +106,7 @@ def _split_column(X: Any, column: Any) -> tuple[Any, Array]:
         return X.drop(columns=[name]), np.asarray(X[name])
     if isinstance(column, str):
         raise TaskError(f"task_col={column!r} names a column, but X has none: pass a DataFrame or a column number")
-    if sparse.issparse(X):
+    if is_sparse(X):
         X = X.tocsr()
         place = range(X.shape[1])[column]
         keep = np.delete(np.arange(X.shape[1]), place)
@@ -126,9 +128,19 @@ def _read_targets(y: Any) -> Array:
     return np.asarray(y)
 
 
+def _read_weights(sample_weight: Any, n: int) -> Array:
+    weight = check_array(sample_weight, ensure_2d=False, dtype=np.float64, input_name="sample_weight")
+    weight = np.full(n, float(weight)) if weight.ndim == 0 else weight
+    if weight.shape != (n,):
+        raise ValueError(f"Sample weights must be 1D: expected shape ({n},), found {weight.shape}")
+    if weight.min() < 0 or not weight.any():
+        raise ValueError("sample_weight must be non-negative and not all zero")
+    return np.asarray(weight)
+
+
 def is_dict(X: Any) -> bool:
     """Whether X is in dict layout (SciPy's DOK matrices are mappings, too)."""
-    return isinstance(X, Mapping) and not sparse.issparse(X)
+    return isinstance(X, Mapping) and not is_sparse(X)
 
 
 def join(data: Mapping[Any, tuple[Any, Any]]) -> tuple[Any, Array, Array]:
@@ -149,7 +161,7 @@ def join(data: Mapping[Any, tuple[Any, Any]]) -> tuple[Any, Array, Array]:
         import pandas as pd
 
         return pd.concat(inputs, ignore_index=True), np.concatenate(targets), labels
-    if any(sparse.issparse(part) for part in inputs):
+    if any(is_sparse(part) for part in inputs):
         return sparse.vstack(inputs, format="csr"), np.concatenate(targets), labels
     return np.concatenate([np.asarray(part) for part in inputs]), np.concatenate(targets), labels
 
@@ -177,14 +189,7 @@ def read_table(estimator: Any, X: Any, y: Any, task: Any, sample_weight: Any) ->
     check_consistent_length(X, y)
     if y.ndim == 2 and y.shape[1] == 1 and names is None:
         y = column_or_1d(y, warn=True)
-    weight = None
-    if sample_weight is not None:
-        weight = check_array(sample_weight, ensure_2d=False, dtype=np.float64, input_name="sample_weight")
-        weight = np.full(X.shape[0], float(weight)) if weight.ndim == 0 else weight
-        if weight.shape != (X.shape[0],):
-            raise ValueError(f"Sample weights must be 1D: expected shape ({X.shape[0]},), found {weight.shape}")
-        if weight.min() < 0 or not weight.any():
-            raise ValueError("sample_weight must be non-negative and not all zero")
+    weight = None if sample_weight is None else _read_weights(sample_weight, X.shape[0])
     if y.ndim == 2:
         if labels is not None:
             raise TaskError("task labels per row need a target vector y (n,), found a matrix of shape " + str(y.shape))
@@ -213,6 +218,7 @@ def to_long(X: Any, Y: Any, tasks: Any = None) -> tuple[Any, Array, Array]:
         X (N, d), y (N,) and labels (N,), sorted by task.
 
     Examples:
+        >>> import numpy as np
         >>> X, y, task = to_long(np.eye(2), np.array([[1.0, np.nan], [2.0, 3.0]]))
         >>> y.tolist(), task.tolist()
         ([1.0, 2.0, 3.0], [0, 0, 1])

@@ -48,6 +48,7 @@ class Squared(Loss):
     """½(y − z)².
 
     Examples:
+        >>> import numpy as np
         >>> Squared().value(np.array([1.0]), np.array([3.0])).tolist()
         [2.0]
     """
@@ -79,6 +80,7 @@ class Huber(Loss):
         delta: Residual δ > 0 at which the loss turns linear, in units of y.
 
     Examples:
+        >>> import numpy as np
         >>> Huber(delta=1.0).value(np.array([0.0, 0.0]), np.array([0.5, 3.0])).tolist()
         [0.125, 2.5]
     """
@@ -92,15 +94,15 @@ class Huber(Loss):
         """½r² or δ|r| − ½δ²."""
         size = np.abs(y - z)
         inside = np.minimum(size, self.delta)
-        return inside * (size - 0.5 * inside)
+        return np.asarray(inside * (size - 0.5 * inside))
 
     def derivative(self, y: Array, z: Array) -> Array:
         """The residual z − y clipped to ±δ."""
-        return np.clip(z - y, -self.delta, self.delta)
+        return np.asarray(np.clip(z - y, -self.delta, self.delta))
 
     def second(self, y: Array, z: Array) -> Array:
         """1 inside, 0 outside."""
-        return (np.abs(y - z) <= self.delta).astype(z.dtype)
+        return np.asarray((np.abs(y - z) <= self.delta).astype(z.dtype))
 
     def conjugate(self, y: Array, u: Array) -> Array:
         """½u² + uy on |u| ≤ δ."""
@@ -112,6 +114,7 @@ class Logistic(Loss):
     """log(1 + exp(−yz)) for y = ±1.
 
     Examples:
+        >>> import numpy as np
         >>> Logistic().value(np.array([1.0]), np.array([0.0])).round(4).tolist()
         [0.6931]
     """
@@ -120,7 +123,7 @@ class Logistic(Loss):
 
     def value(self, y: Array, z: Array) -> Array:
         """log(1 + exp(−yz))."""
-        return np.logaddexp(0, -y * z)
+        return np.asarray(np.logaddexp(0, -y * z))
 
     def derivative(self, y: Array, z: Array) -> Array:
         """−y σ(−yz)."""
@@ -134,7 +137,7 @@ class Logistic(Loss):
     def conjugate(self, y: Array, u: Array) -> Array:
         """P log p + (1 − p) log(1 − p) with p = −uy in [0, 1]."""
         p = np.clip(-u * y, 0, 1)
-        return xlogy(p, p) + xlogy(1 - p, 1 - p)
+        return np.asarray(xlogy(p, p) + xlogy(1 - p, 1 - p))
 
 
 @final
@@ -142,17 +145,18 @@ class SquaredHinge(Loss):
     """½ max(0, 1 − yz)² for y = ±1.
 
     Examples:
+        >>> import numpy as np
         >>> SquaredHinge().value(np.array([1.0, 1.0]), np.array([0.0, 2.0])).tolist()
         [0.5, 0.0]
     """
 
     def value(self, y: Array, z: Array) -> Array:
         """½ (1 − yz)_+²."""
-        return 0.5 * np.maximum(1 - y * z, 0) ** 2
+        return np.asarray(0.5 * np.maximum(1 - y * z, 0) ** 2)
 
     def derivative(self, y: Array, z: Array) -> Array:
         """−y (1 − yz)_+."""
-        return -y * np.maximum(1 - y * z, 0)
+        return np.asarray(-y * np.maximum(1 - y * z, 0))
 
     def second(self, y: Array, z: Array) -> Array:
         """1 where the margin is violated."""
@@ -161,7 +165,7 @@ class SquaredHinge(Loss):
     def conjugate(self, y: Array, u: Array) -> Array:
         """½a² − a with a = −uy ≥ 0."""
         a = np.maximum(-u * y, 0)
-        return a * (0.5 * a - 1)
+        return np.asarray(a * (0.5 * a - 1))
 
 
 REGRESSION_LOSSES: dict[str, type[Loss]] = {"squared": Squared, "huber": Huber}

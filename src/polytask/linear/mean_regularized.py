@@ -70,6 +70,7 @@ class MeanRegularizedRegressor(MeanRegularized, FixedAlpha, MultiTaskRegressor):
         coef_, intercept_, tasks_, dual_gap_, objective_, n_iter_: See :class:`JointFeatureRegressor`.
 
     Examples:
+        >>> import numpy as np
         >>> rng = np.random.default_rng(0)
         >>> X = rng.normal(size=(50, 3))
         >>> model = MeanRegularizedRegressor(alpha=1e6).fit(X, X @ np.ones((3, 2)) + X[:, [0]] * [1.0, -1.0])
@@ -77,8 +78,8 @@ class MeanRegularizedRegressor(MeanRegularized, FixedAlpha, MultiTaskRegressor):
         [[1.0, 1.0, 1.0], [1.0, 1.0, 1.0]]
 
     Notes:
-        Evgeniou & Pontil write w_t = w_0 + v_t with (λ1/T) Σ ‖v_t‖² + λ2 ‖w_0‖². Eliminating w_0 gives this problem with
-        ridge/2 = λ1 λ2 / (T (λ1 + λ2)) and α/2 = λ1² / (T (λ1 + λ2)).
+        Evgeniou & Pontil write w_t = w_0 + v_t with (λ1/T) Σ ‖v_t‖² + λ2 ‖w_0‖². Eliminating w_0 gives this problem
+        with ridge/2 = λ1 λ2 / (T (λ1 + λ2)) and α/2 = λ1² / (T (λ1 + λ2)).
 
     References:
         Evgeniou & Pontil (2004), Regularized multi-task learning.

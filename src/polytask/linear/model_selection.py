@@ -29,7 +29,7 @@ def _labels(X: Any, task: Any, groups: Any, column: Any) -> Array:
 
 
 @final
-class TaskStratifiedKFold(BaseCrossValidator):
+class TaskStratifiedKFold(BaseCrossValidator):  # type: ignore[misc] # scikit-learn has no types
     """K folds, each with about 1/K of every task's rows (long layout).
 
     The rows of a task with fewer than K rows go to different folds, drawn by the seed.
@@ -41,6 +41,7 @@ class TaskStratifiedKFold(BaseCrossValidator):
         task_col: Column of X with the task labels, when neither ``task`` nor ``groups`` is given.
 
     Examples:
+        >>> import numpy as np
         >>> splitter = TaskStratifiedKFold(2)
         >>> [test.tolist() for _, test in splitter.split(np.zeros((4, 1)), task=["a", "a", "b", "b"])]
         [[0, 2], [1, 3]]
@@ -87,13 +88,14 @@ class TaskStratifiedKFold(BaseCrossValidator):
 
 
 @final
-class LeaveOneTaskOut(BaseCrossValidator):
+class LeaveOneTaskOut(BaseCrossValidator):  # type: ignore[misc] # scikit-learn has no types
     """Each task is the test set once (long layout): how well does the mean task predict a new one?
 
     Args:
         task_col: Column of X with the task labels, when neither ``task`` nor ``groups`` is given.
 
     Examples:
+        >>> import numpy as np
         >>> [test.tolist() for _, test in LeaveOneTaskOut().split(np.zeros((3, 1)), task=["a", "b", "a"])]
         [[0, 2], [1]]
     """

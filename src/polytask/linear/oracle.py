@@ -5,6 +5,7 @@ H W when Gram matrices are kept, predictions otherwise.
 
 With ω the weights, ½tr(W M Wᵀ) the coupling of the tasks, θ_i = −s ω_i ℓ'(z_i) for a scale s and G = X'θ − s W M, weak
 duality reads P ≥ D = −Σ ω_i ℓ*(s ℓ'(z_i)) − (s²/2) tr(W M Wᵀ) − Ω*(G), and Ω*(G) = 0 for a norm with gauge(G) ≤ 1.
+A free intercept asks for Σ θ_i = 0 in its task: intercepts are refitted first, and what rounding leaves is balanced.
 """
 
 from __future__ import annotations
@@ -54,9 +55,17 @@ class Oracle(ABC):
     def moments(self, W: Array, image: Array) -> tuple[float, float]:
         """⟨ωy, r⟩ and Σ ω r² of the residual r (squared loss)."""
 
-    @abstractmethod
-    def dual_loss(self, image: Array, scale: float) -> float:
-        """−Σ ω ℓ*(s ℓ'(z))."""
+    def multipliers(self, image: Array) -> Array:
+        """u_i = ℓ'(z_i), changed so that Σ ω u = 0 in every task with a free intercept (not for the squared loss)."""
+        raise NotImplementedError
+
+    def adjoint(self, u: Array) -> Array:
+        """X'(ω u), (d, T)."""
+        return self.problem.design.adjoint(self.problem.weight * u)
+
+    def dual_loss(self, u: Array) -> float:
+        """−Σ ω ℓ*(u)."""
+        raise NotImplementedError
 
     def refit(self, image: Array, b: Array) -> tuple[Array, Array]:
         """Best intercepts for fixed W, and the image with them."""
@@ -89,10 +98,6 @@ class GramOracle(Oracle):
         """From the same three scalars."""
         fit = float(np.vdot(W.T, self.q.T))
         return self.yy - fit, max(self.yy - 2 * fit + float(np.vdot(W.T, image.T)), 0.0)
-
-    def dual_loss(self, image: Array, scale: float) -> float:
-        """Not needed: the squared loss goes through the moments."""
-        raise NotImplementedError
 
 
 @final
@@ -134,29 +139,46 @@ class DataOracle(Oracle):
             float(np.sum(weighted * r, dtype=np.float64)),
         )
 
-    def dual_loss(self, image: Array, scale: float) -> float:
-        """−Σ ω ℓ*(s ℓ'(z))."""
-        u = scale * self.problem.loss.derivative(self.problem.y, image)
+    def multipliers(self, image: Array) -> Array:
+        """ℓ'(z); the side whose sum is larger is scaled down, which keeps every u in the domain of ℓ*."""
+        problem = self.problem
+        u = problem.loss.derivative(problem.y, image)
+        if not problem.free_intercept:
+            return u
+        design = problem.design
+        up, down = (design.task_sum(problem.weight * np.maximum(sign * u, 0)) for sign in (1, -1))
+        smaller = np.minimum(up, down)
+        scale_up, scale_down = (np.divide(smaller, x, out=np.zeros_like(x), where=x > 0) for x in (up, down))
+        return np.where(u > 0, u * design.expand(scale_up), u * design.expand(scale_down))
+
+    def dual_loss(self, u: Array) -> float:
+        """−Σ ω ℓ*(u)."""
         return -float(np.sum(self.problem.weight * self.problem.loss.conjugate(self.problem.y, u), dtype=np.float64))
 
     def refit(self, image: Array, b: Array) -> tuple[Array, Array]:
-        """Newton steps on every task's intercept at once, falling back on the curvature bound where ℓ'' vanishes."""
+        """Newton steps on every task's intercept at once, kept inside a shrinking bracket of its root."""
         problem = self.problem
         if not problem.free_intercept:
             return image, b
         design, loss = problem.design, problem.loss
-        Z, b = image, b.copy()
+        start, b = b, b.copy()
         total = design.task_sum(problem.weight)
         bound = np.where(total > 0, loss.curvature * total, 1)
-        level = 1e-12 if Z.dtype == np.float64 else 1e-6
-        for _ in range(30):
+        level = (1e-12 if image.dtype == np.float64 else 1e-6) * total
+        low, high = np.full_like(b, -np.inf), np.full_like(b, np.inf)
+        Z = image
+        for _ in range(50):
             slope = design.task_sum(self._slopes(Z))
-            if np.all(np.abs(slope) <= level * total):
+            if np.all(np.abs(slope) <= level):
                 break
+            low, high = np.where(slope < 0, b, low), np.where(slope > 0, b, high)
             curve = design.task_sum(problem.weight * loss.second(problem.y, Z))
-            step = -slope / np.clip(curve, 0.05 * bound, bound)
-            Z = Z + design.expand(step)
-            b += step
+            trial = b - slope / np.clip(curve, 0.05 * bound, bound)
+            outside = (trial <= low) | (trial >= high)
+            bisect = outside & np.isfinite(low) & np.isfinite(high)
+            trial[bisect] = 0.5 * (low[bisect] + high[bisect])
+            b = np.where(np.abs(slope) <= level, b, trial)
+            Z = image + design.expand(b - start)
         return Z, b
 
 
@@ -197,12 +219,14 @@ def certify(oracle: Oracle, penalty: Penalty, coupling: float | Array, V: Array,
     """
     W = V if penalty.blocks == 1 else V.sum(axis=0)
     image, b = oracle.refit(image, b)
-    gradient, _ = oracle.gradient(image)
+    quadratic = oracle.problem.loss.quadratic
+    u = None if quadratic else oracle.multipliers(image)
+    pull = -oracle.gradient(image)[0] if u is None else -oracle.adjoint(u)
     coupled = couple(W, coupling)
     tie = float(np.vdot(W.T, coupled.T)) if isinstance(coupled, np.ndarray) else 0.0
-    G = -(gradient + coupled)
+    G = pull - coupled
     primal = oracle.value(W, image) + 0.5 * tie + penalty.value(V)
-    if oracle.problem.loss.quadratic:
+    if u is None:
         fit, square = oracle.moments(W, image)
         square += tie
         if penalty.homogeneous:
@@ -218,5 +242,5 @@ def certify(oracle: Oracle, penalty: Penalty, coupling: float | Array, V: Array,
             scale, conjugate = 1 / max(1.0, penalty.gauge(G)), 0.0
         else:
             scale, conjugate = 1.0, penalty.conjugate(G)
-        dual = oracle.dual_loss(image, scale) - 0.5 * scale**2 * tie - conjugate
+        dual = oracle.dual_loss(scale * u) - 0.5 * scale**2 * tie - conjugate
     return Certificate(primal, dual, G, scale, b)

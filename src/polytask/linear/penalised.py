@@ -1,4 +1,4 @@
-"""Estimators that minimise loss + ½ tr(W M Wᵀ) + Ω_α(W): at one α, along a path, or at the α chosen by cross-validation."""
+"""Estimators that minimise loss + ½ tr(W M Wᵀ) + Ω_α(W): at one α, along a path, or at a cross-validated α."""
 
 from __future__ import annotations
 
@@ -137,7 +137,7 @@ class PenalisedFamily(LinearMultiTask):
         return probe._path(problem, probe._grid(problem, alphas, eps))
 
     def _grid(self, problem: Problem, alphas: Any, eps: float) -> Array:
-        if isinstance(alphas, Integral):
+        if isinstance(alphas, int | np.integer):
             top, eps = self._range(problem, eps)
             return np.geomspace(top, eps * top, int(alphas)) if alphas > 1 else np.array([top])
         grid = np.sort(np.asarray(alphas, dtype=float))[::-1]

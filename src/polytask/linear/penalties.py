@@ -90,6 +90,7 @@ class L1(RowPenalty):
         weights: c_j ≥ 0 per row, or None for 1. A zero leaves the row unpenalised (no certificate then).
 
     Examples:
+        >>> import numpy as np
         >>> L1(2.0).value(np.array([[1.0, -3.0]]))
         8.0
     """
@@ -110,11 +111,11 @@ class L1(RowPenalty):
 
     def row_gauge(self, G: Array) -> Array:
         """max_t |G_jt| / (α c_j)."""
-        return np.max(np.abs(G) / self._scale(), axis=1)
+        return np.asarray(np.max(np.abs(G) / self._scale(), axis=1))
 
     def row_reach(self, norms: Array) -> Array:
         """max_t norms_jt / (α c_j)."""
-        return np.max(norms / self._scale(), axis=1)
+        return np.asarray(np.max(norms / self._scale(), axis=1))
 
     def rows(self, index: Array) -> RowPenalty:
         """The weights of those rows."""
@@ -130,6 +131,7 @@ class L21(RowPenalty):
         weights: c_j > 0 per row, or None for 1.
 
     Examples:
+        >>> import numpy as np
         >>> L21(2.0).value(np.array([[3.0, 4.0]]))
         10.0
     """
@@ -150,11 +152,11 @@ class L21(RowPenalty):
 
     def row_gauge(self, G: Array) -> Array:
         """‖G_j‖ / (α c_j)."""
-        return np.sqrt(np.einsum("jt,jt->j", G, G)) / self._scale()
+        return np.asarray(np.sqrt(np.einsum("jt,jt->j", G, G)) / self._scale())
 
     def row_reach(self, norms: Array) -> Array:
         """max_t norms_jt / (α c_j)."""
-        return norms.max(axis=1) / self._scale()
+        return np.asarray(norms.max(axis=1) / self._scale())
 
     def rows(self, index: Array) -> RowPenalty:
         """The weights of those rows."""
@@ -169,6 +171,7 @@ class L1Inf(RowPenalty):
         alpha: α > 0.
 
     Examples:
+        >>> import numpy as np
         >>> L1Inf(2.0).value(np.array([[3.0, -4.0]]))
         8.0
     """
@@ -186,11 +189,11 @@ class L1Inf(RowPenalty):
 
     def row_gauge(self, G: Array) -> Array:
         """‖G_j‖_1 / α."""
-        return np.abs(G).sum(axis=1) / self.alpha
+        return np.asarray(np.abs(G).sum(axis=1) / self.alpha)
 
     def row_reach(self, norms: Array) -> Array:
         """‖norms_j‖_2 / α, by Cauchy-Schwarz."""
-        return np.sqrt(np.einsum("jt,jt->j", norms, norms)) / self.alpha
+        return np.asarray(np.sqrt(np.einsum("jt,jt->j", norms, norms)) / self.alpha)
 
 
 @final
@@ -202,6 +205,7 @@ class SparseGroup(RowPenalty):
         l1_ratio: ρ in [0, 1].
 
     Examples:
+        >>> import numpy as np
         >>> SparseGroup(1.0, 0.5).value(np.array([[3.0, 4.0]]))
         6.0
     """
@@ -223,7 +227,7 @@ class SparseGroup(RowPenalty):
         """The root ν of ‖soft(G_j, νρ)‖ = ν(1 − ρ), divided by α; by bisection to rounding, from above."""
         A = np.abs(G)
         if self.l1_ratio == 1:
-            return A.max(axis=1, initial=0.0) / self.alpha
+            return np.asarray(A.max(axis=1, initial=0.0) / self.alpha)
         high = np.sqrt(np.einsum("jt,jt->j", A, A)) / (1 - self.l1_ratio)
         low = np.zeros_like(high)
         for _ in range(60):
@@ -231,11 +235,11 @@ class SparseGroup(RowPenalty):
             rest = np.maximum(A - self.l1_ratio * middle[:, None], 0)
             over = np.sqrt(np.einsum("jt,jt->j", rest, rest)) > (1 - self.l1_ratio) * middle
             low, high = np.where(over, middle, low), np.where(over, high, middle)
-        return high / self.alpha
+        return np.asarray(high / self.alpha)
 
     def row_reach(self, norms: Array) -> Array:
         """The norm is at least α‖W_j‖_2·min(1, …) = α‖W_j‖_2, so its dual is at most ‖·‖_2/α."""
-        return norms.max(axis=1) / self.alpha
+        return np.asarray(norms.max(axis=1) / self.alpha)
 
 
 @final
@@ -250,6 +254,7 @@ class Dirty(RowPenalty):
         norm: ``"linf"`` (the dirty model) or ``"l2"``.
 
     Examples:
+        >>> import numpy as np
         >>> penalty = Dirty(2.0, 1.5)
         >>> penalty.value(np.array([[1.0, 1.0]])), penalty.value(np.array([[1.0, 0.0]]))
         (2.0, 1.5)
@@ -262,10 +267,11 @@ class Dirty(RowPenalty):
         """Parts (P, Q) of V with the smallest total penalty; rows of P are clipped copies of rows of V."""
         if self.norm == "l2":
             return self._split_l2(V)
-        # for P_j at level c: a c + b Σ_t (|V_jt| − c)_+, convex in c, so c is an entry: the k-th largest, k = ⌊a/b⌋ + 1
-        k = int(self.shared / self.specific)
-        if k >= V.shape[1]:
+        # for P_j at level c: a c + b Σ_t (|V_jt| − c)_+, convex in c: c is an entry with less than a/b larger ones
+        ratio = self.shared / self.specific
+        if ratio >= V.shape[1]:
             return np.zeros_like(V), V.copy()
+        k = int(np.ceil(ratio)) - 1
         level = -np.sort(-np.abs(V), axis=1)[:, k]
         P = np.clip(V, -level[:, None], level[:, None])
         return P, V - P
@@ -292,19 +298,19 @@ class Dirty(RowPenalty):
     def prox(self, V: Array, step: float) -> Array:
         """V minus its projection on the intersection of the two dual balls."""
         clip = prox.clip_l1_rows if self.norm == "linf" else prox.clip_l2_rows
-        return V - clip(V, step * self.shared, step * self.specific)
+        return np.asarray(V - clip(V, step * self.shared, step * self.specific))
 
     def row_gauge(self, G: Array) -> Array:
         """max(‖G_j‖_{1 or 2}/a, max_t |G_jt|/b)."""
         A = np.abs(G)
         rows = A.sum(axis=1) if self.norm == "linf" else np.sqrt(np.einsum("jt,jt->j", G, G))
-        return np.maximum(rows / self.shared, A.max(axis=1, initial=0.0) / self.specific)
+        return np.asarray(np.maximum(rows / self.shared, A.max(axis=1, initial=0.0) / self.specific))
 
     def row_reach(self, norms: Array) -> Array:
         """As the two dual norms, each by its own bound."""
         largest = norms.max(axis=1)
         rows = np.sqrt(np.einsum("jt,jt->j", norms, norms)) if self.norm == "linf" else largest
-        return np.maximum(rows / self.shared, largest / self.specific)
+        return np.asarray(np.maximum(rows / self.shared, largest / self.specific))
 
 
 @final
@@ -315,6 +321,7 @@ class Columns(Penalty):
         alpha: α > 0.
 
     Examples:
+        >>> import numpy as np
         >>> Columns(2.0).value(np.array([[3.0], [4.0]]))
         10.0
     """

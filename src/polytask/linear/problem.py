@@ -7,9 +7,8 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy import sparse
 
-from polytask.linear.design import Design, SharedDesign, StackedDesign
+from polytask.linear.design import Design, SharedDesign, StackedDesign, is_sparse
 from polytask.linear.losses import Loss
 
 __all__ = ["Problem", "shared_problem", "stacked_problem"]
@@ -94,6 +93,8 @@ def shared_problem(
         task_weight: ``"samples"`` or ``"equal"``.
 
     Examples:
+        >>> import numpy as np
+        >>> from polytask.linear import Squared
         >>> shared_problem(np.eye(2), np.array([[1.0], [3.0]]), None, Squared(), intercept=True).y_mean.tolist()
         [2.0]
     """
@@ -110,7 +111,7 @@ def shared_problem(
     total = np.where(total > 0, total, 1)
     means = np.asarray(X.T @ w) / total
     alike = bool(np.all(w == w[:, :1]))
-    if sparse.issparse(X):
+    if is_sparse(X):
         offset = means[:, :1] if alike else means
         design, center = SharedDesign(X, T, offset), offset
     else:
@@ -149,14 +150,16 @@ def stacked_problem(
         task_weight: ``"samples"`` or ``"equal"``.
 
     Examples:
-        >>> problem = stacked_problem(np.eye(3), np.array([1.0, 5.0, 3.0]), np.array([0, 1, 0]), 2, None, Squared(),
-        ...                           intercept=True)
+        >>> import numpy as np
+        >>> from polytask.linear import Squared
+        >>> y, codes = np.array([1.0, 5.0, 3.0]), np.array([0, 1, 0])
+        >>> problem = stacked_problem(np.eye(3), y, codes, 2, None, Squared(), intercept=True)
         >>> problem.y_mean.tolist()
         [2.0, 5.0]
     """
     order = np.argsort(codes, kind="stable")
     starts = np.searchsorted(codes[order], np.arange(n_tasks + 1))
-    data = X[order] if sparse.issparse(X) else np.ascontiguousarray(X[order])
+    data = X[order] if is_sparse(X) else np.ascontiguousarray(X[order])
     y = y[order].astype(X.dtype, copy=False)
     w = np.ones(len(y), X.dtype) if weight is None else weight[order].astype(X.dtype, copy=False)
     plain = StackedDesign(data, starts)
@@ -167,7 +170,7 @@ def stacked_problem(
     total = np.where(total > 0, total, 1)
     center = plain.adjoint(w) / total
     design = plain
-    if sparse.issparse(X):
+    if is_sparse(X):
         design = StackedDesign(data, starts, center)
     else:
         for t in range(n_tasks):
@@ -180,4 +183,4 @@ def stacked_problem(
 
 
 def _own(X: Any, order: Any) -> Any:
-    return X if sparse.issparse(X) else np.array(X, order=order)
+    return X if is_sparse(X) else np.array(X, order=order)

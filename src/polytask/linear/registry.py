@@ -1,10 +1,10 @@
 """The estimators of this room, and how to add one.
 
 1. Write ``linear/<family>.py``: a dataclass mixin on :class:`~polytask.linear.penalised.PenalisedFamily` whose fields
-   are the family's parameters and whose ``_penalty`` returns a :class:`~polytask.linear.penalties.Penalty` (``_coupling``
-   for ½tr(W M Wᵀ), ``_describe`` for fitted attributes, ``_solve`` for a solver of its own). Its four leaves inherit
-   ``(Family, FixedAlpha | CrossValidated, MultiTaskRegressor | MultiTaskClassifier)``. A method that is no penalised
-   convex problem implements ``_fit_problem`` on :class:`~polytask.linear.base.LinearMultiTask` directly.
+   are the family's parameters and whose ``_penalty`` returns a :class:`~polytask.linear.penalties.Penalty`
+   (``_coupling`` for ½tr(W M Wᵀ), ``_describe`` for fitted attributes, ``_solve`` for a solver of its own). Its four
+   leaves inherit ``(Family, FixedAlpha | CrossValidated, MultiTaskRegressor | MultiTaskClassifier)``. A method
+   that is no penalised convex problem implements ``_fit_problem`` on :class:`~polytask.linear.base.LinearMultiTask`.
 2. Add one line to ``FAMILIES`` below: names are exported and looked up from there.
 3. The conformance tests run on everything listed here; an exemption is an entry in their table, with its reason.
 """

@@ -33,6 +33,7 @@ def task_scores(
         Score by task label; NaN where the metric is undefined.
 
     Examples:
+        >>> import numpy as np
         >>> error = lambda y, p, w: float(np.average(np.abs(y - p), weights=w))
         >>> task_scores(error, [1.0, 2.0, 5.0], [1.0, 3.0, 5.0], ["a", "a", "b"])
         {'a': 0.5, 'b': 0.0}
@@ -68,7 +69,7 @@ def task_mean(metric: Metric, y: Any, prediction: Any, task: Any = None, sample_
 
 
 @final
-class TaskScorer(_MetadataRequester):
+class TaskScorer(_MetadataRequester):  # type: ignore[misc] # scikit-learn has no types
     """Callable ``scorer(estimator, X, y, task=None, sample_weight=None)`` made by :func:`make_task_scorer`."""
 
     __metadata_request__score = {"task": True}  # noqa: RUF012 - read by scikit-learn as a class attribute

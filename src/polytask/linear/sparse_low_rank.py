@@ -77,6 +77,7 @@ class SparseLowRankRegressor(SparseLowRank, FixedAlpha, MultiTaskRegressor):
         coef_, intercept_, tasks_, dual_gap_, objective_, n_iter_: See :class:`JointFeatureRegressor`.
 
     Examples:
+        >>> import numpy as np
         >>> rng = np.random.default_rng(0)
         >>> X = rng.normal(size=(200, 6))
         >>> W = np.outer([1.0, -1.0, 1.0, -1.0, 1.0, -1.0], [1.0, 2.0, -1.0, 1.0])

@@ -23,6 +23,7 @@ class TraceNorm(Penalty):
         alpha: α > 0.
 
     Examples:
+        >>> import numpy as np
         >>> TraceNorm(2.0).value(np.diag([3.0, 1.0]))
         8.0
     """
@@ -51,6 +52,7 @@ class Quadratic(Penalty):
         M: Symmetric positive definite (T, T).
 
     Examples:
+        >>> import numpy as np
         >>> Quadratic(2 * np.eye(2)).value(np.array([[1.0, 2.0]]))
         5.0
     """
@@ -68,7 +70,7 @@ class Quadratic(Penalty):
 
     def prox(self, V: Array, step: float) -> Array:
         """V (I + step M)⁻¹."""
-        return (V @ (self.vectors / (1 + step * self.roots))) @ self.vectors.T
+        return np.asarray((V @ (self.vectors / (1 + step * self.roots))) @ self.vectors.T)
 
     def conjugate(self, G: Array) -> float:
         """½ tr(G M⁻¹ Gᵀ)."""
@@ -83,6 +85,7 @@ class SquaredL21(Penalty):
         alpha: α > 0.
 
     Examples:
+        >>> import numpy as np
         >>> SquaredL21(1.0).value(np.array([[3.0, 4.0]]))
         12.5
     """
@@ -100,7 +103,7 @@ class SquaredL21(Penalty):
         """Row shrinkage by a level that depends on all rows."""
         norms = np.sqrt(np.einsum("jt,jt->j", V, V))
         kept = prox.shrink_sorted(norms, step * self.alpha)
-        return V * np.divide(kept, norms, out=np.zeros_like(norms), where=norms > 0)[:, None]
+        return np.asarray(V * np.divide(kept, norms, out=np.zeros_like(norms), where=norms > 0)[:, None])
 
     def conjugate(self, G: Array) -> float:
         """max_j ‖G_j‖² / (2α)."""
@@ -115,6 +118,7 @@ class SquaredTraceNorm(Penalty):
         alpha: α > 0.
 
     Examples:
+        >>> import numpy as np
         >>> SquaredTraceNorm(1.0).value(np.diag([3.0, 1.0]))
         8.0
     """
@@ -135,7 +139,7 @@ class SquaredTraceNorm(Penalty):
         keep = kept > 0
         vectors = vectors[:, keep]
         scaled = vectors * (kept[keep] / values[keep])
-        return (V @ scaled) @ vectors.T if columns else scaled @ (vectors.T @ V)
+        return np.asarray((V @ scaled) @ vectors.T if columns else scaled @ (vectors.T @ V))
 
     def conjugate(self, G: Array) -> float:
         """‖G‖_2² / (2α)."""

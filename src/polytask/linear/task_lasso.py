@@ -49,6 +49,7 @@ class TaskLassoRegressor(TaskLasso, FixedAlpha, MultiTaskRegressor):
         coef_, intercept_, tasks_, dual_gap_, objective_, n_iter_: See :class:`JointFeatureRegressor`.
 
     Examples:
+        >>> import numpy as np
         >>> rng = np.random.default_rng(0)
         >>> X = rng.normal(size=(60, 4))
         >>> model = TaskLassoRegressor(alpha=0.1).fit(X, X[:, [0, 3]])

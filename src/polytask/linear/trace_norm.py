@@ -76,6 +76,7 @@ class TraceNormRegressor(LowRank, FixedAlpha, MultiTaskRegressor):
         n_iter_: Iterations.
 
     Examples:
+        >>> import numpy as np
         >>> rng = np.random.default_rng(0)
         >>> X = rng.normal(size=(60, 8))
         >>> Y = X @ np.outer(np.arange(8), [1.0, -1.0, 2.0, 0.5])
@@ -95,6 +96,7 @@ class TraceNormClassifier(LowRank, FixedAlpha, MultiTaskClassifier):
     As :class:`TraceNormRegressor` with the loss log(1 + exp(−y z)), y = ±1, or ½(1 − y z)_+² (``"squared_hinge"``).
 
     Examples:
+        >>> import numpy as np
         >>> rng = np.random.default_rng(0)
         >>> X = rng.normal(size=(80, 6))
         >>> Y = (X[:, [2]] * [1.0, -1.0] > 0).astype(int)
