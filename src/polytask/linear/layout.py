@@ -143,7 +143,7 @@ def is_dict(X: Any) -> bool:
     return isinstance(X, Mapping) and not is_sparse(X)
 
 
-def join(data: Mapping[Any, tuple[Any, Any]]) -> tuple[Any, Array, Array]:
+def join(data: Mapping[Any, Any]) -> tuple[Any, Array, Array]:
     """{task: (X_t, y_t)} as X, y and labels with one row per sample.
 
     Raises:
