@@ -91,7 +91,7 @@ def _call(*words):
 
 def test_ctrl_c_leaves_a_study_that_the_printed_command_finishes(polytask, config, tmp_path):
     folder = tmp_path / "study"
-    words = ["compare", config, "--methods", "equal,uw,stl", "--set", "train.epochs=60", "--out", folder]
+    words = ["compare", config, "--methods", "equal,uw,rlw", "--set", "train.epochs=15", "--out", folder]
     process = _call(*words)
     deadline = time.monotonic() + 120
     while not list(folder.glob("trials/*/trial.json")):
@@ -105,7 +105,7 @@ def test_ctrl_c_leaves_a_study_that_the_printed_command_finishes(polytask, confi
     assert "Traceback" not in err
     assert out == ""
     finished = {path: path.stat().st_mtime_ns for path in folder.glob("trials/*/trial.json")}
-    assert 1 <= len(finished) < 4
+    assert 1 <= len(finished) < 3
 
     resumed = polytask(*words, "--json")
     assert resumed.code == 0, resumed.err

@@ -89,6 +89,7 @@ def test_an_input_that_cannot_be_read_is_left_out_and_said_so(polytask, table, t
     assert polytask("check", out, "--set", "model.encoder=tabular:8").code == 0
 
 
+@pytest.mark.filterwarnings("default::polytask.data.LeakageWarning")
 def test_a_column_that_gives_a_target_away_is_a_surprise(polytask, table, tmp_path):
     frame = pd.read_csv(table)
     frame["price_in_cents"] = 100 * frame["price"]
