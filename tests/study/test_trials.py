@@ -292,7 +292,8 @@ def test_selection_rules(tmp_path, selection, epoch):
         ({"workers": 0}, ConfigError, "workers"),
         ({"train": {"epoch": 3}}, ConfigError, "did you mean 'epochs'"),
         ({"balancer": {"grad": "params"}}, ConfigError, "did you mean 'grads'"),
-        ({"encoder": "mpl:8"}, (ConfigError, TrialError), "mlp"),
+        ({"balancer": {"every": 0}}, (ConfigError, MethodError), "every"),
+        ({"encoder": "mpl:8"}, ConfigError, "mlp"),
     ],
 )
 def test_wrong_arguments_are_told_before_training(tmp_path, options, error, words):

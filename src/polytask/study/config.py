@@ -2,19 +2,19 @@
 
 from __future__ import annotations
 
-import difflib
 import importlib
 import inspect
 import tomllib
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Annotated, Any, Literal, get_args
+from typing import Annotated, Any, Literal
 
 import pydantic
 from pydantic import ConfigDict, Field
 
 from polytask.errors import ConfigError
 from polytask.study import toml
+from polytask.study.wording import accepts, no_key, say
 
 __all__ = ["Config", "DataSection", "MethodSection", "ModelSection", "ProtocolSection", "Selection", "TaskSection"]
 
@@ -233,7 +233,7 @@ class Config(_Section):
         try:
             config = cls.model_validate(dict(raw))
         except pydantic.ValidationError as error:
-            raise ConfigError("\n".join(f"{where}: {_say(problem)}" for problem in error.errors())) from None
+            raise ConfigError("\n".join(f"{where}: {say(problem, cls)}" for problem in error.errors())) from None
         config._where, config._folder = where, Path(folder)
         config._check_method()
         config._check_train()
@@ -351,8 +351,8 @@ class Config(_Section):
             accepted = inspect.signature(METHODS[self.method.name]).parameters
             for key in self.method.options:
                 if key not in accepted:
-                    head = f"{self._where}: [method] {_no_key(key, [*engine, *accepted])}"
-                    raise ConfigError(f"{head}. {self.method.name} accepts: {_accepts(accepted)}")
+                    head = f"{self._where}: [method] {no_key(key, [*engine, *accepted])}"
+                    raise ConfigError(f"{head}. {self.method.name} accepts: {accepts(accepted)}")
         for entry in ({"name": self.method.name, **self.method.options}, *(self.protocol.methods or ())):
             try:
                 MethodSpec.of(entry)
@@ -384,50 +384,3 @@ def resolve(spec: str, where: str) -> Any:
 def _is_spec(spec: str) -> bool:
     """Whether a text with a colon is an encoder specification: its tail starts with a digit (``"mlp:128"``)."""
     return spec.partition(":")[2][:1].isdigit()
-
-
-def _say(problem: Any) -> str:
-    """One pydantic problem in words."""
-    location = [str(part) for part in problem["loc"]]
-    section, key = _split(location)
-    if problem["type"] == "extra_forbidden":
-        known = _known(location[:-1])
-        return f"{section}{_no_key(key, known)}. Known keys: {', '.join(known)}"
-    if problem["type"] == "missing":
-        return f"{section}needs the key {key!r}"
-    given = f", found {problem['input']!r}" if not isinstance(problem["input"], dict) else ""
-    return f"{section}{key}: {problem['msg'][0].lower()}{problem['msg'][1:]}{given}"
-
-
-def _split(location: Sequence[str]) -> tuple[str, str]:
-    """The section in brackets and the key in it."""
-    depth = 2 if location[:1] == ["tasks"] else 1
-    if len(location) <= depth:
-        return ("" if len(location) < 2 else f"[{location[0]}] "), location[-1]
-    return f"[{'.'.join(location[:depth])}] ", location[depth]
-
-
-def _known(path: Sequence[str]) -> list[str]:
-    """Keys of the section at ``path``."""
-    model: type[pydantic.BaseModel] = Config
-    for part in path:
-        field = model.model_fields.get(part)
-        if field is None:  # the name of a task
-            continue
-        found = [kind for kind in (field.annotation, *get_args(field.annotation)) if isinstance(kind, type)]
-        model = next((kind for kind in found if issubclass(kind, pydantic.BaseModel)), model)
-    return list(model.model_fields)
-
-
-def _no_key(key: str, known: Sequence[str]) -> str:
-    near = difflib.get_close_matches(key, known, n=1, cutoff=0.5)
-    return f"has no key {key!r}" + (f" (did you mean {near[0]!r}?)" if near else "")
-
-
-def _accepts(parameters: Mapping[str, inspect.Parameter]) -> str:
-    words = [
-        name if parameter.default is parameter.empty else f"{name} (default {parameter.default!r})"
-        for name, parameter in parameters.items()
-        if parameter.kind is not parameter.VAR_KEYWORD
-    ]
-    return ", ".join(words) or "no options"

@@ -18,7 +18,7 @@ from polytask.study.methods import MethodSpec, specs_of
 from polytask.study.pool import Job, locked, run_jobs
 from polytask.study.progress import Bar
 from polytask.study.results import TrialResult
-from polytask.study.trial import TrialSpec, encoder_name, read_trial
+from polytask.study.trial import TrialSpec, build, encoder_name, read_trial
 from polytask.train import TrainOptions
 
 __all__ = ["compare"]
@@ -89,7 +89,7 @@ def compare(
     if workers < 1:
         raise ConfigError(f"workers must be at least 1, found {workers}")
     options = train if isinstance(train, TrainOptions) else TrainOptions(**dict(train or {}))
-    engine = _engine(balancer or {}, data)
+    engine = _engine(balancer or {})
     folder = Path(out) if out is not None else Path("runs") / data.name
     trials = [
         TrialSpec(spec, tasks, seed, selection, encoder, architecture, options, engine)
@@ -97,6 +97,8 @@ def compare(
         for spec in specs
         for tasks in ([(task,) for task in data.tasks.names] if spec.is_stl else [data.tasks.names])
     ]
+    for trial in trials[: len(trials) // len(numbers)]:  # wrong options show now, not after the baselines are trained
+        build(trial, data)
     with locked(folder):
         results = _run(trials, data, folder, workers=workers, progress=progress, resume=resume)
         if all(result.failed for result in results):
@@ -146,15 +148,11 @@ def _seeds(seeds: int | Sequence[int]) -> tuple[int, ...]:
     return numbers
 
 
-def _engine(options: Mapping[str, Any], data: MultiTaskData) -> tuple[tuple[str, Any], ...]:
-    """The engine's options, tried out now rather than after the baselines are trained."""
-    from polytask.balance import Balancer
-
+def _engine(options: Mapping[str, Any]) -> tuple[tuple[str, Any], ...]:
     allowed = ("grads", "every", "heads", "scale", "nonfinite")
     for name in options:
         if name not in allowed:
             raise ConfigError(unknown("engine option", name, allowed))
-    Balancer("equal", tasks=data.tasks, announce=None, **options)
     return tuple(sorted(options.items()))
 
 

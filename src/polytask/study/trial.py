@@ -18,7 +18,7 @@ from torch import nn
 
 from polytask.balance import Balancer
 from polytask.data import MultiTaskData
-from polytask.errors import CheckpointError, TrialError
+from polytask.errors import CheckpointError, ConfigError, TrialError
 from polytask.share import MultiTaskModel, build_model
 from polytask.study.methods import MethodSpec
 from polytask.study.results import SCHEMA, TrialResult, encode, write_atomically
@@ -26,7 +26,7 @@ from polytask.tasks import Task
 from polytask.train import History, Trainer, TrainOptions
 from polytask.train import checkpoint as checkpoints
 
-__all__ = ["TrialSpec", "read_trial", "run_trial"]
+__all__ = ["TrialSpec", "build", "encoder_name", "read_trial", "run_trial"]
 
 logger = logging.getLogger("polytask")
 
@@ -178,13 +178,11 @@ def _train(
     result: TrialResult,
     on_epoch: Callable[[History], None] | None,
 ) -> TrialResult:
-    tasks = data.tasks.subset(spec.tasks)
-    engine = {} if spec.method.is_stl else dict(spec.balancer)
-    model = _model(spec, data)
+    model, balancer = build(spec, data)
     trainer = Trainer(
         model,
-        tasks,
-        Balancer(spec.method.build(), tasks=tasks, seed=spec.seed, announce=None, **engine),
+        data.tasks.subset(spec.tasks),
+        balancer,
         options=spec.options,
         out=folder,
         progress=False,
@@ -218,15 +216,26 @@ def _train(
     )
 
 
+def build(spec: TrialSpec, data: MultiTaskData) -> tuple[MultiTaskModel, Balancer]:
+    """Model and balancer of a trial, fresh; both depend on the trial's seed alone.
+
+    Raises:
+        PolytaskError: Encoder, architecture, method or engine options do not fit.
+    """
+    tasks = data.tasks.subset(spec.tasks)
+    engine = {} if spec.method.is_stl else dict(spec.balancer)
+    balancer = Balancer(spec.method.build(), tasks=tasks, seed=spec.seed, announce=None, **engine)
+    return _model(spec, data), balancer
+
+
 def _model(spec: TrialSpec, data: MultiTaskData) -> MultiTaskModel:
-    """The model, initialised by the trial's seed alone."""
     encoder = spec.encoder
     if encoder is not None and not isinstance(encoder, str):
         with torch.random.fork_rng():
             torch.manual_seed(spec.seed)
             encoder = encoder(data.inputs)
         if not isinstance(encoder, nn.Module):
-            raise TrialError(f"{encoder_name(spec.encoder)} must return a module, found {type(encoder).__name__}")
+            raise ConfigError(f"{encoder_name(spec.encoder)} must return a module, found {type(encoder).__name__}")
     return build_model(data, encoder=encoder, architecture=spec.architecture, tasks=spec.tasks, seed=spec.seed)
 
 
