@@ -5,13 +5,20 @@ from __future__ import annotations
 import dataclasses
 import math
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 
 from polytask.errors import ConfigError
 
-__all__ = ["Choice", "Limit", "Limits", "PerTask", "Real", "check"]
+__all__ = ["Choice", "Limit", "Limits", "PerTask", "Real", "TaskName", "Whole", "check"]
+
+
+class Limit(Protocol):
+    """What an option may be; printing it gives the words of the error message."""
+
+    def allows(self, value: object, /) -> bool:
+        """Whether ``value`` is allowed."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -75,7 +82,35 @@ class PerTask:
         return f"{self.each}, or one per task name"
 
 
-Limit = Real | Choice | PerTask
+@dataclasses.dataclass(frozen=True)
+class Whole:
+    """A whole number from ``low`` on, or ``None`` where that is allowed."""
+
+    low: int = 0
+    optional: bool = False
+
+    def allows(self, value: object) -> bool:
+        """Whether ``value`` is such a number."""
+        if value is None:
+            return self.optional
+        return isinstance(value, (int, np.integer)) and not isinstance(value, bool) and int(value) >= self.low
+
+    def __str__(self) -> str:
+        return f"a whole number ≥ {self.low}" + (", or None" if self.optional else "")
+
+
+@dataclasses.dataclass(frozen=True)
+class TaskName:
+    """The name of a task."""
+
+    def allows(self, value: object) -> bool:
+        """Whether ``value`` is a text that is not empty."""
+        return isinstance(value, str) and value != ""
+
+    def __str__(self) -> str:
+        return "the name of a task"
+
+
 Limits = Mapping[str, Limit]
 
 

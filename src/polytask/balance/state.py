@@ -40,6 +40,15 @@ class MethodState:
         self._defaults[name] = (default, per)
         self._values[name] = {}
 
+    def adopt(self, prefix: str, other: MethodState) -> None:
+        """Make another state's quantities part of this one, as ``prefix.name``; both hold the same numbers.
+
+        Saving, loading or resetting this state then saves, loads or resets the other.
+        """
+        for name, declared in other._defaults.items():
+            self._defaults[f"{prefix}.{name}"] = declared
+            self._values[f"{prefix}.{name}"] = other._values[name]
+
     def read(self, name: str, tasks: Sequence[str]) -> Float[Array, "K"] | Float[Array, "K K"]:
         """Values for ``tasks``, in their order: shape (K,), or (K, K) for a quantity per pair."""
         default, per = self._defaults[name]
@@ -81,10 +90,10 @@ class MethodState:
                 f"method state holds {sorted(state)}, this method declares {sorted(self._defaults)}; "
                 "the checkpoint was written by another method or version"
             )
-        self._values = {
-            name: {key: dict(value) if isinstance(value, dict) else value for key, value in store.items()}
-            for name, store in state.items()
-        }
+        for name, store in self._values.items():
+            loaded: Any = {key: dict(value) if isinstance(value, dict) else value for key, value in state[name].items()}
+            store.clear()
+            store.update(loaded)
 
 
 class CoordinateMemory:

@@ -21,6 +21,7 @@ class Entry:
         per_row: Multiplying gradient i by s_i multiplies weight i by 1/s_i, up to a common factor.
         alone: Weight of a single task whose gradient has norm d.
         two: Closed form for two tasks with equal preference, as a function of (g11, g12, g22).
+        random: Whether the weights depend on the seed.
         exempt: Test name → why it does not apply.
     """
 
@@ -30,6 +31,7 @@ class Entry:
     per_row: bool = False
     alone: Callable[[float], float] = lambda d: 1.0
     two: Callable[[float, float, float], tuple[float, float]] | None = None
+    random: bool = False
     exempt: Mapping[str, str] = dataclasses.field(default_factory=dict)
 
     def __str__(self) -> str:
@@ -97,11 +99,11 @@ ENTRIES = [
     Entry("equal", exempt=NO_GRADIENTS),
     Entry("uw", {"lr": 0.05}, alone=lambda d: 0.5, exempt=NO_GRADIENTS),
     Entry("dwa", exempt=NO_GRADIENTS),
-    Entry("rlw", exempt=NO_GRADIENTS),
+    Entry("rlw", random=True, exempt=NO_GRADIENTS),
     Entry("imtl_l", {"lr": 0.05}, exempt=NO_GRADIENTS),
     Entry("famo", exempt=NO_GRADIENTS),
     Entry("mgda", two=mgda_two),
-    Entry("pcgrad", two=surgery_two(1.0)),
+    Entry("pcgrad", two=surgery_two(1.0), random=True),
     Entry("cagrad", {"c": 0.4}, alone=lambda d: 1.4, two=cagrad_two(0.4)),
     Entry("cagrad", {"c": 0.4, "rescale": "1+c"}, exempt={"two_tasks": "the same weights divided by 1 + c"}),
     Entry("nash_mtl", power=-1, per_row=True, alone=lambda d: 1 / d, two=nash_two),

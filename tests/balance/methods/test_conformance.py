@@ -256,7 +256,7 @@ def test_the_seed_alone_decides(entry):
     for a, b in zip(one, two, strict=True):
         np.testing.assert_array_equal(a, b)
     differs = any(not np.array_equal(a, b) for a, b in zip(one, other, strict=True))
-    assert differs == (entry.name in {"rlw", "pcgrad"})
+    assert differs == entry.random
 
 
 @conforming
