@@ -92,7 +92,7 @@ def get_method(name: str, **options: Any) -> Method:
 
     Examples:
         >>> get_method("cagrad", c=0.5)
-        CAGrad(c=0.5, rescale='none')
+        CAGrad(c=0.5, rescale='none', subset=None)
         >>> get_method("fairgrad", alfa=2.0)
         Traceback (most recent call last):
             ...

@@ -5,6 +5,7 @@ threshold: a Gramian is scaled to a unit diagonal first, so multiplying a task's
 """
 
 from polytask.solvers.ball import max_min_in_ball, max_min_in_ball_gap
+from polytask.solvers.kmeans import kmeans_line
 from polytask.solvers.nnqp import nnqp, nnqp_many, nnqp_residual
 from polytask.solvers.power import newton_power, power_residual
 from polytask.solvers.projection import sequential_projection
@@ -17,6 +18,7 @@ __all__ = [
     "correlation",
     "definite",
     "equiangular",
+    "kmeans_line",
     "max_min_in_ball",
     "max_min_in_ball_gap",
     "min_norm",

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from typing import final
+from typing import ClassVar, final
 
+from polytask.balance._params import Choice, Limits, check
+from polytask.balance._scales import SCALES, RowScale, rescaled, row_scales
 from polytask.balance.method import Card, Evidence, GramianMethod, Solution
 from polytask.solvers.simplex import min_norm
 
@@ -15,16 +17,28 @@ class MGDA(GramianMethod):
     """The shortest convex combination of the gradients: minimise ‖Jᵀw‖² over w ≥ 0, Σw_i = 1.
 
     With d = Jᵀw the solution, g_iᵀd ≥ ‖d‖² for every task i, with equality for those of positive weight: no loss rises
-    to first order, and d = 0 only where no direction lowers all of them.
+    to first order, and d = 0 only where no direction lowers all of them. With a normalisation s the same is done for
+    the rows s_i·g_i, and the weights are s_i·w_i.
+
+    Args:
+        normalise: ``"none"`` (the paper's), ``"l2"`` s_i = 1/‖g_i‖, ``"loss"`` s_i = 1/L_i, or ``"loss+"``
+            s_i = 1/(L_i·‖g_i‖).
+
+    Raises:
+        ConfigError: ``normalise`` is not one of the words.
 
     Examples:
         >>> import torch
         >>> MGDA().weights(torch.tensor([[1.0, 0.0], [0.0, 4.0]]))
         tensor([0.8000, 0.2000])
+        >>> MGDA("l2").weights(torch.tensor([[1.0, 0.0], [0.0, 4.0]]))
+        tensor([0.5000, 0.2500])
 
     Notes:
         The quadratic program is solved to rounding, not by a fixed number of Frank–Wolfe steps as in public code, and
         the two-task formula is not clamped away from 0 and 1.
+        The normalisations are an addition of the released code, which solves for the normalised rows and then applies
+        the weights to the others, so that losses may rise; here the step is the one that was solved for.
         A task whose gradient is zero is left out; the definition would stop every other task.
 
     References:
@@ -32,6 +46,7 @@ class MGDA(GramianMethod):
         Sener, Koltun, "Multi-task learning as multi-objective optimization", NeurIPS 2018.
     """
 
+    limits: ClassVar[Limits] = {"normalise": Choice(SCALES)}
     card = Card(
         title="MGDA",
         paper="Désidéri 2012; Sener, Koltun, NeurIPS 2018",
@@ -48,6 +63,15 @@ class MGDA(GramianMethod):
         notes="Favours tasks with small gradients: a task near its optimum slows down everyone.",
     )
 
+    def __init__(self, normalise: RowScale = "none") -> None:
+        super().__init__()
+        self.normalise: RowScale = normalise
+        check(self)
+
     def solve(self, evidence: Evidence) -> Solution:
         """The minimiser, exactly."""
-        return Solution(*min_norm(evidence.inner))
+        if self.normalise == "none":
+            return Solution(*min_norm(evidence.inner))
+        scales = row_scales(self.normalise, evidence)
+        weights, iterations = min_norm(rescaled(evidence.inner, scales))
+        return Solution(scales * weights, iterations)

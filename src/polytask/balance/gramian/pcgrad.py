@@ -6,6 +6,7 @@ from typing import final
 
 import numpy as np
 
+from polytask.balance._draws import partners
 from polytask.balance.method import Card, Evidence, GramianMethod, Solution
 from polytask.solvers.projection import sequential_projection
 from polytask.solvers.scaling import correlation
@@ -57,19 +58,8 @@ class PCGrad(GramianMethod):
         if size == 2:
             return Solution(_two(evidence.inner, share))
         cosines, norms = correlation(evidence.inner)
-        coefficients = sequential_projection(cosines, _partners(evidence))
+        coefficients = sequential_projection(cosines, partners(evidence))
         return Solution((share * norms) @ coefficients / norms)
-
-
-def _partners(evidence: Evidence) -> Array:
-    """For each row a random order of the others, which follows the tasks when they are listed in another order."""
-    size = evidence.size
-    by_name = np.array(sorted(range(size), key=evidence.tasks.__getitem__))
-    others = np.arange(size - 1) + (np.arange(size - 1) >= np.arange(size)[:, None])
-    drawn = evidence.rng.permuted(others, axis=1)
-    partners = np.empty_like(drawn)
-    partners[by_name] = by_name[drawn]
-    return partners
 
 
 def _two(gramian: Array, share: Array) -> Array:

@@ -1,0 +1,73 @@
+"""Impartial multi-task learning, losses and gradients."""
+
+from __future__ import annotations
+
+from typing import ClassVar, final
+
+import numpy as np
+
+from polytask.balance._adam import TaskAdam
+from polytask.balance._params import Limits, Real, check
+from polytask.balance._scales import rescaled
+from polytask.balance.method import Card, Evidence, GramianMethod, Solution
+from polytask.solvers.spectral import equiangular
+
+__all__ = ["IMTL"]
+
+_REACH = 10.0
+
+
+@final
+class IMTL(GramianMethod):
+    """IMTL-L's learned loss scales e^(s_i), then IMTL-G's equal projections for the gradients e^(s_i)·g_i.
+
+    The s_i descend Σ e^(s_i)·L_i − s_i. The weights are e^(s_i)·w_i with w those of IMTL-G, Σ|w_i| = 1, for the scaled
+    gradients: the direction is IMTL-G's, its length follows the scaled losses.
+
+    Args:
+        lr: Learning rate of the s_i, as in IMTL-L.
+
+    Raises:
+        ConfigError: ``lr`` is not positive.
+
+    Examples:
+        >>> import torch
+        >>> IMTL().weights(torch.tensor([[1.0, 0.0], [0.0, 9.0]]))
+        tensor([0.7500, 0.2500])
+
+    Notes:
+        As in IMTL-L the s_i have an Adam of their own and stay within [−10, 10].
+        In the paper each head descends its scaled loss e^(s_i)·L_i. Here heads get their task's plain gradient, or,
+        with the balancer's ``heads="weighted"``, the gradient times the whole weight.
+
+    References:
+        Liu et al., "Towards impartial multi-task learning", ICLR 2021.
+    """
+
+    limits: ClassVar[Limits] = {"lr": Real(0, open_low=True)}
+    card = Card(
+        title="IMTL",
+        paper="Liu et al., ICLR 2021",
+        url="https://openreview.net/forum?id=IMPnRXEWpvr",
+        idea="Learn loss scales, and step with equal projections on the scaled gradients.",
+        cost="K through the shared part",
+        invariances=("order of tasks", "direction: a factor on each loss separately"),
+        verified=("IMTL-G applied to rows scaled by IMTL-L", "equal projections"),
+        notes="Nearly dependent gradients give weights of both signs.",
+    )
+
+    def __init__(self, lr: float = 1e-3) -> None:
+        super().__init__()
+        self.lr = lr
+        check(self)
+        self._adam = TaskAdam(self.state, "log_scale", start=0.0, lr=lr)
+
+    def solve(self, evidence: Evidence) -> Solution:
+        """e^s times the equiangular weights of the scaled rows."""
+        scales = np.exp(self.state.read("log_scale", evidence.tasks))
+        return Solution(scales * equiangular(rescaled(evidence.inner, scales)))
+
+    def observe(self, evidence: Evidence, solution: Solution) -> None:
+        """One Adam step on s; the gradient is e^s·L − 1."""
+        scales = np.exp(self.state.read("log_scale", evidence.tasks))
+        self._adam.update(evidence.tasks, scales * evidence.losses - 1.0, -_REACH, _REACH)

@@ -1,0 +1,95 @@
+"""Online learning of auxiliary weights."""
+
+from __future__ import annotations
+
+from typing import ClassVar, Literal, final
+
+import numpy as np
+
+from polytask.balance._params import Choice, Limits, Real, TaskName, Whole, check
+from polytask.balance.method import Card, Evidence, GramianMethod, Solution
+
+__all__ = ["OLAUX"]
+
+
+@final
+class OLAUX(GramianMethod):
+    """Auxiliary weights that follow how well each auxiliary gradient served the primary task.
+
+    The primary task's weight is 1, auxiliary weights start at 1. Every n steps w_i ← w_i + η·Σ g_mainᵀg_i, summed over
+    these n steps: a gradient step on the primary loss that a step with weights w would leave, −w_i·g_mainᵀg_i.
+
+    Args:
+        primary: Name of the task that matters.
+        lr: η, the weights' step size times the network's; tuned per problem in the paper.
+        horizon: n, over how many steps the inner products are summed; 5 in the paper.
+        similarity: ``"inner"`` (the paper's inner product) or ``"cosine"`` (indifferent to the losses' scale).
+
+    Raises:
+        ConfigError: An option is outside its limits.
+
+    Examples:
+        >>> import torch
+        >>> OLAUX(primary="main").weights(torch.eye(2), tasks=["main", "aux"])
+        tensor([1., 1.])
+
+    Notes:
+        The authors take the logarithm of every loss: use ``Chain("log", OLAUX(...))`` for that.
+        Weights are not clipped, so a task that opposes the primary one for long gets a negative weight.
+        Steps in which the primary or the auxiliary task is absent, or has no gradient, do not count.
+
+    References:
+        Lin, Baweja, Kantor, Held, "Adaptive auxiliary task weighting for reinforcement learning", NeurIPS 2019.
+    """
+
+    limits: ClassVar[Limits] = {
+        "primary": TaskName(),
+        "lr": Real(0, open_low=True),
+        "horizon": Whole(1),
+        "similarity": Choice(("inner", "cosine")),
+    }
+    card = Card(
+        title="OL-AUX",
+        paper="Lin et al., NeurIPS 2019",
+        url="https://papers.nips.cc/paper/8724-adaptive-auxiliary-task-weighting-for-reinforcement-learning",
+        idea="Raise the weight of auxiliary tasks whose gradients have pointed along the primary one.",
+        cost="K through the shared part",
+        invariances=("order of tasks",),
+        verified=("the recursion, by hand", "orthogonal gradients leave the weights alone", "a quadratic problem"),
+        notes="The step size depends on the losses' scale unless similarity='cosine'.",
+    )
+
+    def __init__(
+        self, primary: str, lr: float = 0.01, horizon: int = 5, similarity: Literal["inner", "cosine"] = "inner"
+    ) -> None:
+        super().__init__()
+        self.primary, self.lr, self.horizon, self.similarity = primary, lr, horizon, similarity
+        check(self)
+        self.state.declare("weight", 1.0)
+        self.state.declare("sum", 0.0)
+        self.state.declare("count", 0.0)
+
+    def solve(self, evidence: Evidence) -> Solution:
+        """The weights learned so far."""
+        return Solution(self.state.read("weight", evidence.tasks))
+
+    def observe(self, evidence: Evidence, solution: Solution) -> None:
+        """Add this step's inner products; after every n of them, move the weights."""
+        squared = np.diag(evidence.inner)
+        if self.primary not in evidence.tasks:
+            return
+        main = evidence.tasks.index(self.primary)
+        seen = [i for i in np.flatnonzero(squared > 0) if i != main]
+        if squared[main] == 0 or not seen:
+            return
+        tasks = [evidence.tasks[i] for i in seen]
+        gain = evidence.inner[main, seen]
+        if self.similarity == "cosine":
+            gain = gain / np.sqrt(squared[seen]) / np.sqrt(squared[main])
+        total = self.state.read("sum", tasks) + gain
+        count = self.state.read("count", tasks) + 1
+        due = count >= self.horizon
+        weight = self.state.read("weight", tasks)
+        self.state.write("weight", tasks, weight + self.lr * np.where(due, total, 0.0))
+        self.state.write("sum", tasks, np.where(due, 0.0, total))
+        self.state.write("count", tasks, np.where(due, 0.0, count))
