@@ -49,12 +49,13 @@ def test_equal_is_the_gradient_of_the_sum(make_net, make_source, tasks):
         torch.testing.assert_close(one, other)
 
 
+@pytest.mark.parametrize("clip", [None, 0.5])
 @pytest.mark.parametrize("parts", [2, 4])
-def test_accumulating_equals_one_large_batch_for_equal_weights(parts, make_net, make_source, tasks):
+def test_accumulating_equals_one_large_batch_for_equal_weights(parts, clip, make_net, make_source, tasks):
     net, twin = make_net(), make_net()
     source = make_source()
-    assert stepper_for(net, tasks, clip=0.5).step(batches_of(source, *[16] * parts))
-    assert stepper_for(twin, tasks, clip=0.5).step(batches_of(source, 16 * parts))
+    assert stepper_for(net, tasks, clip=clip).step(batches_of(source, *[16] * parts))
+    assert stepper_for(twin, tasks, clip=clip).step(batches_of(source, 16 * parts))
     for one, other in zip(net.parameters(), twin.parameters(), strict=True):
         torch.testing.assert_close(one, other, rtol=1e-5, atol=1e-7)
 
