@@ -226,6 +226,10 @@ class Balancer:
             self.method.after_step(self._before, finite)
         self._before = None
 
+    def observe_metrics(self, values: Mapping[str, float]) -> None:
+        """Give the method a number per task that it asks for, such as an accuracy; its class says what it has to be."""
+        self.method.observe_metrics(values)
+
     def end_epoch(self) -> None:
         """Tell the method that an epoch has ended."""
         self.method.end_epoch()
@@ -351,7 +355,13 @@ class Balancer:
                 if not rows:
                     return self._finish(StepRecord.empty(self.step, skipped))
             evidence = self._evidence({names[row]: values[names[row]] for row in rows}, gramian[np.ix_(rows, rows)])
-            combination = combine(self.method, evidence, self.scale)
+            combination = combine(
+                self.method,
+                evidence,
+                self.scale,
+                lambda keep: self._source.blocks(step, [rows[i] for i in keep]),
+                step.loss_scale,
+            )
             mixed, weights = [rows[i] for i in combination.keep], combination.weights[combination.keep]
             passes = len(step.tasks) + self._source.apply(step, combination.mix, weights, mixed)
             self._source.apply_own(step, evidence.tasks, combination.weights)
@@ -369,7 +379,8 @@ class Balancer:
 
     def _commit(self, evidence: Evidence, combination: Combination, passes: int, skipped: Sequence[str]) -> StepRecord:
         """Let the method learn from the step, and record it."""
-        self.method.observe(evidence, combination.solution)
+        if combination.seen is not None:
+            self.method.observe(*combination.seen)
         for name, block, tasks, remembered in combination.memory:
             self.method.memory.write(name, block, tasks, remembered)
         self._held.update(zip(evidence.tasks, combination.weights.tolist(), strict=True))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import abc
 import dataclasses
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, ClassVar, Literal, final
 
 import numpy as np
@@ -72,6 +72,7 @@ class Evidence:
         step: Number of steps taken before this one.
         epoch: Number of epochs ended before this one.
         seed: Seed of the run; :attr:`rng` depends on it and on ``step`` alone.
+        measures: What :meth:`JacobianMethod.measure` found, merged over all blocks.
     """
 
     tasks: tuple[str, ...]
@@ -81,6 +82,7 @@ class Evidence:
     step: int = 0
     epoch: int = 0
     seed: int = 0
+    measures: Mapping[str, Array] = dataclasses.field(default_factory=dict)
 
     @property
     def size(self) -> int:
@@ -113,10 +115,17 @@ class Evidence:
 
 @dataclasses.dataclass(frozen=True)
 class Solution:
-    """Weights of the tasks' losses or gradients, and how many solver iterations they took."""
+    """Weights of the tasks' losses or gradients, and how many solver iterations they took.
+
+    Attributes:
+        weights: One weight per task, (K,).
+        iterations: What the solver needed.
+        parts: Weights of single parts of the gradient, by the part's name, from methods that weigh parts differently.
+    """
 
     weights: Float[Array, "K"]
     iterations: int = 0
+    parts: Mapping[str, Array] = dataclasses.field(default_factory=dict)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -129,6 +138,7 @@ class Block:
         slices: The columns of each parameter (or feature) tensor.
         values: The features' own values, (P,), where the rows are gradients at the shared representation.
         batch: Length of the features' first dimension; 1 for parameters.
+        tensors: The parameters (or features) themselves, in the order of ``slices``.
     """
 
     name: str
@@ -136,14 +146,18 @@ class Block:
     slices: tuple[slice, ...]
     values: Float[Tensor, "P"] | None = None
     batch: int = 1
+    tensors: tuple[Tensor, ...] = ()
 
 
 @dataclasses.dataclass(frozen=True)
 class Combined:
-    """A combined gradient, (P,), and what to remember per task and coordinate, (K, P), once the step has succeeded."""
+    """A combined gradient, (P,), and what to remember once the step has succeeded: vectors per task, (K, M).
+
+    M is P for methods that remember coordinates, and the number of parameters for those that remember one number each.
+    """
 
     gradient: Float[Tensor, "P"]
-    memory: Mapping[str, Float[Tensor, "K P"]] = dataclasses.field(default_factory=dict)
+    memory: Mapping[str, Float[Tensor, "K M"]] = dataclasses.field(default_factory=dict)
 
 
 class Method(abc.ABC):
@@ -160,6 +174,8 @@ class Method(abc.ABC):
     """What each option of ``__init__`` may be; checked by ``polytask.balance._params.check``."""
     needs_after_step: ClassVar[bool] = False
     """Whether the method wants the same batch's losses again after the optimizer's step."""
+    needs_metrics: ClassVar[bool] = False
+    """Whether the method wants numbers that it cannot compute itself, through :meth:`observe_metrics`."""
     uses_preference: ClassVar[bool] = False
     """Whether ``solve`` reads ``evidence.preference``; otherwise the engine multiplies the result by it."""
 
@@ -176,6 +192,9 @@ class Method(abc.ABC):
 
     def after_step(self, before: Evidence, losses: Mapping[str, float]) -> None:
         """Take note of the losses after the step; called when :attr:`needs_after_step` is set."""
+
+    def observe_metrics(self, values: Mapping[str, float]) -> None:
+        """Take note of a number per task, measured by the caller; what it has to be, the method's class says."""
 
     def end_epoch(self) -> None:
         """Take note of an epoch's end."""
@@ -320,10 +339,31 @@ class JacobianMethod(Method):
     """A method that needs the gradients' coordinates: K·P numbers at once.
 
     ``solve`` gives the nominal weights, which the records show and ``heads="weighted"`` uses; :meth:`combine` gives the
-    step itself, one device's block at a time. Both see only tasks with a gradient that is finite and not zero.
+    step itself, one device's block at a time. Both see only tasks with a gradient that is finite and not zero. What
+    ``solve`` must know of the coordinates of all blocks together comes from :meth:`measure`. The engine applies neither
+    preference nor scale to the result: a method multiplies by the preference where that makes sense for it.
     """
 
     needs: ClassVar[Need] = "jacobian"
+    maxima: ClassVar[tuple[str, ...]] = ()
+    """Names of measures of which the largest over all blocks is wanted, instead of the sum."""
+
+    def measure(self, block: Block, evidence: Evidence) -> Mapping[str, Array]:
+        """Statistics of one block, merged over blocks into ``evidence.measures`` before :meth:`solve`; pure."""
+        return {}
+
+    @final
+    def solve_blocks(self, evidence: Evidence, blocks: Iterable[Block]) -> tuple[Evidence, Solution]:
+        """Measure all blocks and solve; what was solved for, and the solution."""
+        merged: dict[str, Array] = {}
+        for block in blocks:
+            for name, value in self.measure(block, evidence).items():
+                if name not in merged:
+                    merged[name] = value
+                else:
+                    merged[name] = np.maximum(merged[name], value) if name in self.maxima else merged[name] + value
+        evidence = dataclasses.replace(evidence, measures=merged)
+        return evidence, self.solve(evidence)
 
     @abc.abstractmethod
     def combine(self, block: Block, evidence: Evidence, solution: Solution) -> Combined:
@@ -371,7 +411,7 @@ class JacobianMethod(Method):
         evidence = evidence.subset(keep)
         columns = tuple(slices) if slices is not None else (slice(0, jacobian.shape[1]),)
         block = Block("block", jacobian[keep], columns, values, batch)
-        return self.combine(block, evidence, self.solve(evidence)).gradient
+        return self.combine(block, *self.solve_blocks(evidence, [block])).gradient
 
 
 def _evidence(
