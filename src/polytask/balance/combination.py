@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Callable, Iterable, Sequence
 from typing import Literal
 
 import numpy as np
@@ -18,6 +19,8 @@ __all__ = ["Combination", "Scale", "combine", "weighted"]
 
 Array = np.ndarray
 Scale = Literal["native", "sum_to_k", "norm_of_mean"]
+Blocks = Callable[[Sequence[int]], Iterable[Block]]
+"""From positions of tasks to their rows, one block per device and dtype."""
 _CHUNK = 1 << 20
 
 
@@ -30,6 +33,7 @@ class Combination:
         weights: One weight per task of the evidence, after preference and scale convention.
         mix: The rule that mixes the rows of the tasks in ``keep``.
         keep: Positions, in the evidence, of the tasks whose rows are mixed.
+        seen: The evidence and solution the method learns from once all is applied; ``None`` where there was nothing.
         memory: What the method wants to remember: (quantity, block, tasks, values), to be stored once all is applied.
     """
 
@@ -37,20 +41,30 @@ class Combination:
     weights: Float[Array, "K"]
     mix: Mix
     keep: list[int]
+    seen: tuple[Evidence, Solution] | None = None
     memory: list[tuple[str, str, tuple[str, ...], Tensor]] = dataclasses.field(default_factory=list)
 
 
-def combine(method: Method, evidence: Evidence, scale: Scale) -> Combination:
+def combine(
+    method: Method, evidence: Evidence, scale: Scale, blocks: Blocks = lambda keep: (), loss_scale: float = 1.0
+) -> Combination:
     """Solve for the weights of one step.
+
+    Args:
+        method: Decides.
+        evidence: What it may look at.
+        scale: Length convention.
+        blocks: From positions in the evidence to those tasks' rows, for methods that look at coordinates.
+        loss_scale: Factor in the rows that the method must not see (mixed precision); the result has it again.
 
     Raises:
         NonFiniteError: The method gave a weight that is not finite.
     """
     if isinstance(method, JacobianMethod):
-        return _by_coordinates(method, evidence)
+        return _by_coordinates(method, evidence, blocks, loss_scale)
     solution = method.solve_present(evidence) if isinstance(method, GramianMethod) else method.solve(evidence)
     weights = _final(method, evidence, solution, scale)
-    return Combination(solution, weights, weighted(weights), list(range(evidence.size)))
+    return Combination(solution, weights, weighted(weights), list(range(evidence.size)), (evidence, solution))
 
 
 def weighted(weights: Float[Array, "K"]) -> Mix:
@@ -67,24 +81,39 @@ def weighted(weights: Float[Array, "K"]) -> Mix:
     return mix
 
 
-def _by_coordinates(method: JacobianMethod, evidence: Evidence) -> Combination:
+def _by_coordinates(method: JacobianMethod, evidence: Evidence, blocks: Blocks, loss_scale: float) -> Combination:
     """A method that mixes coordinates by itself; tasks without a gradient keep their preference as nominal weight."""
     keep = np.flatnonzero(np.diag(evidence.inner) > 0).tolist()
     weights = evidence.preference.copy()
     if not keep:
         return Combination(Solution(weights), weights, lambda block: torch.zeros_like(block.rows[0]), keep)
     part = evidence.subset(keep)
-    solution = method.solve(part)
+    measured = (_unscaled(block, loss_scale) for block in blocks(keep)) if _measures(method) else ()
+    part, solution = method.solve_blocks(part, measured)
     weights[keep] = solution.weights
-    combination = Combination(Solution(weights, solution.iterations), weights, weighted(weights), keep)
+    solved = Solution(weights, solution.iterations)
+    combination = Combination(solved, weights, weighted(weights), keep, (part, solution))
 
     def mix(block: Block) -> Tensor:
-        combined = method.combine(block, part, solution)
+        combined = method.combine(_unscaled(block, loss_scale), part, solution)
+        if not torch.isfinite(combined.gradient).all():
+            raise NonFiniteError(
+                f"{type(method).__name__} gave a gradient that is not finite at step {evidence.step} for tasks "
+                f"{', '.join(part.tasks)}; parameters and method state are unchanged"
+            )
         combination.memory += [(name, block.name, part.tasks, values) for name, values in combined.memory.items()]
-        return combined.gradient
+        return combined.gradient if loss_scale == 1.0 else combined.gradient * loss_scale
 
     combination.mix = mix
     return combination
+
+
+def _measures(method: JacobianMethod) -> bool:
+    return type(method).measure is not JacobianMethod.measure
+
+
+def _unscaled(block: Block, loss_scale: float) -> Block:
+    return block if loss_scale == 1.0 else dataclasses.replace(block, rows=block.rows / loss_scale)
 
 
 def _final(method: Method, evidence: Evidence, solution: Solution, scale: Scale) -> Float[Array, "K"]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 
 import numpy as np
 import torch
@@ -97,24 +97,46 @@ class GradientRows:
             total += inner
         return (total + total.T) / 2
 
-    def mix(self, mix: Mix, rows: Sequence[int], values: Sequence[Tensor] | None = None) -> list[Tensor]:
+    def blocks(
+        self, rows: Sequence[int], values: Sequence[Tensor] | None = None, tensors: Sequence[Tensor] = ()
+    ) -> Iterator[Block]:
+        """The rows named, one block per device and dtype; a view where they are the first ones.
+
+        Args:
+            rows: Positions of the rows that take part.
+            values: The original tensors' values, for methods that look at features.
+            tensors: The original tensors, for methods that treat them differently.
+        """
+        chosen = list(rows)
+        whole = chosen == list(range(len(chosen)))
+        for key, block in self._blocks.items():
+            inside = [i for i, other in enumerate(self._keys) if other == key]
+            flat = None if values is None else torch.cat([values[i].detach().flatten() for i in inside])
+            yield Block(
+                name=f"{self._label}{key[0]}:{str(key[1]).removeprefix('torch.')}",
+                rows=block[: len(chosen)] if whole else block[chosen],
+                slices=tuple(self._slices[i] for i in inside),
+                values=flat,
+                batch=1 if values is None else values[inside[0]].shape[0],
+                tensors=tuple(tensors[i] for i in inside) if tensors else (),
+            )
+
+    def mix(
+        self,
+        mix: Mix,
+        rows: Sequence[int],
+        values: Sequence[Tensor] | None = None,
+        tensors: Sequence[Tensor] = (),
+    ) -> list[Tensor]:
         """The combined gradient of the rows named, one tensor per original tensor and in its shape.
 
         Args:
             mix: From a block of rows to one gradient.
-            rows: Positions of the rows that take part.
-            values: The original tensors' values, for methods that look at features.
+            rows: As for :meth:`blocks`.
+            values: As for :meth:`blocks`.
+            tensors: As for :meth:`blocks`.
         """
-        chosen = list(rows)
-        whole = chosen == list(range(len(chosen)))
-        mixed: dict[tuple[torch.device, torch.dtype], Tensor] = {}
-        for key, block in self._blocks.items():
-            inside = [i for i, other in enumerate(self._keys) if other == key]
-            flat = None if values is None else torch.cat([values[i].detach().flatten() for i in inside])
-            batch = 1 if values is None else values[inside[0]].shape[0]
-            name = f"{self._label}{key[0]}:{str(key[1]).removeprefix('torch.')}"
-            parts = tuple(self._slices[i] for i in inside)
-            mixed[key] = mix(Block(name, block[: len(chosen)] if whole else block[chosen], parts, flat, batch))
+        mixed = dict(zip(self._blocks, map(mix, self.blocks(rows, values, tensors)), strict=True))
         return [
             mixed[key][part].view(shape)
             for key, part, shape in zip(self._keys, self._slices, self._shapes, strict=True)

@@ -17,6 +17,7 @@ from torch import Tensor
 
 from polytask.balance.combination import weighted
 from polytask.balance.gradients import Step, accumulate, backward_weighted, task_gradients
+from polytask.balance.method import Block
 from polytask.balance.partition import reached
 from polytask.balance.rows import GradientRows, Mix
 from polytask.errors import MethodError, unknown
@@ -62,6 +63,10 @@ class GradientSource(abc.ABC):
         Returns:
             The number of further backward passes.
         """
+
+    def blocks(self, step: Step, rows: Sequence[int]) -> Iterable[Block]:
+        """What was collected for the tasks at ``rows``, for sources that hold coordinates."""
+        return ()
 
     @final
     def apply_own(self, step: Step, tasks: Sequence[str], weights: Float[Array, "K"]) -> None:
@@ -149,10 +154,15 @@ class ParameterSource(GradientSource):
         self._fill(step, [(self._rows, step.shared)], retain_graph=step.retain_graph, window=self._window)
         return self._rows
 
+    def blocks(self, step: Step, rows: Sequence[int]) -> Iterable[Block]:
+        """See :class:`GradientSource`."""
+        assert self._rows is not None
+        return self._rows.blocks(rows, tensors=step.shared)
+
     def apply(self, step: Step, mix: Mix, weights: Float[Array, "K"], rows: Sequence[int]) -> int:
         """See :class:`GradientSource`."""
         assert self._rows is not None
-        _add(step.shared, self._rows.mix(mix, rows))
+        _add(step.shared, self._rows.mix(mix, rows, tensors=step.shared))
         return 0
 
     def release(self) -> None:
@@ -193,10 +203,15 @@ class FeatureSource(GradientSource):
         self._fill(step, buffers, retain_graph=step.retain_graph, must_reach=features)
         return step.tasks, self._rows.gramian(len(step.tasks))
 
+    def blocks(self, step: Step, rows: Sequence[int]) -> Iterable[Block]:
+        """See :class:`GradientSource`."""
+        assert self._rows is not None
+        return self._rows.blocks(rows, self._features, self._features)
+
     def apply(self, step: Step, mix: Mix, weights: Float[Array, "K"], rows: Sequence[int]) -> int:
         """See :class:`GradientSource`."""
         assert self._rows is not None
-        mixed = self._rows.mix(mix, rows, self._features)
+        mixed = self._rows.mix(mix, rows, self._features, self._features)
         if self._late and self._late_rows is not None:
             _add(self._late, self._late_rows.mix(weighted(weights), rows))
         late = {id(tensor) for tensor in self._late}
