@@ -10,8 +10,9 @@ from polytask.solvers.nnqp import nnqp, nnqp_many, nnqp_residual
 from polytask.solvers.power import newton_power, power_residual
 from polytask.solvers.projection import sequential_projection
 from polytask.solvers.scaling import correlation, definite
-from polytask.solvers.simplex import min_norm, min_norm_gap, project_simplex
+from polytask.solvers.simplex import min_norm, min_norm_gap, project_simplex, simplex_qp
 from polytask.solvers.spectral import align, equiangular
+from polytask.solvers.vaccine import sequential_alignment
 
 __all__ = [
     "align",
@@ -29,5 +30,7 @@ __all__ = [
     "nnqp_residual",
     "power_residual",
     "project_simplex",
+    "sequential_alignment",
     "sequential_projection",
+    "simplex_qp",
 ]

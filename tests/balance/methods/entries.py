@@ -85,6 +85,40 @@ def surgery_two(share):
     return weights
 
 
+def unit_mean_two(a, b, c):
+    return 0.5 / math.sqrt(a), 0.5 / math.sqrt(c)
+
+
+def sdmgrad_two(lam):
+    def weights(a, b, c):
+        """MGDA for the rows g_i + λg₀."""
+        mix = np.eye(2) + lam / 2
+        (p, q), (_, r) = mix @ [[a, b], [b, c]] @ mix.T
+        first = min(max((r - q) / (p + r - 2 * q), 0.0), 1.0)
+        return (first + lam / 2) / (1 + lam), (1 - first + lam / 2) / (1 + lam)
+
+    return weights
+
+
+def dualproj_two(a, b, c):
+    return 0.5 + max(0.0, -(a + b) / 2) / a, 0.5 + max(0.0, -(b + c) / 2) / c
+
+
+def config_two(a, b, c):
+    return (1 + math.sqrt(c / a)) / 2, (1 + math.sqrt(a / c)) / 2
+
+
+def pcd_two(tau):
+    def weights(a, b, c):
+        """Unit vectors u + μv with μ = max(0, τ − ρ), rescaled to the length of the first."""
+        rho = b / math.sqrt(a * c)
+        mu = max(0.0, tau - rho)
+        length = math.sqrt(1 + mu * mu + 2 * mu * rho)
+        return 1 / length, mu / length * math.sqrt(a / c)
+
+    return weights
+
+
 NO_GRADIENTS = {
     "zero_row": "looks at losses only",
     "few_columns": "looks at losses only",
@@ -102,6 +136,26 @@ ENTRIES = [
     Entry("rlw", random=True, exempt=NO_GRADIENTS),
     Entry("imtl_l", {"lr": 0.05}, exempt=NO_GRADIENTS),
     Entry("famo", exempt=NO_GRADIENTS),
+    Entry("static", {"weight": {"age": 0.3, "tag": 2.0}}, alone=lambda d: 0.3, exempt=NO_GRADIENTS),
+    Entry("revised_uw", {"lr": 0.05}, alone=lambda d: 0.5, exempt=NO_GRADIENTS),
+    Entry("uw_so", {"temperature": 2.0}, exempt=NO_GRADIENTS),
+    Entry("uw_so", {"form": "o"}, alone=lambda d: 1 / d, exempt=NO_GRADIENTS),
+    Entry("gls", exempt=NO_GRADIENTS),
+    Entry("si_log", alone=lambda d: 1 / d, exempt=NO_GRADIENTS),
+    Entry("adaloss", {"rate": 0.2}, alone=lambda d: 1 / d, exempt=NO_GRADIENTS),
+    Entry("ema_scaling", alone=lambda d: 1 / d, exempt=NO_GRADIENTS),
+    Entry("ema_scaling", {"total": "k"}, exempt=NO_GRADIENTS),
+    Entry("lbtw", exempt=NO_GRADIENTS),
+    Entry("slaw", {"beta": 0.7}, exempt=NO_GRADIENTS),
+    Entry("dtp", {"gamma": {"age": 2.0}}, exempt=NO_GRADIENTS),
+    Entry("ntk", exempt=NO_GRADIENTS),
+    Entry("igb_v1", alone=lambda d: 1 / d, exempt=NO_GRADIENTS),
+    Entry("stch", {"warmup": 1}, alone=lambda d: 1 / d, exempt=NO_GRADIENTS),
+    Entry("stch", {"on": "loss", "reference": {"age": 0.1}}, exempt=NO_GRADIENTS),
+    Entry("tchebycheff", {"reference": 0.1}, exempt=NO_GRADIENTS),
+    Entry("cosmos", {"alpha": {"age": 0.5}}, random=True, exempt=NO_GRADIENTS),
+    Entry("pbi", {"reference": {"age": 0.1}}, exempt=NO_GRADIENTS),
+    Entry("go4align", {"groups": 3, "step_size": 0.1}, exempt=NO_GRADIENTS),
     Entry("mgda", two=mgda_two),
     Entry("pcgrad", two=surgery_two(1.0), random=True),
     Entry("cagrad", {"c": 0.4}, alone=lambda d: 1.4, two=cagrad_two(0.4)),
@@ -115,4 +169,38 @@ ENTRIES = [
     Entry("aligned_mtl", two=aligned_two),
     Entry("aligned_mtl", {"scale_mode": "rmse"}, exempt={"two_tasks": "the same direction with another length"}),
     Entry("upgrad", two=surgery_two(0.5)),
+    Entry("mgda", {"normalise": "l2"}, power=-1, per_row=True, alone=lambda d: 1 / d, two=unit_mean_two),
+    Entry(
+        "mgda",
+        {"normalise": "loss+"},
+        power=-1,
+        per_row=True,
+        alone=lambda d: d**-2,
+        exempt={"two_tasks": "as with l2 where losses are 1"},
+    ),
+    Entry("cagrad", {"subset": 3}, alone=lambda d: 1.4, two=cagrad_two(0.4), random=True),
+    Entry("gradnorm", two=lambda a, b, c: (1.0, 1.0)),
+    Entry("edm", per_row=True, two=equiangular_two),
+    Entry("gradvac", {"beta": 0.2}, two=surgery_two(1.0), random=True),
+    Entry("imtl", {"lr": 0.05}, per_row=True, two=equiangular_two),
+    Entry("sdmgrad", {"lam": 0.3}, two=sdmgrad_two(0.3)),
+    Entry("dualproj", two=dualproj_two),
+    Entry("config", per_row=True, two=config_two),
+    Entry("krum", {"byzantine": 1, "selected": 2}, two=lambda a, b, c: (0.5, 0.5)),
+    Entry("pcd", {"primary": "age", "tau": 0.1}, two=lambda a, b, c: (1.0, 1.0)),
+    Entry("pcd", {"primary": "0", "tau": {"1": 0.02}, "beta": 0.9}, per_row=True, two=pcd_two(0.02)),
+    Entry("gcs", {"primary": "age"}, two=lambda a, b, c: (1.0, 1.0)),
+    Entry("gcs", {"primary": "0", "mode": "weighted"}, two=lambda a, b, c: (1.0, max(0.0, b / math.sqrt(a * c)))),
+    Entry("ol_aux", {"primary": "age", "horizon": 2}, two=lambda a, b, c: (1.0, 1.0)),
+    Entry("rgw", random=True, exempt={"two_tasks": "random", "zero_row": "random: the draw depends on K"}),
+    Entry("chain", {"stages": "log-l2", "inner": "mgda"}, power=-1, per_row=True, alone=lambda d: d**-2, two=unit_mean_two),
+    Entry("chain", {"stages": "imtl_l", "inner": "gradvac"}, two=surgery_two(1.0), random=True),
+    Entry("cr_mogm", {"inner": "gradvac", "alpha": 0.5}, two=surgery_two(1.0), random=True),
+    Entry(
+        "subset",
+        {"inner": "pcgrad", "count": 2},
+        random=True,
+        two=surgery_two(1.0),
+        exempt={"zero_row": "random: the draw depends on K", "row_scaling": "only some rows are seen"},
+    ),
 ]

@@ -76,7 +76,7 @@ class RunningMean:
     def read(self, tasks: Sequence[str], default: float) -> Float[Array, "K"]:
         """The means so far; ``default`` for a task never seen."""
         total, mass = (self._state.read(f"{self._name}_{part}", tasks) for part in ("sum", "mass"))
-        return np.divide(total, mass, out=np.full(len(tasks), default), where=mass > 0)
+        return np.asarray(np.divide(total, mass, out=np.full(len(tasks), default), where=mass > 0))
 
     def update(self, tasks: Sequence[str], values: Float[Array, "K"]) -> None:
         """Take ``values`` in."""
@@ -112,7 +112,7 @@ class EpochMean:
     def read(self, evidence: Evidence) -> Float[Array, "K"]:
         """The means; a task's present loss where there is none yet."""
         total, count = (self._state.read(f"{self._name}_{part}", evidence.tasks) for part in ("total", "count"))
-        return np.divide(total, count, out=evidence.losses.copy(), where=count > 0)
+        return np.asarray(np.divide(total, count, out=evidence.losses.copy(), where=count > 0))
 
     def observe(self, evidence: Evidence) -> None:
         """Take the losses in during the chosen epoch, and later for tasks without a mean."""

@@ -7,7 +7,7 @@ from typing import ClassVar, final
 import numpy as np
 from jaxtyping import Float
 
-from polytask.balance._params import Limits, Real, check
+from polytask.balance._params import Limits, Real, Whole, check
 from polytask.balance.loss._tools import positive, softmax
 from polytask.balance.method import Card, Evidence, LossMethod, Solution
 from polytask.solvers import kmeans_line
@@ -47,7 +47,7 @@ class GO4Align(LossMethod):
         Shen et al., "GO4Align: group optimization for multi-task alignment", NeurIPS 2024.
     """
 
-    limits: ClassVar[Limits] = {"groups": Real(1), "step_size": Real(0)}
+    limits: ClassVar[Limits] = {"groups": Whole(1), "step_size": Real(0)}
     card = Card(
         title="GO4Align",
         paper="Shen et al., NeurIPS 2024",
@@ -70,7 +70,7 @@ class GO4Align(LossMethod):
         positive(self, evidence)
         risk = softmax(-self.step_size * self._total(evidence))
         raw = risk * evidence.losses.sum() / evidence.losses
-        labels = kmeans_line(raw, min(int(self.groups), evidence.size))
+        labels = kmeans_line(raw, min(self.groups, evidence.size))
         centres = np.bincount(labels, raw) / np.bincount(labels)
         return Solution(centres[labels])
 

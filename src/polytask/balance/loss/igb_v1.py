@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import ClassVar, final
 
-from polytask.balance._params import Limits, Real, check
+from polytask.balance._params import Limits, Whole, check
 from polytask.balance.loss._tools import EpochMean, positive, softmax
 from polytask.balance.method import Card, Evidence, LossMethod, Solution
 
@@ -37,7 +37,7 @@ class IGBv1(LossMethod):
         Dai, Fei, Lu, "Improvable gap balancing for multi-task learning", UAI 2023.
     """
 
-    limits: ClassVar[Limits] = {"base_epoch": Real(0)}
+    limits: ClassVar[Limits] = {"base_epoch": Whole()}
     card = Card(
         title="IGB v1",
         paper="Dai, Fei, Lu, UAI 2023",

@@ -17,7 +17,7 @@ __all__ = ["NTK", "ntk_trace"]
 
 
 def ntk_trace(residuals: Float[Tensor, "N"], parameters: Iterable[Tensor], chunk: int = 64) -> float:
-    """tr K = Σ_n ‖∂r_n/∂θ‖², the trace of the neural tangent kernel of N residuals r(θ).
+    """Trace Σ_n ‖∂r_n/∂θ‖² of the neural tangent kernel of N residuals r(θ).
 
     Args:
         residuals: What the task's loss is the mean square of, (N,), with a graph, which is kept.

@@ -33,8 +33,8 @@ class PBI(LossMethod):
         >>> import torch
         >>> PBI(theta=1.0).weights(torch.tensor([1.0, 1.0]))
         tensor([0.7071, 0.7071])
-        >>> PBI(theta=1.0).weights(torch.tensor([1.0, 2.0]))
-        tensor([0.0000, 1.4142])
+        >>> PBI(theta=0.5).weights(torch.tensor([1.0, 2.0]))
+        tensor([0.3536, 1.0607])
 
     Notes:
         The ray is that of the task weights. A task that is better off than the ray asks for can get a negative
@@ -64,7 +64,7 @@ class PBI(LossMethod):
         check(self)
 
     def solve(self, evidence: Evidence) -> Solution:
-        """v + θ·(unit vector away from the ray)."""
+        """The ray, plus θ times the unit vector away from it."""
         ray = evidence.preference / np.linalg.norm(evidence.preference)
         above = evidence.losses - per_task(self.reference, evidence.tasks, 0.0)
         away = above - (ray @ above) * ray

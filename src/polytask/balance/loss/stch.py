@@ -7,7 +7,7 @@ from typing import ClassVar, Literal, final
 
 import numpy as np
 
-from polytask.balance._params import Choice, Limits, PerTask, Real, check
+from polytask.balance._params import Choice, Limits, PerTask, Real, Whole, check
 from polytask.balance.loss._tools import EpochMean, per_task, positive, softmax
 from polytask.balance.method import Card, Evidence, LossMethod, Solution
 
@@ -52,7 +52,7 @@ class STCH(LossMethod):
     uses_preference = True
     limits: ClassVar[Limits] = {
         "mu": Real(0, open_low=True),
-        "warmup": Real(0),
+        "warmup": Whole(),
         "on": Choice(("log", "loss")),
         "reference": PerTask(Real()),
     }
