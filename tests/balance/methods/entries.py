@@ -193,12 +193,14 @@ ENTRIES = [
     Entry("gcs", {"primary": "0", "mode": "weighted"}, two=lambda a, b, c: (1.0, max(0.0, b / math.sqrt(a * c)))),
     Entry("ol_aux", {"primary": "age", "horizon": 2}, two=lambda a, b, c: (1.0, 1.0)),
     Entry("rgw", random=True, exempt={"two_tasks": "random", "zero_row": "random: the draw depends on K"}),
-    Entry("chain", {"stages": "log-l2", "inner": "mgda"}, power=-1, per_row=True, alone=lambda d: d**-2, two=unit_mean_two),
+    Entry(
+        "chain", {"stages": "l2-log", "inner": "mgda"}, power=-1, per_row=True, alone=lambda d: d**-2, two=unit_mean_two
+    ),
     Entry("chain", {"stages": "imtl_l", "inner": "gradvac"}, two=surgery_two(1.0), random=True),
     Entry("cr_mogm", {"inner": "gradvac", "alpha": 0.5}, two=surgery_two(1.0), random=True),
     Entry(
         "subset",
-        {"inner": "pcgrad", "count": 2},
+        {"inner": "pcgrad", "count": 3},
         random=True,
         two=surgery_two(1.0),
         exempt={"zero_row": "random: the draw depends on K", "row_scaling": "only some rows are seen"},

@@ -1,0 +1,58 @@
+"""The method inside a composed one: how it is named, checked, solved and kept up to date."""
+
+from __future__ import annotations
+
+import dataclasses
+
+from polytask.balance.method import Evidence, GramianMethod, Method, Solution
+from polytask.balance.registry import METHODS, get_method
+from polytask.errors import ConfigError
+
+__all__ = ["Inner", "observe", "resolve", "solve"]
+
+
+@dataclasses.dataclass(frozen=True)
+class Inner:
+    """A method on Gramians, or its registry name."""
+
+    def allows(self, value: object) -> bool:
+        """Whether ``value`` is such a method; names are looked up."""
+        if isinstance(value, str):
+            return value in METHODS and issubclass(METHODS[value], GramianMethod)
+        return isinstance(value, GramianMethod)
+
+    def __str__(self) -> str:
+        return "a method that needs a Gramian, or the registry name of one"
+
+
+def resolve(inner: str | GramianMethod) -> GramianMethod:
+    """The method meant by ``inner``, which has been checked.
+
+    Raises:
+        ConfigError: It cannot be made from its name alone, or wants losses after the step.
+    """
+    if not isinstance(inner, str):
+        method: Method = inner
+    else:
+        try:
+            method = get_method(inner)
+        except TypeError as error:
+            raise ConfigError(f"{inner} has options without a default: pass a method instead of its name") from error
+    assert isinstance(method, GramianMethod)
+    if method.needs_after_step:
+        raise ConfigError(f"{type(method).__name__} wants losses after the step and cannot be part of another method")
+    return method
+
+
+def solve(method: GramianMethod, evidence: Evidence) -> Solution:
+    """The method's solution with the preference applied, whether it uses it by itself or not."""
+    solution = method.solve(evidence)
+    if method.uses_preference:
+        return solution
+    return Solution(solution.weights * evidence.preference * evidence.size, solution.iterations)
+
+
+def observe(method: Method, evidence: Evidence) -> None:
+    """Let a method inside take note of a step; its own solution is computed again only if it takes note at all."""
+    if type(method).observe is not Method.observe:
+        method.observe(evidence, method.solve(evidence))

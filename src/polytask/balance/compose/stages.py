@@ -1,0 +1,103 @@
+"""Stages of a chain: positive factors on the tasks' gradients, as if each loss had been transformed."""
+
+from __future__ import annotations
+
+import abc
+import dataclasses
+from typing import Literal, final
+
+from jaxtyping import Float
+from numpy import ndarray
+
+from polytask.balance._scales import row_scales
+from polytask.balance.compose.inner import observe
+from polytask.balance.method import Evidence, LossMethod, Method
+from polytask.balance.registry import METHODS, get_method
+from polytask.errors import ConfigError, unknown
+
+__all__ = ["Log", "Normalise", "Stage", "Weigh", "stage_of"]
+
+_WORDS = ("log", "l2", "loss", "loss+")
+
+
+class Stage(abc.ABC):
+    """A positive factor per task, which scales the task's gradient."""
+
+    method: Method | None = None
+    """A method whose state belongs to the stage."""
+
+    @abc.abstractmethod
+    def scales(self, evidence: Evidence) -> Float[ndarray, "K"]:
+        """The factors, (K,), of tasks with gradients that are not zero."""
+
+    def observe(self, evidence: Evidence) -> None:
+        """Take note of a step that is about to be applied."""
+
+
+@final
+@dataclasses.dataclass(frozen=True)
+class Log(Stage):
+    """The logarithm of every loss: factors 1/L_i. Losses must be positive."""
+
+    def scales(self, evidence: Evidence) -> Float[ndarray, "K"]:
+        """1/L."""
+        return row_scales("loss", evidence)
+
+
+@final
+@dataclasses.dataclass(frozen=True)
+class Normalise(Stage):
+    """Factors 1/‖g_i‖ (``"l2"``), 1/L_i (``"loss"``) or 1/(L_i·‖g_i‖) (``"loss+"``)."""
+
+    by: Literal["l2", "loss", "loss+"]
+
+    def __post_init__(self) -> None:
+        if self.by not in _WORDS[1:]:
+            raise ConfigError(unknown("normalisation", self.by, _WORDS[1:]))
+
+    def scales(self, evidence: Evidence) -> Float[ndarray, "K"]:
+        """As named by ``by``."""
+        return row_scales(self.by, evidence)
+
+
+@final
+class Weigh(Stage):
+    """The weights of a method that looks at losses only, e.g. IMTL-L's learned scales."""
+
+    def __init__(self, method: LossMethod) -> None:
+        self.method = method
+
+    def scales(self, evidence: Evidence) -> Float[ndarray, "K"]:
+        """The method's weights."""
+        assert self.method is not None
+        return self.method.solve(evidence).weights
+
+    def observe(self, evidence: Evidence) -> None:
+        """Let the method learn."""
+        assert self.method is not None
+        observe(self.method, evidence)
+
+
+def stage_of(given: Stage | LossMethod | str) -> Stage:
+    """The stage meant: itself, a loss-based method, one of the words, or a loss-based method's registry name.
+
+    Raises:
+        ConfigError: There is no such stage.
+    """
+    if isinstance(given, Stage):
+        return given
+    method = given
+    if isinstance(method, str):
+        if method == "log":
+            return Log()
+        if method in _WORDS:
+            return Normalise(method)  # type: ignore[arg-type]
+        by_losses = method in METHODS and issubclass(METHODS[method], LossMethod)
+        if not by_losses:
+            raise ConfigError(unknown("stage", method, [*_WORDS, "the name of a loss-based method"]))
+        made = get_method(method)
+        assert isinstance(made, LossMethod)
+        method = made
+    if method.needs_after_step:
+        raise ConfigError(f"{type(method).__name__} wants losses after the step and cannot be a stage")
+    return Weigh(method)

@@ -1,0 +1,84 @@
+"""A method applied to a few tasks per step."""
+
+from __future__ import annotations
+
+from typing import ClassVar, final
+
+import numpy as np
+
+from polytask.balance._draws import shuffled
+from polytask.balance._params import Limits, Whole, check
+from polytask.balance.compose.inner import Inner, observe, resolve, solve
+from polytask.balance.method import Card, Evidence, GramianMethod, Solution
+
+__all__ = ["Subset"]
+
+
+@final
+class Subset(GramianMethod):
+    """Another method for ``count`` tasks drawn anew in every step; the others' shared gradients wait.
+
+    Args:
+        inner: The method that weighs the drawn tasks, or its registry name.
+        count: How many tasks are drawn; all of them when fewer are present.
+
+    Raises:
+        ConfigError: ``inner`` is no method on Gramians or ``count`` is not positive.
+
+    Examples:
+        >>> import torch
+        >>> weights = Subset("mgda", count=1).weights(torch.eye(3))
+        >>> sorted(weights.tolist())
+        [0.0, 0.0, 1.0]
+
+    Notes:
+        The draw depends on seed, step and the tasks' names only. All gradients are still computed: to save time, sample
+        tasks in the data loader. Weights are those of the inner method, so their sum does not depend on ``count``.
+        State of tasks that were not drawn rests.
+
+    References:
+        Xiao, Ban, Ji, "Direction-oriented multi-objective learning: simple and provable stochastic algorithms",
+        NeurIPS 2023, samples objectives in this way.
+    """
+
+    uses_preference = True
+    limits: ClassVar[Limits] = {"inner": Inner(), "count": Whole(1)}
+    card = Card(
+        title="Subset of tasks",
+        paper="objective sampling of Xiao, Ban, Ji, NeurIPS 2023",
+        url="https://arxiv.org/abs/2305.18409",
+        idea="Let a method balance a few random tasks at a time.",
+        cost="K through the shared part",
+        invariances=("order of tasks", "those of the method inside"),
+        verified=("the inner method on the drawn tasks", "every task is drawn equally often"),
+        notes="Adds noise to the step; made for very many tasks.",
+    )
+
+    def __init__(self, inner: str | GramianMethod = "mgda", count: int = 2) -> None:
+        super().__init__()
+        self.inner, self.count = inner, count
+        check(self)
+        self._method = resolve(inner)
+        self.state.adopt("inner", self._method.state)
+
+    def solve(self, evidence: Evidence) -> Solution:
+        """The inner method's weights for the drawn tasks, zero for the others."""
+        drawn = self._draw(evidence)
+        solution = solve(self._method, evidence.subset(drawn))
+        weights = np.zeros(evidence.size)
+        weights[drawn] = solution.weights
+        return Solution(weights, solution.iterations)
+
+    def observe(self, evidence: Evidence, solution: Solution) -> None:
+        """The inner method takes note of the drawn tasks."""
+        seen = np.flatnonzero(np.diag(evidence.inner) > 0).tolist()
+        if seen:
+            part = evidence.subset(seen)
+            observe(self._method, part.subset(self._draw(part)))
+
+    def end_epoch(self) -> None:
+        """Tell the inner method."""
+        self._method.end_epoch()
+
+    def _draw(self, evidence: Evidence) -> list[int]:
+        return sorted(shuffled(evidence)[: self.count].tolist())
