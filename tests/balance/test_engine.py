@@ -251,6 +251,14 @@ def test_task_weights_are_applied_exactly_once(name) -> None:
 
 
 @pytest.mark.parametrize("name", ["mgda", "upgrad", "nash_mtl"])
+def test_a_task_without_gradient_gets_its_preference_once(name) -> None:
+    p = torch.ones(2, requires_grad=True)
+    losses = {"a": p.sum(), "still": (p * 0).sum(), "b": (p[0] - 2 * p[1])}
+    record = Balancer(name, task_weights={"still": 2.0}, announce=None).backward(losses)
+    assert record.weights["still"] == pytest.approx(0.5)
+
+
+@pytest.mark.parametrize("name", ["mgda", "upgrad", "nash_mtl"])
 def test_scale_conventions(name) -> None:
     model = Trunk(tasks=3)
     x = torch.randn(9, 4, dtype=torch.float64)

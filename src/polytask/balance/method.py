@@ -315,11 +315,14 @@ class GramianMethod(Method):
 
     @final
     def solve_present(self, evidence: Evidence) -> Solution:
-        """Solve over the tasks whose gradient is not zero; the others get their preference as weight."""
+        """Solve over the tasks whose gradient is not zero; the others get the neutral weight, their preference.
+
+        Where the caller applies the preference (:attr:`uses_preference` is not set), that is 1/K before it does.
+        """
         keep = np.flatnonzero(np.diag(evidence.inner) > 0)
         if len(keep) == evidence.size:
             return self._solve_calmly(evidence)
-        weights = evidence.preference.copy()
+        weights = evidence.preference.copy() if self.uses_preference else np.full(evidence.size, 1 / evidence.size)
         if len(keep) == 0:
             return Solution(weights)
         solution = self._solve_calmly(evidence.subset(keep.tolist()))
