@@ -5,17 +5,27 @@ from __future__ import annotations
 import importlib
 import inspect
 from collections.abc import Iterator, Mapping
+from importlib.metadata import EntryPoint, entry_points
 from typing import Any, final
 
-from polytask.balance.method import Method
+from polytask.balance.method import Card, Method
 from polytask.errors import ConfigError, MethodError, unknown
 
-__all__ = ["METHODS", "Registry", "get_method"]
+__all__ = ["METHODS", "PLUGINS", "Registry", "get_method"]
+
+PLUGINS = "polytask.methods"
+"""Entry-point group in which other packages register methods: ``name = "package.module:Class"``."""
 
 
 @final
 class Registry(Mapping[str, type[Method]]):
     """Method classes by registry name, each imported on first access.
+
+    Packages that are installed add methods through the entry-point group ``polytask.methods``. They are looked for when
+    a name is not polytask's own, or when all names are asked for.
+
+    Args:
+        places: Registry name → module and class, below ``polytask.balance``.
 
     Examples:
         >>> METHODS["mgda"].card.title
@@ -27,20 +37,44 @@ class Registry(Mapping[str, type[Method]]):
     def __init__(self, places: Mapping[str, str]) -> None:
         self._places = dict(places)
         self._names = {place.rpartition(".")[2]: name for name, place in places.items()}
+        self._found: dict[str, EntryPoint] | None = None
 
     def __getitem__(self, name: str) -> type[Method]:
+        if name not in self._places:
+            return _load(self.plugins[name])
         module, _, attribute = self._places[name].rpartition(".")
         found: type[Method] = getattr(importlib.import_module(f"polytask.balance.{module}"), attribute)
         return found
 
     def __contains__(self, name: object) -> bool:
-        return name in self._places
+        return name in self._places or name in self.plugins
 
     def __iter__(self) -> Iterator[str]:
-        return iter(self._places)
+        yield from self._places
+        yield from self.plugins
 
     def __len__(self) -> int:
-        return len(self._places)
+        return len(self._places) + len(self.plugins)
+
+    @property
+    def plugins(self) -> Mapping[str, EntryPoint]:
+        """Methods of other packages by name, none of them imported.
+
+        Raises:
+            ConfigError: Two packages, or a package and polytask, give a method the same name.
+        """
+        if self._found is None:
+            found: dict[str, EntryPoint] = {}
+            for entry in entry_points(group=PLUGINS):
+                if entry.name in self._places or entry.name in found:
+                    other = _origin(found[entry.name]) if entry.name in found else "polytask itself"
+                    raise ConfigError(
+                        f"two methods are called {entry.name!r}: one of {other}, one of {_origin(entry)}; rename one "
+                        f"in its entry-point group {PLUGINS!r}, or uninstall a package"
+                    )
+                found[entry.name] = entry
+            self._found = found
+        return self._found
 
     @property
     def class_names(self) -> tuple[str, ...]:
@@ -54,6 +88,28 @@ class Registry(Mapping[str, type[Method]]):
             KeyError: There is no such class.
         """
         return self._names[class_name]
+
+
+def _origin(entry: EntryPoint) -> str:
+    return f"the package {entry.dist.name} ({entry.value})" if entry.dist is not None else entry.value
+
+
+def _load(entry: EntryPoint) -> type[Method]:
+    """The class a package registered.
+
+    Raises:
+        MethodError: It cannot be imported or is not a method with a card.
+    """
+    try:
+        found = entry.load()
+    except (ImportError, AttributeError) as error:
+        raise MethodError(f"cannot import method {entry.name!r} of {_origin(entry)}: {error}") from error
+    if not (isinstance(found, type) and issubclass(found, Method) and isinstance(getattr(found, "card", None), Card)):
+        raise MethodError(
+            f"{entry.name!r} of {_origin(entry)} is not a method: expected a subclass of LossMethod, GramianMethod or "
+            f"JacobianMethod with a card, found {found!r}"
+        )
+    return found
 
 
 METHODS = Registry(
@@ -94,7 +150,7 @@ METHODS = Registry(
         "gradvac": "gramian.gradvac.GradVac",
         "imtl": "gramian.imtl.IMTL",
         "sdmgrad": "gramian.sdmgrad.SDMGrad",
-        "dualproj": "gramian.dualproj.DualProj",
+        "dual_proj": "gramian.dual_proj.DualProj",
         "config": "gramian.config.ConFIG",
         "krum": "gramian.krum.Krum",
         "pcd": "gramian.pcd.PCD",

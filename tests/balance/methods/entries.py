@@ -184,7 +184,7 @@ ENTRIES = [
     Entry("gradvac", {"beta": 0.2}, two=surgery_two(1.0), random=True),
     Entry("imtl", {"lr": 0.05}, per_row=True, two=equiangular_two),
     Entry("sdmgrad", {"lam": 0.3}, two=sdmgrad_two(0.3)),
-    Entry("dualproj", two=dualproj_two),
+    Entry("dual_proj", two=dualproj_two),
     Entry("config", per_row=True, two=config_two),
     Entry("krum", {"byzantine": 1, "selected": 2}, two=lambda a, b, c: (0.5, 0.5)),
     Entry("pcd", {"primary": "age", "tau": 0.1}, two=lambda a, b, c: (1.0, 1.0)),
