@@ -102,8 +102,10 @@ _MARKERS = {
 
 
 def _typeset(words: str) -> str:
-    """Hyphens before numbers become minus signs, and values stay with their signs of per cent."""
-    return re.sub(r"(?<![\w.])-(?=\d)", "−", words).replace(" %", "\u00a0%")
+    """Hyphens before numbers become minus signs; a value, its sign of per cent and its interval stay on one line."""
+    words = re.sub(r"(?<![\w.])-(?=\d)", "−", words)
+    words = re.sub(r" ?\[[−+\d][^\]]*\]", lambda interval: interval[0].replace(" ", "\u00a0"), words)
+    return words.replace(" %", "\u00a0%").replace("Δm ", "Δm\u00a0")
 
 
 def _provenance(comparison: Comparison) -> list[tuple[str, str]]:

@@ -85,26 +85,21 @@ def _headline(comparison: Comparison, best: str, interval: Interval) -> str:
 
 
 def _tasks(comparison: Comparison, method: str) -> list[str]:
-    table = comparison.negative_transfer
-    table = table[table["method"] == method]
-    if table["seeds"].max() < 2:
-        return []
+    """Who gains, who is hurt, and for whom nothing can be said."""
+    gains = {task: comparison.interval(method, task) for task in comparison.tasks}
+    known = {task: interval for task, interval in gains.items() if interval is not None and interval.n > 1}
     sentences = []
-    for flag, verb in (("helped", "gains"), ("hurt", "is hurt")):
-        rows = table[table[flag]]
-        if len(rows):
-            parts = [f"{row.task} {signed_interval(_of(row))}" for row in rows.itertuples()]
-            many = {"gains": "gain", "is hurt": "are hurt"}[verb] if len(rows) > 1 else verb
-            sentences.append(f"With {method}, {_join(list(rows['task']))} {many} ({'; '.join(parts)}).")
-    same = table[~table["helped"] & ~table["hurt"]]["task"].tolist()
+    for verdict, one, many in (("better", "gains", "gain"), ("worse", "is hurt", "are hurt")):
+        found = {task: signed_interval(interval) for task, interval in known.items() if interval.verdict == verdict}
+        if len(found) == 1:
+            sentences += [f"With {method}, {task} {one}: {gain}." for task, gain in found.items()]
+        elif found:
+            parts = "; ".join(f"{task} {gain}" for task, gain in found.items())
+            sentences.append(f"With {method}, {_join(list(found))} {many} ({parts}).")
+    same = [task for task, interval in known.items() if interval.verdict == "not separable"]
     if same:
         sentences.append(f"With {method}, no difference can be shown for {_join(same)}.")
     return sentences
-
-
-def _of(row: object) -> Interval:
-    low, high = getattr(row, "ci_low", math.nan), getattr(row, "ci_high", math.nan)
-    return Interval(getattr(row, "gain", math.nan), low, high, math.nan, getattr(row, "seeds", 0))
 
 
 def _others(comparison: Comparison, rest: Sequence[tuple[str, Interval]]) -> list[str]:

@@ -214,10 +214,12 @@ def _conflict_title(comparison: Comparison, data: pd.DataFrame) -> str:
         for record in trial.balance
         if math.isfinite(record.get("conflicts", math.nan))
     ]
-    often = f"; {_percent(float(np.mean(shares)))} of all pairs conflict" if shares else ""
     words = " and ".join(pair.split("|"))
-    lead = f"{words} pull apart" if least <= -0.05 else f"Gradients hardly pull apart, least aligned are {words},"
-    return f"{lead} under {method} (mean cosine {least:+.2f}{often})"
+    often = f"; {_percent(float(np.mean(shares)))} of all pairs conflict step by step" if shares else ""
+    if least <= -0.05:
+        return f"{words} pull apart under {method}: mean cosine {least:+.2f}{often}"
+    kind = "nearly orthogonal" if least < 0.05 else "aligned"
+    return f"Gradients are {kind} on average: at least {least:+.2f}, {words} under {method}{often}"
 
 
 def _percent(share: float) -> str:
