@@ -8,6 +8,7 @@ from polytask.share.hard import HardSharing
 from polytask.share.heads import build_head
 from polytask.share.model import Inputs, MultiTaskModel
 from polytask.share.naming import TaskModules
+from polytask.share.popart import PopArt
 from polytask.share.seeding import local_seed
 from polytask.share.summary import ModelSummary
 
@@ -20,6 +21,7 @@ __all__ = [
     "Inputs",
     "ModelSummary",
     "MultiTaskModel",
+    "PopArt",
     "Tabular",
     "TaskModules",
     "build_encoder",
