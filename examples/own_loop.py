@@ -1,6 +1,7 @@
 """Balance the tasks in a plain PyTorch loop: the quickest way in when you have a model already.
 
-Two targets of very different scale share a trunk. The plain sum follows the large one; a method that looks at gradients follows both.
+Two targets of very different scale share a trunk. The plain sum follows the large one; a method that looks at gradients
+follows both.
 """
 
 import torch
