@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from scipy.optimize import minimize
 
-from polytask.solvers import min_norm, min_norm_gap, project_simplex
+from polytask.solvers import min_norm, min_norm_gap, project_simplex, simplex_qp
 
 from .draws import KINDS, jacobian
 
@@ -82,3 +82,20 @@ def test_one_common_factor_changes_nothing():
     w, _ = min_norm(J @ J.T)
     for s in (1e-8, 1e8):
         np.testing.assert_allclose(min_norm(s * s * J @ J.T)[0], w, rtol=1e-9, atol=1e-14)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("size", [1, 2, 3, 8, 40])
+@pytest.mark.parametrize("spread", [0.0, 4.0])
+def test_the_simplex_program_satisfies_its_conditions(kind, size, spread):
+    J = jacobian(kind, size, spread, 0)
+    G = J @ J.T
+    for lam in (0.0, 0.3, 5.0):
+        f = lam * G.mean(axis=1)
+        w, _ = simplex_qp(G, f)
+        assert (w >= 0).all()
+        assert w.sum() == pytest.approx(1)
+        slope = G @ w + f
+        size_of_slope = np.sqrt(np.diag(G)) @ w * np.sqrt(np.diag(G)).max() + abs(f).max()
+        # Frank–Wolfe gap: how far any vertex could still lower the objective.
+        assert w @ slope - slope.min() < 1e-9 * size_of_slope

@@ -111,15 +111,17 @@ def simplex_qp(gramian: Float[Array, "K K"], linear: Float[Array, "K"]) -> tuple
         return np.array([first, 1.0 - first]), 0
     cosines, norms = correlation(gramian)
     smallest = norms.min()
-    C, u, f = definite(cosines), smallest / norms, linear / (smallest * norms)
+    u, f = smallest / norms, linear / (smallest * norms)
+    # On the constraint the added term is constant; it keeps z(μ) small where a convex combination of rows vanishes.
+    H = definite(cosines) + u[:, None] * u
     bound = f / u
     low, high = float(bound.min()), float("inf")
     # One task alone: its own level bounds the support's from above or starts the search.
     start = int(np.argmin(bound + 0.5 / u**2))
-    level = float(bound[start] + 1 / u[start] ** 2)
+    level = float(bound[start] + 1 + 1 / u[start] ** 2)
     best, iterations = np.eye(size)[start], 0
     for _ in range(_LIMIT):
-        z, count = nnqp(C, f - level * u)
+        z, count = nnqp(H, f - level * u)
         iterations += count + 1
         total = float(u @ z)
         if total > 0:
@@ -130,7 +132,7 @@ def simplex_qp(gramian: Float[Array, "K K"], linear: Float[Array, "K"]) -> tuple
         inside = np.flatnonzero(z > 0)
         following = float("nan")
         if len(inside):
-            solved = np.linalg.solve(C[np.ix_(inside, inside)], np.stack([u[inside], f[inside]], axis=1))
+            solved = np.linalg.solve(H[np.ix_(inside, inside)], np.stack([u[inside], f[inside]], axis=1))
             slope, shift = (u[inside] @ solved).tolist()
             following = (1 + shift) / slope
         if not low < following < high:
