@@ -50,7 +50,10 @@ class EMAScaling(LossMethod):
         idea="Scale each loss by its own observed magnitude.",
         cost="1",
         invariances=("order of tasks", "a factor on each loss separately (in the weighted losses)"),
-        verified=("the rule as the abstract states it; the averaging constant is ours", "torch's lerp, step by step"),
+        verified=(
+            "the rule as the abstract states it; the averaging constant is ours",
+            "the discounted mean by hand, step by step",
+        ),
         notes="The weight of a loss that goes to zero goes to infinity.",
     )
 
