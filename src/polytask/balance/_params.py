@@ -11,7 +11,7 @@ import numpy as np
 
 from polytask.errors import ConfigError
 
-__all__ = ["Choice", "Limit", "Limits", "PerTask", "Real", "TaskName", "Whole", "check"]
+__all__ = ["Choice", "Flag", "Limit", "Limits", "PerTask", "Real", "TaskName", "Whole", "check"]
 
 
 class Limit(Protocol):
@@ -101,14 +101,28 @@ class Whole:
 
 @dataclasses.dataclass(frozen=True)
 class TaskName:
-    """The name of a task."""
+    """The name of a task, or ``None`` where that is allowed."""
+
+    optional: bool = False
 
     def allows(self, value: object) -> bool:
         """Whether ``value`` is a text that is not empty."""
-        return isinstance(value, str) and value != ""
+        return self.optional if value is None else isinstance(value, str) and value != ""
 
     def __str__(self) -> str:
-        return "the name of a task"
+        return "the name of a task" + (", or None" if self.optional else "")
+
+
+@dataclasses.dataclass(frozen=True)
+class Flag:
+    """True or false."""
+
+    def allows(self, value: object) -> bool:
+        """Whether ``value`` is one of the two."""
+        return isinstance(value, bool)
+
+    def __str__(self) -> str:
+        return "True or False"
 
 
 Limits = Mapping[str, Limit]

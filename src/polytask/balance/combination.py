@@ -86,7 +86,7 @@ def _by_coordinates(method: JacobianMethod, evidence: Evidence, blocks: Blocks, 
     keep = np.flatnonzero(np.diag(evidence.inner) > 0).tolist()
     weights = evidence.preference.copy()
     if not keep:
-        return Combination(Solution(weights), weights, lambda block: torch.zeros_like(block.rows[0]), keep)
+        return Combination(Solution(weights), weights, lambda block: block.rows.new_zeros(block.rows.shape[1]), keep)
     part = evidence.subset(keep)
     measured = (_unscaled(block, loss_scale) for block in blocks(keep)) if _measures(method) else ()
     part, solution = method.solve_blocks(part, measured)

@@ -9,6 +9,7 @@ from polytask.share.heads import build_head
 from polytask.share.model import Inputs, MultiTaskModel
 from polytask.share.naming import TaskModules
 from polytask.share.popart import PopArt
+from polytask.share.rotograd import Rotations
 from polytask.share.seeding import local_seed
 from polytask.share.summary import ModelSummary
 
@@ -22,6 +23,7 @@ __all__ = [
     "ModelSummary",
     "MultiTaskModel",
     "PopArt",
+    "Rotations",
     "Tabular",
     "TaskModules",
     "build_encoder",

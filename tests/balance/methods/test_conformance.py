@@ -9,14 +9,16 @@ import numpy as np
 import pytest
 import torch
 
-from polytask.balance import METHODS, GramianMethod, LossMethod
+from polytask.balance import METHODS, GramianMethod, JacobianMethod, LossMethod
 from polytask.balance._params import Choice, PerTask, Real, check
 from polytask.errors import CheckpointError, ConfigError, NonFiniteError
 
 from .drive import NAMES, evidence, make, rows, run, solve
 from .entries import ENTRIES
+from .entries_jacobian import JACOBIAN_ENTRIES
 
 conforming = pytest.mark.parametrize("entry", ENTRIES, ids=str)
+of_any_kind = pytest.mark.parametrize("entry", ENTRIES + JACOBIAN_ENTRIES, ids=str)
 
 
 def skip_exempt(entry, test):
@@ -25,7 +27,7 @@ def skip_exempt(entry, test):
 
 
 def test_every_registered_method_is_in_the_list():
-    assert {entry.name for entry in ENTRIES} == set(METHODS)
+    assert {entry.name for entry in ENTRIES + JACOBIAN_ENTRIES} == set(METHODS)
 
 
 def test_exemptions_name_tests_and_give_reasons():
@@ -35,7 +37,7 @@ def test_exemptions_name_tests_and_give_reasons():
         assert all(entry.exempt.values())
 
 
-@conforming
+@of_any_kind
 def test_the_card_is_filled_in(entry):
     card = METHODS[entry.name].card
     assert card.title
@@ -47,10 +49,10 @@ def test_the_card_is_filled_in(entry):
     assert "order of tasks" in card.invariances
 
 
-@conforming
+@of_any_kind
 def test_the_class_is_documented_and_final(entry):
     method = METHODS[entry.name]
-    assert issubclass(method, (LossMethod, GramianMethod))
+    assert issubclass(method, (LossMethod, GramianMethod, JacobianMethod))
     assert method.__final__
     for section in ("Examples:", "References:"):
         assert section in method.__doc__
@@ -59,11 +61,11 @@ def test_the_class_is_documented_and_final(entry):
     assert set(method.limits) == set(inspect.signature(method).parameters)
 
 
-@conforming
+@of_any_kind
 def test_options_outside_their_limits_are_refused(entry):
     for option in METHODS[entry.name].limits:
         refused = 0
-        for bad in ("nonsense", float("nan"), None, True, -1e300):
+        for bad in ("nonsense", float("nan"), None, True, -1e300, b"bytes"):
             method = make(entry)
             check(method)
             # Set behind the constructor's back, whose annotations the tests check first.
@@ -235,7 +237,7 @@ def test_a_saved_and_restored_method_continues_as_if_uninterrupted(entry, throug
     assert restored.state_dict() == straight.state_dict()
 
 
-@conforming
+@of_any_kind
 def test_state_of_another_method_is_refused(entry):
     with pytest.raises(CheckpointError, match="another method"):
         make(entry).load_state_dict({"something": {}})
@@ -284,7 +286,7 @@ def test_weights_keep_dtype_and_refuse_what_is_not_finite(entry):
             method.weights(broken)
 
 
-@conforming
+@of_any_kind
 def test_repr_shows_the_options(entry):
     text = repr(make(entry))
     assert text.startswith(METHODS[entry.name].__name__)

@@ -1,0 +1,186 @@
+"""A method applied to each group of parameters by itself."""
+
+from __future__ import annotations
+
+import copy
+import dataclasses
+import zlib
+from collections.abc import Callable, Mapping
+from typing import Any, ClassVar, Literal, final
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from polytask.balance._params import Limits, check
+from polytask.balance.compose.inner import Inner, observe, resolve, solve
+from polytask.balance.jacobian._tools import wide
+from polytask.balance.method import Block, Card, Combined, Evidence, GramianMethod, JacobianMethod, Solution
+from polytask.balance.state import MethodState
+from polytask.errors import MethodError
+
+__all__ = ["PerGroup"]
+
+Array = np.ndarray
+Groups = Literal["parameter"] | nn.Module | Callable[[Tensor], str]
+
+
+@dataclasses.dataclass(frozen=True)
+class _Grouping:
+    """A way to name groups of parameters."""
+
+    def allows(self, value: object) -> bool:
+        """Whether ``value`` is such a way."""
+        return callable(value) or value == "parameter"
+
+    def __str__(self) -> str:
+        return "'parameter', a module (each of its layers is a group) or a function from a parameter to a group's name"
+
+
+class _GroupState(MethodState):
+    """The states of all groups' methods as one; groups come into being when they are first written or loaded."""
+
+    def __init__(self, method: GramianMethod) -> None:
+        super().__init__()
+        self.method = method
+        self.members: dict[str, GramianMethod] = {}
+
+    def member(self, group: str) -> GramianMethod:
+        """The group's own copy of the method."""
+        if group not in self.members:
+            self.members[group] = copy.deepcopy(self.method)
+            self.adopt(group, self.members[group].state)
+        return self.members[group]
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """See :class:`MethodState`."""
+        known = sorted(self.method.state.state_dict(), key=len, reverse=True)
+        for name in state:
+            for quantity in known:
+                if name.endswith(f".{quantity}"):
+                    self.member(name.removesuffix(f".{quantity}"))
+                    break
+        self.reset()
+        super().load_state_dict({name: {} for name in self.state_dict()} | dict(state))
+
+
+@final
+class PerGroup(JacobianMethod):
+    """Solves for weights in every group of parameters by itself: group b's step is Σ_i w_i^b·g_i^b.
+
+    The inner method sees the Gramian of the group's columns, and learns per group. A task without gradient in a group
+    takes no part there. The nominal weights are Σ_b w_i^b·‖g_i^b‖²/‖g_i‖².
+
+    Args:
+        inner: A method on Gramians, or its registry name; every group works with a copy.
+        groups: ``"parameter"``, every tensor by itself; a module, whose layers (submodules with own parameters) are the
+            groups; or a function from a parameter to the name of its group.
+
+    Raises:
+        ConfigError: ``inner`` does not fit, or ``groups`` is none of these.
+        MethodError: Groups are asked for by parameter where the parameters are not known.
+
+    Examples:
+        >>> method = PerGroup("pcgrad")
+        >>> method.direction(torch.tensor([[1.0, 1.0], [1.0, -1.0]]), slices=[slice(0, 1), slice(1, 2)])
+        tensor([2., 0.])
+
+    Notes:
+        Random methods draw by themselves in every group. ``"parameter"`` names groups by their position, which a saved
+        state relies on; layers are named as in the module.
+
+    References:
+        Wang, Tsvetkov, Firat, Cao, "Gradient vaccine", ICLR 2021, compare such groups (their "all layer" form).
+    """
+
+    uses_preference = True
+    limits: ClassVar[Limits] = {"inner": Inner(), "groups": _Grouping()}
+    card = Card(
+        title="Per group",
+        paper="Wang et al., ICLR 2021",
+        url="https://arxiv.org/abs/2010.05874",
+        idea="Balance every layer by itself: tasks that agree in one may fight in another.",
+        cost="K through the shared part",
+        invariances=("order of tasks", "those of the inner method, in each group"),
+        verified=("the inner method on each group's columns", "one group is the inner method"),
+        notes="Guarantees of the inner method hold within each group; descent then holds for their sum, too.",
+    )
+
+    def __init__(self, inner: str | GramianMethod = "pcgrad", groups: Groups = "parameter") -> None:
+        super().__init__()
+        self.inner, self.groups = inner, groups
+        check(self)
+        self._state = _GroupState(resolve(inner))
+        self.state = self._state
+        self._layers: dict[int, str] = {}
+        if isinstance(groups, nn.Module):
+            for name, module in groups.named_modules():
+                self._layers |= dict.fromkeys(map(id, module.parameters(recurse=False)), name or "(itself)")
+
+    def measure(self, block: Block, evidence: Evidence) -> Mapping[str, Array]:
+        """Gramian of every group."""
+        rows = wide(block.rows)
+        found: dict[str, Array] = {}
+        for group, columns in self._columns(block):
+            part = rows[:, columns].double()
+            found[group] = found.get(group, np.zeros((len(rows), len(rows)))) + (part @ part.T).cpu().numpy()
+        return found
+
+    def solve(self, evidence: Evidence) -> Solution:
+        """Weights of every group, and their average."""
+        parts: dict[str, Array] = {}
+        weights, iterations = np.zeros(evidence.size), 0
+        for group in evidence.measures:
+            weights_here = evidence.preference.copy()
+            keep, part = self._part(group, evidence)
+            if keep:
+                member = self._state.members.get(group, self._state.method)
+                solution = solve(member, part)
+                weights_here[keep] = solution.weights
+                iterations += solution.iterations
+            parts[group] = weights_here
+            weights += weights_here * np.diag(evidence.measures[group])
+        norms = np.sum([np.diag(gramian) for gramian in evidence.measures.values()], axis=0)
+        return Solution(weights / norms, iterations, parts)
+
+    def observe(self, evidence: Evidence, solution: Solution) -> None:
+        """Every group's method takes note."""
+        for group in evidence.measures:
+            keep, part = self._part(group, evidence)
+            if keep:
+                observe(self._state.member(group), part)
+
+    def combine(self, block: Block, evidence: Evidence, solution: Solution) -> Combined:
+        """Every group's weighted sum."""
+        rows = wide(block.rows)
+        gradient = torch.empty_like(rows[0])
+        for group, columns in self._columns(block):
+            weights = torch.as_tensor(solution.parts[group], dtype=rows.dtype).to(rows.device)
+            gradient[columns] = weights @ rows[:, columns]
+        return Combined(gradient)
+
+    def end_epoch(self) -> None:
+        """Tell every group's method."""
+        for member in self._state.members.values():
+            member.end_epoch()
+
+    def _part(self, group: str, evidence: Evidence) -> tuple[list[int], Evidence]:
+        """Positions of the tasks with a gradient in this group, and the evidence about them there."""
+        gramian = evidence.measures[group]
+        keep = np.flatnonzero(np.diag(gramian) > 0).tolist()
+        seed = zlib.crc32(group.encode()) ^ evidence.seed
+        part = dataclasses.replace(evidence, gramian=gramian, seed=seed, measures={})
+        return keep, part.subset(keep) if keep else part
+
+    def _columns(self, block: Block) -> list[tuple[str, slice]]:
+        """The group of each parameter, and its columns."""
+        if self.groups == "parameter":
+            return [(f"{block.name}/{index}", part) for index, part in enumerate(block.slices)]
+        if not block.tensors:
+            raise MethodError("groups= by module or function needs parameters: use PerGroup in a Balancer on 'params'")
+        if isinstance(self.groups, nn.Module):
+            names = [self._layers.get(id(tensor), "(elsewhere)") for tensor in block.tensors]
+        else:
+            assert not isinstance(self.groups, str)
+            names = [self.groups(tensor) for tensor in block.tensors]
+        return list(zip(names, block.slices, strict=True))

@@ -1,0 +1,45 @@
+"""What several coordinate methods share: working precision, preference, sums of rows, mass on the present tasks."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from polytask.balance.method import Evidence
+from polytask.balance.state import MethodState
+
+__all__ = ["mass", "share", "squared_norms", "weighted_sum", "wide"]
+
+Array = np.ndarray
+
+
+def wide(rows: Float[Tensor, "K P"]) -> Float[Tensor, "K P"]:
+    """The rows in float32 at least; they may be stored in half precision."""
+    return rows.to(torch.promote_types(rows.dtype, torch.float32))
+
+
+def share(evidence: Evidence) -> Float[Array, "K"]:
+    """K times the preference: ones when no task is preferred."""
+    return evidence.size * evidence.preference
+
+
+def weighted_sum(weights: Float[Array, "K"], rows: Float[Tensor, "K P"]) -> Float[Tensor, "P"]:
+    """Σ w_i·row_i in the rows' dtype."""
+    return torch.as_tensor(weights, dtype=rows.dtype).to(rows.device) @ rows
+
+
+def squared_norms(rows: Float[Tensor, "K P"]) -> Float[Array, "K"]:
+    """‖row_i‖² as float64."""
+    norms: Array = torch.linalg.vector_norm(rows, dim=1, dtype=torch.float64).cpu().numpy()
+    return norms**2
+
+
+def mass(state: MethodState, name: str, tasks: Sequence[str]) -> tuple[Float[Array, "K"], float]:
+    """A distribution over these tasks, and its total: weights start at one and move inside the present block."""
+    held = state.read(name, tasks)
+    total = float(held.sum())
+    return held / total, total

@@ -1,0 +1,123 @@
+"""Multi-objective gradient correction."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import ClassVar, Literal, final
+
+import numpy as np
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from polytask.balance._params import Choice, Limits, Real, check
+from polytask.balance.jacobian._tools import mass, share, weighted_sum, wide
+from polytask.balance.method import Block, Card, Combined, Evidence, JacobianMethod, Solution
+from polytask.errors import MethodError
+from polytask.solvers.simplex import project_simplex
+
+__all__ = ["MoCo"]
+
+Array = np.ndarray
+
+
+@final
+class MoCo(JacobianMethod):
+    """A running mean of every task's gradient, combined by weights that take one step per iteration.
+
+    Y ← Y − β(Y − J) from Y = 0; λ ← Π(λ − γ(NNᵀλ + ρλ)) from λ = 1/K, Π the projection onto the simplex and N = Y with
+    rows divided by ``normalise``; the step is Nᵀλ. For small γ, β ≫ γ this follows the min-norm direction of the mean
+    gradients instead of that of one noisy batch.
+
+    Args:
+        beta: β, rate of the gradients' mean; 0.1 in the authors' code. 1 takes the batch's gradients.
+        gamma: γ, step size of λ; 0.1 in the authors' code. 0 keeps λ.
+        rho: ρ, pull of λ towards equal weights; 0.1 in the authors' code.
+        normalise: Divisor of the rows of Y: ``"none"``, ``"l2"`` their norm, ``"loss"`` the loss, ``"loss+"`` both.
+
+    Raises:
+        ConfigError: An option is outside its limits.
+        MethodError: A loss is not positive and ``normalise`` divides by it.
+
+    Examples:
+        >>> MoCo(beta=1.0, rho=0.0).direction(torch.tensor([[1.0, 0.0], [0.0, 3.0]]))
+        tensor([0.7000, 0.9000])
+
+    Notes:
+        Weights sum to one over the present tasks; an absent task keeps its part of the total, and its row of Y.
+        A widely used reimplementation replaces Π by a softmax, which drives λ towards equal weights in every step.
+        Needs K·P numbers of memory.
+
+    References:
+        Fernando et al., "Mitigating gradient bias in multi-objective learning", ICLR 2023.
+    """
+
+    uses_preference = True
+    limits: ClassVar[Limits] = {
+        "beta": Real(0, 1, open_low=True),
+        "gamma": Real(0),
+        "rho": Real(0),
+        "normalise": Choice(("none", "l2", "loss", "loss+")),
+    }
+    card = Card(
+        title="MoCo",
+        paper="Fernando et al., ICLR 2023",
+        url="https://openreview.net/forum?id=dLAYGdKTi2",
+        idea="Track every task's mean gradient, and let the weights follow the min-norm problem slowly.",
+        cost="K through the shared part, K·P numbers of memory",
+        invariances=("order of tasks",),
+        verified=("the authors' recursion, step by step", "γ = 0 keeps λ", "converges to MGDA's weights"),
+        notes="The step size of λ depends on the scale of the gradients. The first steps are short: Y starts at zero.",
+    )
+
+    def __init__(
+        self,
+        beta: float = 0.1,
+        gamma: float = 0.1,
+        rho: float = 0.1,
+        normalise: Literal["none", "l2", "loss", "loss+"] = "none",
+    ) -> None:
+        super().__init__()
+        self.beta, self.gamma, self.rho, self.normalise = beta, gamma, rho, normalise
+        check(self)
+        self.state.declare("mass", 1.0)
+
+    def measure(self, block: Block, evidence: Evidence) -> Mapping[str, Array]:
+        """Y·Yᵀ after this step's update."""
+        tracked = self._tracked(block, evidence).double()
+        return {"tracked": (tracked @ tracked.T).cpu().numpy()}
+
+    def solve(self, evidence: Evidence) -> Solution:
+        """λ, over the divisors of the rows."""
+        return Solution(self._moved(evidence) * share(evidence) / self._divisors(evidence))
+
+    def observe(self, evidence: Evidence, solution: Solution) -> None:
+        """Keep λ."""
+        _, total = mass(self.state, "mass", evidence.tasks)
+        self.state.write("mass", evidence.tasks, total * self._moved(evidence))
+
+    def combine(self, block: Block, evidence: Evidence, solution: Solution) -> Combined:
+        """Yᵀλ, and the new Y."""
+        tracked = self._tracked(block, evidence)
+        return Combined(weighted_sum(solution.weights, tracked), {"tracked": tracked})
+
+    def _tracked(self, block: Block, evidence: Evidence) -> Float[Tensor, "K P"]:
+        rows = wide(block.rows)
+        return torch.lerp(self.memory.read("tracked", block.name, evidence.tasks, rows), rows, self.beta)
+
+    def _moved(self, evidence: Evidence) -> Float[Array, "K"]:
+        weights, _ = mass(self.state, "mass", evidence.tasks)
+        divisors = self._divisors(evidence)
+        pull = evidence.measures["tracked"] / np.outer(divisors, divisors) @ weights + self.rho * weights
+        return project_simplex(weights - self.gamma * pull)
+
+    def _divisors(self, evidence: Evidence) -> Float[Array, "K"]:
+        divisors = np.ones(evidence.size)
+        if self.normalise in ("loss", "loss+"):
+            if (evidence.losses <= 0).any():
+                raise MethodError(f"MoCo divides by the losses, which must be positive; found {evidence.losses}")
+            divisors = divisors * evidence.losses
+        if self.normalise in ("l2", "loss+"):
+            norms = np.sqrt(np.diag(evidence.measures["tracked"]))
+            divisors = divisors * np.where(norms > 0, norms, 1.0)
+        return divisors
