@@ -6,8 +6,8 @@ from torch import nn
 
 from polytask.balance import Balancer, get_method
 from polytask.data import Batch, Part
-from polytask.errors import NonFiniteError
-from polytask.train import EpochMeter, TrainOptions
+from polytask.errors import ConfigError, NonFiniteError
+from polytask.train import EpochMeter, Trainer, TrainOptions
 from polytask.train.forward import Forward
 from polytask.train.run import _scaler
 from polytask.train.steps import Stepper
@@ -15,12 +15,12 @@ from polytask.train.steps import Stepper
 CPU = torch.device("cpu")
 
 
-def stepper_for(net, tasks, method="equal", *, optimizer=None, clip=None, precision="fp32", **balancer):
+def stepper_for(net, tasks, method="equal", *, optimizer=None, clip=None, precision="fp32", exact=True, **balancer):
     optimizer = optimizer or torch.optim.SGD(net.parameters(), lr=0.1)
     engine = Balancer(method, tasks=tasks, announce=None, **balancer)
     forward = Forward(net, tasks, device=CPU, precision=precision)
     scaler = _scaler(CPU) if precision == "fp16" else None
-    return Stepper(forward, engine, optimizer, None, scaler, clip, EpochMeter(tasks.names))
+    return Stepper(forward, engine, optimizer, None, scaler, clip, EpochMeter(tasks.names), exact)
 
 
 def batches_of(source, *sizes):
@@ -51,19 +51,50 @@ def test_equal_is_the_gradient_of_the_sum(make_net, make_source, tasks):
 
 @pytest.mark.parametrize("clip", [None, 0.5])
 @pytest.mark.parametrize("parts", [2, 4])
-def test_accumulating_equals_one_large_batch_for_equal_weights(parts, clip, make_net, make_source, tasks):
+def test_accumulating_per_micro_batch_equals_one_large_batch_for_equal_weights(
+    parts, clip, make_net, make_source, tasks
+):
     net, twin = make_net(), make_net()
     source = make_source()
-    assert stepper_for(net, tasks, clip=clip).step(batches_of(source, *[16] * parts))
+    assert stepper_for(net, tasks, clip=clip, exact=False).step(batches_of(source, *[16] * parts))
     assert stepper_for(twin, tasks, clip=clip).step(batches_of(source, 16 * parts))
     for one, other in zip(net.parameters(), twin.parameters(), strict=True):
         torch.testing.assert_close(one, other, rtol=1e-5, atol=1e-7)
 
 
-def test_accumulation_gives_the_method_unscaled_losses(make_net, make_source, tasks):
+@pytest.mark.parametrize("method", ["equal", "uw", "famo", "upgrad", "nash_mtl", "pcgrad"])
+@pytest.mark.parametrize("precision", ["fp32", "fp16"])
+def test_exact_accumulation_equals_one_large_batch_with_missing_labels(method, precision, make_net, make_source, tasks):
+    """Uneven micro-batches, and labels missing in some of them: the window is one step on the union of the rows."""
+    net, twin = make_net(), make_net()
+    source = make_source()
+    small, large = stepper_for(net, tasks, method, clip=0.5), stepper_for(twin, tasks, method, clip=0.5)
+    small.balancer.prepare(net(source.batch(torch.arange(4))[0]))
+    if precision == "fp16":
+        for stepper in (small, large):  # the scale alone: a half-precision forward pass would blur the comparison
+            stepper.scaler = _scaler(CPU)
+    for _ in range(3):
+        window = batches_of(source, 8, 24, 16)
+        window[0].parts[0].targets["b"][:] = -100
+        window[2].parts[0].targets["a"][3:] = torch.nan
+        whole = Part(
+            torch.cat([batch.parts[0].inputs for batch in window]),
+            {name: torch.cat([batch.parts[0].targets[name] for batch in window]) for name in tasks.names},
+        )
+        assert small.step(window)
+        assert large.step([Batch((whole,), ("data",))])
+    for one, other in zip(net.parameters(), twin.parameters(), strict=True):
+        torch.testing.assert_close(one, other, rtol=1e-4, atol=1e-6)
+    assert small.meter.summary().labels == large.meter.summary().labels
+    assert small.meter.summary().losses == pytest.approx(large.meter.summary().losses, rel=1e-4)
+    weights = large.meter.summary().weights
+    assert small.meter.summary().weights == pytest.approx(weights, rel=1e-3)
+
+
+def test_accumulation_per_micro_batch_gives_the_method_unscaled_losses(make_net, make_source, tasks):
     net = make_net()
     source = make_source()
-    stepper = stepper_for(net, tasks, "uw")
+    stepper = stepper_for(net, tasks, "uw", exact=False)
     windows = batches_of(source, 16, 16)
     expected = [float(stepper.forward.losses(batch).values["a"].detach()) for batch in windows]
     seen = []
@@ -76,6 +107,11 @@ def test_accumulation_gives_the_method_unscaled_losses(make_net, make_source, ta
     stepper.balancer.backward = watched
     stepper.step(windows)
     assert seen == expected
+
+
+def test_exact_accumulation_needs_exact_gradients(make_net, tasks):
+    with pytest.raises(ConfigError, match="per_micro_batch"):
+        Trainer(make_net(), tasks, Balancer("upgrad", low_memory=True, announce=None), accumulate=2)
 
 
 def test_clipping_acts_on_the_combined_gradient(make_net, make_source, tasks):

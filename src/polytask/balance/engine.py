@@ -10,21 +10,20 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from polytask.balance.checks import check_needs, check_options, check_task_weights
 from polytask.balance.combination import Combination, Scale, combine
 from polytask.balance.gradients import Heads, Step, accumulate, backward_weighted
 from polytask.balance.guard import Guard
-from polytask.balance.method import Evidence, JacobianMethod, LossMethod, Method
+from polytask.balance.method import Evidence, LossMethod, Method
 from polytask.balance.partition import Partition, declared_parameters
 from polytask.balance.record import StepRecord
 from polytask.balance.registry import get_method
 from polytask.balance.sources import FeatureSource, ParameterSource, source_of
-from polytask.errors import CheckpointError, MethodError, unknown
+from polytask.errors import CheckpointError, MethodError
 
 __all__ = ["Balancer"]
 
 Array = np.ndarray
-_HEADS = ("auto", "plain", "weighted", "none")
-_SCALES = ("native", "sum_to_k", "norm_of_mean")
 
 
 @runtime_checkable
@@ -111,8 +110,9 @@ class Balancer:
         self.every = every
         self.scale: Scale = scale
         self.seed = seed
-        self._check_options(heads, nonfinite)
-        self._check_needs()
+        check_options(heads, scale, nonfinite, every)
+        check_task_weights(self._preference, self.tasks)
+        check_needs(self.method, self._source, scale, every)
         self._by_losses = isinstance(self.method, LossMethod)
         self.heads: Heads = heads if heads != "auto" else "weighted" if self._by_losses else "plain"
         self._guard = Guard(self.tasks, nonfinite)
@@ -121,7 +121,8 @@ class Balancer:
         self.epoch = 0
         self.last: StepRecord | None = None
         self._held: dict[str, float] = {}
-        self._gathered: dict[str, float] = {}
+        self._gathered: dict[str, float] = {}  # losses of an open window whose gradients are kept as rows
+        self._applied: dict[str, float] = {}  # losses of an open window whose gradients are in .grad already
         self._before: Evidence | None = None
 
     # -------------------------------------------------------------------------------------------- the step
@@ -152,7 +153,7 @@ class Balancer:
             NonFiniteError: A loss or gradient is not finite (see ``nonfinite``).
         """
         present, values, skipped = self._guard.admit(losses, self.step)
-        if not present and not self._gathered:
+        if not present and not self._gathered and not self._applied:
             return self._finish(StepRecord.empty(self.step, skipped))
         step = self._begin(present, scaler, retain_graph)
         if self._gathered or not (self._by_losses or self._may_reuse(present)):
@@ -162,17 +163,21 @@ class Balancer:
             passes = backward_weighted(step, weights)
             seen = np.array(list(values.values()))
             return self._finish(StepRecord(self.step, step.tasks, seen, weights, None, 0, passes, True, tuple(skipped)))
-        evidence = self._evidence(values, None)
-        combination = combine(self.method, evidence, self.scale)
-        return self._commit(evidence, combination, backward_weighted(step, combination.weights), skipped)
+        passes = backward_weighted(step, self._loss_weights(values).weights) if present else 0
+        whole = {name: self._applied.pop(name, 0.0) + value for name, value in values.items()} | self._applied
+        self._applied = {}
+        return self._commit(self._evidence(whole, None), self._loss_weights(whole), passes, skipped)
+
+    def _loss_weights(self, values: Mapping[str, float]) -> Combination:
+        return combine(self.method, self._evidence(values, None), self.scale)
 
     def accumulate(self, losses: Mapping[str, Tensor | None], *, scaler: _Scaler | None = None) -> None:
         """Gather the gradients of a micro-batch; the next :meth:`backward` solves once for the whole window.
 
         This is exact: a window's step equals that of one batch whose losses are the sums of what was passed (so divide
-        by the number of micro-batches, as for plain accumulation). It holds one gradient per task, whatever the method.
-        The cheap way is to call :meth:`backward` for every micro-batch: another algorithm, with weights of its own for
-        each.
+        by the number of micro-batches, as for plain accumulation). It holds one gradient per task, except for methods
+        whose weights are constant. The cheap way is to call :meth:`backward` for every micro-batch: another algorithm,
+        with weights of its own for each.
 
         Args:
             losses: As for :meth:`backward`.
@@ -181,7 +186,7 @@ class Balancer:
         Raises:
             MethodError: The gradient evidence is not ``"params"``.
         """
-        if not isinstance(self._source, ParameterSource):
+        if not self.can_accumulate:
             raise MethodError(
                 "accumulate() needs grads='params' (without low_memory): other evidence would have to keep the graphs "
                 "of all micro-batches; call backward() for every micro-batch instead"
@@ -189,10 +194,17 @@ class Balancer:
         present, values, _ = self._guard.admit(losses, self.step)
         if not present:
             return
+        if not self._constant:
+            self.prepare(present)
         step = self._begin(present, scaler, retain_graph=False)
-        self._source.gather(step, capacity=len(self.partition.reach))
+        if self._constant:
+            backward_weighted(step, self._loss_weights(values).weights)
+        else:
+            assert isinstance(self._source, ParameterSource)
+            self._source.gather(step, capacity=len(self.partition.reach))
+        sums = self._applied if self._constant else self._gathered
         for name, value in values.items():
-            self._gathered[name] = self._gathered.get(name, 0.0) + value
+            sums[name] = sums.get(name, 0.0) + value
 
     def prepare(self, outputs: Mapping[str, Tensor]) -> Partition:
         """Infer the parameter partition from one output (or loss) per task, before the first step.
@@ -234,6 +246,21 @@ class Balancer:
         """Tell the method that an epoch has ended."""
         self.method.end_epoch()
         self.epoch += 1
+
+    @property
+    def needs_features(self) -> bool:
+        """Whether :meth:`backward` wants the shared representation."""
+        return isinstance(self._source, FeatureSource) and not self._by_losses
+
+    @property
+    def can_accumulate(self) -> bool:
+        """Whether :meth:`accumulate` works with this method and evidence."""
+        return self._constant or isinstance(self._source, ParameterSource)
+
+    @property
+    def _constant(self) -> bool:
+        """Whether every loss has the same weight in every batch, whichever tasks are present."""
+        return self.method.constant and self.scale == "native" and set(self._preference.values()) <= {1.0}
 
     @property
     def needs_after_step(self) -> bool:
@@ -278,46 +305,17 @@ class Balancer:
         self._held.clear()
         self._guard.skips.clear()
         self._gathered.clear()
+        self._applied.clear()
         self._source.release()
-
-    # ---------------------------------------------------------------------------------------------- checks
-
-    def _check_options(self, heads: str, nonfinite: str) -> None:
-        for what, given, options in (
-            ("heads policy", heads, _HEADS),
-            ("scale", self.scale, _SCALES),
-            ("non-finite policy", nonfinite, ("raise", "skip")),
-        ):
-            if given not in options:
-                raise MethodError(unknown(what, given, options))
-        if self.every < 1:
-            raise MethodError(f"every must be a whole number of steps, at least 1; found {self.every}")
-        bad = {name: weight for name, weight in self._preference.items() if not (np.isfinite(weight) and weight > 0)}
-        if bad:
-            raise MethodError(f"task weights must be positive and finite, found {bad}; to drop a task, leave it out")
-        for task in self._preference:
-            if self.tasks is not None and task not in self.tasks:
-                raise MethodError(unknown("task in task_weights", task, self.tasks))
-
-    def _check_needs(self) -> None:
-        """What the method declares it needs against what this engine was told to give it."""
-        name = type(self.method).__name__
-        if self.scale == "norm_of_mean" and isinstance(self.method, LossMethod):
-            raise MethodError(
-                f"scale='norm_of_mean' needs gradients, and {name} looks at losses only; use scale='sum_to_k'"
-            )
-        if isinstance(self.method, JacobianMethod):
-            if not self._source.has_coordinates:
-                raise MethodError(f"{name} mixes coordinates and needs their rows: use grads='params' or 'features'")
-            if self.method.needs == "features" and not isinstance(self._source, FeatureSource):
-                raise MethodError(f"{name} works on features: set grads='features' and pass features=z to backward()")
-            if self.every > 1 or self.scale != "native":
-                raise MethodError(f"{name} gives a gradient, not weights: every= and scale= do not apply to it")
 
     # ---------------------------------------------------------------------------------- the parts of a step
 
     def _begin(self, present: dict[str, Tensor], scaler: _Scaler | None, retain_graph: bool) -> Step:
-        self.prepare(present)
+        watch = (
+            self.heads != "weighted" or not self._by_losses
+        )  # otherwise one backward pass finds every leaf by itself
+        if watch or any(name not in self.partition.reach for name in present):
+            self.prepare(present)
         loss_scale = 1.0 if scaler is None else float(scaler.get_scale())
         return Step(present, self.partition.shared, self.partition.owned, self.heads, retain_graph, loss_scale)
 

@@ -176,6 +176,8 @@ class Method(abc.ABC):
     """Whether the method wants the same batch's losses again after the optimizer's step."""
     needs_metrics: ClassVar[bool] = False
     """Whether the method wants numbers that it cannot compute itself, through :meth:`observe_metrics`."""
+    constant: ClassVar[bool] = False
+    """Whether the weights depend on nothing but the preference: a weighted sum."""
     uses_preference: ClassVar[bool] = False
     """Whether ``solve`` reads ``evidence.preference``; otherwise the engine multiplies the result by it."""
 

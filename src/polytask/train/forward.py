@@ -96,6 +96,15 @@ class Forward:
         }
         return Losses(values, counts, features if self._features else None)
 
+    def counts(self, batch: Batch) -> dict[str, int]:
+        """Labels present in the batch, by task, without calling the model."""
+        found: dict[str, int] = {}
+        for part in batch.parts:
+            known = {name: target for name, target in part.targets.items() if name in self._known}
+            for name, count in self.tasks.counts(known).items():
+                found[name] = found.get(name, 0) + count
+        return found
+
     def predictions(self, inputs: Inputs, tasks: Iterable[str]) -> dict[str, Tensor]:
         """Predictions of those of ``tasks`` that are known, in float32."""
         return self._call(inputs, tasks, None)

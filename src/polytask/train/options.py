@@ -39,9 +39,11 @@ class TrainOptions(pydantic.BaseModel):
             always float32; ``fp16`` uses a dynamic loss scale that the balancing method never sees.
         clip: Largest norm of the combined gradient over all parameters; larger ones are scaled down. ``None``: no
         limit.
-        accumulate: Micro-batches per optimizer step. Weights are computed per micro-batch and the combined gradients
-            averaged, which equals one large batch for ``equal`` weights and fully labelled data, and is a different
-            (cheaper) algorithm for methods that look at gradients.
+        accumulate: Micro-batches per optimizer step.
+        accumulation: ``exact``: one step is that of one large batch, with missing labels too; the tasks' gradients are
+            summed over the window and the method solves once, which holds one gradient per task (constant weights
+            excepted). ``per_micro_batch``: the method solves for every micro-batch and the combined gradients are
+            averaged, which is cheaper and another algorithm; the only way when weights are judged by features.
         stop: Whose validation gain ends training early: ``mean_delta`` (the mean over tasks), ``all`` (every task has
             stalled), ``any`` (one task has stalled), or a task's name. Unless it is a task's name, the best epoch is
             the one with the best mean.
@@ -83,6 +85,7 @@ class TrainOptions(pydantic.BaseModel):
     precision: Literal["fp32", "bf16", "fp16"] = "fp32"
     clip: float | None = pydantic.Field(None, gt=0)
     accumulate: int = pydantic.Field(1, ge=1)
+    accumulation: Literal["exact", "per_micro_batch"] = "exact"
     stop: str | None = "mean_delta"
     patience: int | None = pydantic.Field(None, ge=1)
     min_delta: float = pydantic.Field(0.0, ge=0)

@@ -8,11 +8,10 @@ import torch
 from torch import nn
 
 from polytask.balance import Balancer
-from polytask.balance.sources import FeatureSource
 from polytask.data import MultiTaskLoader, Part
 from polytask.train.forward import Forward, frozen_side_effects
 
-__all__ = ["reads_features", "rehearse"]
+__all__ = ["rehearse"]
 
 logger = logging.getLogger("polytask")
 
@@ -35,7 +34,7 @@ def rehearse(forward: Forward, balancer: Balancer, loader: MultiTaskLoader) -> N
             rows = torch.arange(min(loader.batch_sizes[name], len(source)))
             part = forward.to_device(Part(*source.batch(rows)))
             predictions = forward.predictions(part.inputs, part.targets)
-            balancer.partition.see({task: value.sum() for task, value in predictions.items()})
+            balancer.partition.see(predictions)
     logger.info("parameters: %s", balancer.partition)
     reached = {key for found in balancer.partition.reach.values() for key in found}
     left = [name for name, p in model.named_parameters() if p.requires_grad and id(p) not in reached]
@@ -48,8 +47,3 @@ def rehearse(forward: Forward, balancer: Balancer, loader: MultiTaskLoader) -> N
             norms,
             len(loader.sources),
         )
-
-
-def reads_features(balancer: Balancer) -> bool:
-    """Whether ``balancer.backward`` wants the shared representation."""
-    return balancer.method.needs == "gramian" and isinstance(balancer._source, FeatureSource)

@@ -75,6 +75,7 @@ class Run:
             _scaler(forward.device) if options.precision == "fp16" else None,
             options.clip,
             EpochMeter(tasks.names),
+            exact=options.accumulation == "exact",
         )
         self._within = (0, 0.0)  # steps and seconds of the epoch that has begun
         loader.set_epoch(0)

@@ -4,11 +4,12 @@
 2. *unscale, reduce, solve, apply*: :meth:`polytask.balance.Balancer.backward`. Under fp16 the gradients in ``.grad``
    carry the loss scale afterwards, while the method has seen losses and gradients without it.
 3. *unscale* ``.grad``, so that what follows works in natural units.
-4. *average* over the micro-batches of the window, when gradients are accumulated.
+4. *average* over the micro-batches of the window, when the method solved for each of them. Under exact accumulation
+   every micro-batch's losses were weighted by its share of the window's labels before 2, and 2 happened once.
 5. *clip* the combined gradient.
 6. *step* the optimizer and then the scheduler; not when fp16 found an overflow, in which case the method's state is put
    back as well.
-7. *second look*: methods that ask for it get the last micro-batch's losses again.
+7. *second look*: methods that ask for it get the losses again that they saw in 2.
 """
 
 from __future__ import annotations
@@ -31,6 +32,15 @@ __all__ = ["Stepper"]
 
 
 @dataclasses.dataclass
+class _Gathered:
+    """What the passes of one window left: records and label counts, steps of the method, and passes to repeat."""
+
+    seen: list[tuple[StepRecord | None, dict[str, int]]] = dataclasses.field(default_factory=list)
+    used: int = 0
+    again: list[tuple[Batch, list[Tensor], dict[str, float]]] = dataclasses.field(default_factory=list)
+
+
+@dataclasses.dataclass
 class Stepper:
     """Takes optimizer steps.
 
@@ -41,6 +51,7 @@ class Stepper:
         scheduler: Advanced after each optimizer step.
         scaler: Dynamic loss scale of fp16; ``None`` otherwise.
         clip: Largest norm of the combined gradient.
+        exact: Whether a window of several micro-batches is one step of the method, or one for each.
         meter: Is told every record and every label count.
         taken: Optimizer steps taken.
     """
@@ -52,6 +63,7 @@ class Stepper:
     scaler: torch.amp.GradScaler | None
     clip: float | None
     meter: EpochMeter
+    exact: bool = True
     taken: int = 0
 
     def __post_init__(self) -> None:
@@ -76,35 +88,61 @@ class Stepper:
         balancer = self.balancer
         self.optimizer.zero_grad(set_to_none=True)
         before = balancer.state_dict() if self.scaler is not None else None
-        seen: list[tuple[StepRecord | None, dict[str, int]]] = []
-        last: tuple[Batch, list[Tensor]] | None = None
-        used = 0
-        for micro in window:
-            batch = micro.to(self.forward.device, non_blocking=True) if self._moves else micro
-            random = random_state() if balancer.needs_after_step else []
-            losses = self.forward.losses(batch)
-            if not losses.values:
-                seen.append((None, losses.counts))
-                continue
-            record = balancer.backward(losses.values, losses.features, scaler=self.scaler)
-            seen.append((record, losses.counts))
-            if record.tasks:
-                used += 1
-                last = (batch, random)
-        stepped = used > 0 and self._apply(used)
-        overflowed = used > 0 and not stepped
+        batches = [batch.to(self.forward.device, non_blocking=True) if self._moves else batch for batch in window]
+        exact = self.exact and len(batches) > 1
+        gathered = self._gather(batches) if exact else self._each(batches)
+        stepped = gathered.used > 0 and self._apply(1 if exact else gathered.used)
+        overflowed = gathered.used > 0 and not stepped
         if overflowed and before is not None:
             balancer.load_state_dict(before)
-        for record_or_none, counts in seen:
-            self.meter.add(None if overflowed else record_or_none, counts)
+        for record, counts in gathered.seen:
+            self.meter.add(None if overflowed else record, counts)
         if not stepped:
             return False
         self.taken += 1
         if self.scheduler is not None:
             self.scheduler.step()
-        if balancer.needs_after_step and last is not None:
-            self._look_again(*last)
+        if balancer.needs_after_step:
+            self._look_again(gathered.again)
         return True
+
+    def _each(self, batches: Sequence[Batch]) -> _Gathered:
+        """One step of the method per micro-batch; the gradients add up."""
+        gathered = _Gathered()
+        for batch in batches:
+            random = self._random()
+            losses = self.forward.losses(batch)
+            record = None
+            if losses.values:
+                record = self.balancer.backward(losses.values, losses.features, scaler=self.scaler)
+            gathered.seen.append((record, losses.counts))
+            if record is not None and record.tasks:
+                gathered.used += 1
+                gathered.again = [(batch, random, {})]
+        return gathered
+
+    def _gather(self, batches: Sequence[Batch]) -> _Gathered:
+        """One step of the method for all micro-batches: losses are means over the labels of the whole window."""
+        gathered = _Gathered()
+        counts = [self.forward.counts(batch) for batch in batches]
+        total = {task: sum(count.get(task, 0) for count in counts) for task in self.forward.tasks.names}
+        labelled = [(batch, count) for batch, count in zip(batches, counts, strict=True) if any(count.values())]
+        record = None
+        for i, (batch, count) in enumerate(labelled):
+            shares = {task: number / total[task] for task, number in count.items() if number}
+            gathered.again.append((batch, self._random(), shares))
+            losses = {task: loss * shares[task] for task, loss in self.forward.losses(batch).values.items()}
+            if i < len(labelled) - 1:
+                self.balancer.accumulate(losses, scaler=self.scaler)
+            else:
+                record = self.balancer.backward(losses, scaler=self.scaler)
+        gathered.used = int(record is not None and bool(record.tasks))
+        gathered.seen.append((record, total))
+        return gathered
+
+    def _random(self) -> list[Tensor]:
+        """Random state before a forward pass, where that pass will be repeated."""
+        return random_state() if self.balancer.needs_after_step else []
 
     def _apply(self, used: int) -> bool:
         """Unscale, average, clip, step; returns whether the optimizer stepped."""
@@ -124,10 +162,14 @@ class Stepper:
         self.scaler.update()
         return self.scaler.get_scale() >= scale
 
-    def _look_again(self, batch: Batch, random: list[Tensor]) -> None:
-        """The same batch's losses with the new parameters: same dropout masks, no update of running statistics."""
-        with torch.no_grad(), frozen_side_effects(self.forward.model, random):
-            self.balancer.after_step(self.forward.losses(batch).values)
+    def _look_again(self, passes: Sequence[tuple[Batch, list[Tensor], dict[str, float]]]) -> None:
+        """The same losses with the new parameters: same dropout masks, no update of running statistics."""
+        found: dict[str, Tensor] = {}
+        for batch, random, shares in passes:
+            with torch.no_grad(), frozen_side_effects(self.forward.model, random):
+                for task, loss in self.forward.losses(batch).values.items():
+                    found[task] = found.get(task, torch.zeros_like(loss)) + loss * shares.get(task, 1.0)
+        self.balancer.after_step(found)
 
     def rates(self) -> dict[str | None, float]:
         """Learning rate of each parameter group, by its name."""

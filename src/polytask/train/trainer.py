@@ -20,7 +20,7 @@ from polytask.train.evaluation import Evaluation, evaluate, predict
 from polytask.train.forward import Forward
 from polytask.train.history import History
 from polytask.train.options import TrainOptions
-from polytask.train.rehearsal import reads_features, rehearse
+from polytask.train.rehearsal import rehearse
 from polytask.train.run import Run
 from polytask.train.stopping import EarlyStopping
 from polytask.train.surroundings import (
@@ -109,12 +109,17 @@ class Trainer:
             if isinstance(method, Balancer)
             else Balancer(method, tasks=self.tasks, seed=self.options.seed, announce=None)
         )
+        if self.options.accumulate > 1 and self.options.accumulation == "exact" and not self.balancer.can_accumulate:
+            raise ConfigError(
+                "exact accumulation needs the balancer's exact gradients (grads='params' without low_memory); set "
+                "accumulation='per_micro_batch', or accumulate=1 with a larger batch_size"
+            )
         self._forward = Forward(
             self.model,
             self.tasks,
             device=self.device,
             precision=self.options.precision,
-            features=reads_features(self.balancer),
+            features=self.balancer.needs_features,
         )
         self._run: Run | None = None
 

@@ -29,6 +29,7 @@ class EW(LossMethod):
         Xin et al., "Do current multi-task optimization methods in deep learning even help?", NeurIPS 2022.
     """
 
+    constant = True
     card = Card(
         title="Equal weights",
         paper="Caruana, Machine Learning 1997; Kurin et al., NeurIPS 2022",

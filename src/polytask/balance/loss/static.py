@@ -40,6 +40,7 @@ class Static(LossMethod):
     """
 
     limits: ClassVar[Limits] = {"weight": PerTask(Real(0))}
+    constant = True
     card = Card(
         title="Static weights",
         paper="Xin et al., NeurIPS 2022",
