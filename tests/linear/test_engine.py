@@ -51,7 +51,7 @@ LOSSES = {"squared": Squared(), "huber": Huber(0.8), "logistic": Logistic(), "sq
 
 
 def _pull(problem):
-    oracle = make_oracle(problem, 1.0)
+    oracle = make_oracle(problem)
     b = np.zeros(problem.n_tasks)
     image, b = oracle.refit(oracle.image(problem.zeros(), b), b)
     return -oracle.gradient(image)[0]

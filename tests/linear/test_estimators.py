@@ -73,6 +73,7 @@ def test_joint_feature_with_ridge_is_multi_task_elastic_net():
 def test_coordinate_descent_takes_over_when_many_features_are_active(monkeypatch):
     from polytask.linear import joint_feature
 
+    monkeypatch.setattr(joint_feature, "_SMALL", 0)
     calls = []
     original = joint_feature._coordinate_descent
     monkeypatch.setattr(joint_feature, "_coordinate_descent", lambda *a, **k: calls.append(1) or original(*a, **k))

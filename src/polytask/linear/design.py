@@ -8,6 +8,7 @@ implicitly. Coefficients are (d, T) arrays in Fortran order: a task's coefficien
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from collections.abc import Callable
 from itertools import pairwise
 from typing import Any, final
 
@@ -72,6 +73,10 @@ class Design(ABC):
     @abstractmethod
     def _row_gram_top(self, weight: Array) -> float | None:
         """Largest eigenvalue from the matrices of inner products of rows, or None if they are too large."""
+
+    def sweep(self, W: Array, slopes: Callable[[Array, slice], Array]) -> tuple[Array, Array] | None:
+        """Predictions Z of W and X' slopes(Z) while X is read once, where that pays; otherwise None."""
+        return None
 
     def forward(self, W: Array) -> Array:
         """Predictions of coefficients W (d, T), shaped like the targets."""
@@ -223,6 +228,22 @@ class StackedDesign(Design):
             out[t] = part.T @ r if is_sparse(part) else r @ part
         return out.T
 
+    def sweep(self, W: Array, slopes: Callable[[Array, slice], Array]) -> tuple[Array, Array] | None:
+        """One pass instead of two when X is far larger than the caches and a task's rows are not."""
+        if is_sparse(self.X) or self.offset is not None or self.X.nbytes < 2**25:
+            return None
+        if int(self.sizes.max()) * self.n_features * self.X.itemsize > 2**22:
+            return None
+        Z = np.empty(self.X.shape[0], dtype=np.result_type(self.dtype, W.dtype))
+        G = np.empty((self.n_tasks, self.n_features), dtype=Z.dtype)
+        columns = W.T
+        for t, (start, stop) in enumerate(pairwise(self.starts.tolist())):
+            rows = slice(start, stop)
+            part = self.X[rows]
+            Z[rows] = part @ columns[t]
+            np.dot(slopes(Z[rows], rows), part, out=G[t])
+        return Z, G.T
+
     def task_sum(self, v: Array) -> Array:
         """Sums of the segments."""
         return np.add.reduceat(v, self.starts[:-1])
@@ -233,8 +254,7 @@ class StackedDesign(Design):
 
     def select(self, index: Array) -> Design:
         """Columns of X."""
-        X = self.X[:, index]
-        X = X if is_sparse(X) else np.ascontiguousarray(X)
+        X = self.X[:, index] if is_sparse(self.X) else np.take(self.X, index, axis=1)
         return StackedDesign(X, self.starts, None if self.offset is None else self.offset[index])
 
     def _pieces(self, weight: Array) -> Any:

@@ -58,13 +58,13 @@ class Solution:
     history: list[tuple[int, float, float]] = field(default_factory=list)
 
 
-def make_oracle(problem: Problem, lipschitz: float | None = None) -> Oracle:
+def make_oracle(problem: Problem) -> Oracle:
     """Gram matrices when the loss is squared and they are worth it, passes over the data otherwise."""
     if problem.loss.quadratic:
         gram = problem.design.gram(problem.weight)
         if gram is not None:
-            return GramOracle(problem, gram, lipschitz)
-    return DataOracle(problem, lipschitz)
+            return GramOracle(problem, gram)
+    return DataOracle(problem)
 
 
 @dataclass
@@ -111,7 +111,8 @@ def _descend(
     W = _collapse(V, penalty)
     image = oracle.image(W, b)
     norms = problem.design.square_norms(problem.weight) if screen else None
-    V_z, b_z, image_z, momentum = V, b, image, 1.0
+    V_z, b_z, momentum = V, b, 1.0
+    gradient, gradient_b = oracle.gradient(image)
     lowest, since = np.inf, 0
     for k in range(max_iter + 1):
         if k % _CHECK_EVERY == 0 or k == max_iter:
@@ -130,11 +131,9 @@ def _descend(
                 alive = _survivors(penalty, certificate, norms, problem.loss.curvature, _top(coupling))
                 if alive.sum() <= 0.8 * alive.size:
                     return alive
-        gradient, gradient_b = oracle.gradient(image_z)
         gradient = gradient + couple(_collapse(V_z, penalty), coupling)
         V_new = penalty.prox(V_z - gradient / L, 1 / L)
         b_new = b_z - gradient_b / Lb if free else b
-        image_new = oracle.image(_collapse(V_new, penalty), b_new)
         step = V_new - V
         uphill = L * float(np.vdot((V_z - V_new).T, step.T))
         if free:
@@ -146,8 +145,8 @@ def _descend(
             momentum, beta = following, (momentum - 1) / following
         V_z = V_new + beta * step
         b_z = b_new + beta * (b_new - b)
-        image_z = image_new + beta * (image_new - image)
-        V, b, image = V_new, b_new, image_new
+        image, _, gradient, gradient_b = oracle.advance(_collapse(V_new, penalty), b_new, image, float(beta))
+        V, b = V_new, b_new
         state.iterations += 1
     return None
 
@@ -333,7 +332,7 @@ def _working_sets(
         Whether the gap was reached; otherwise the full solver goes on from ``state``.
     """
     d = oracle.problem.n_features
-    size = max(10, d // 100)
+    size, rounds = max(10, d // 100), 0
     while state.iterations < max_iter:
         _recertify(oracle, penalty, coupling, state)
         best = state.best
@@ -346,8 +345,9 @@ def _working_sets(
         support = np.any(state.V != 0, axis=1)
         gauges[support] = np.inf
         size = max(size, 2 * int(support.sum()))
-        # far from the optimum nearly every row violates, so only the support tells how sparse the solution will be
-        if size > 0.25 * d:
+        # at first nearly every row violates, and only the support tells how sparse the solution will be
+        rounds += 1
+        if size > 0.25 * d or (rounds > 3 and np.sum(gauges > 1) > 0.3 * d):
             return False
         index = np.sort(np.argpartition(-gauges, min(size, d - 1))[:size])
         inner = restrict(oracle, index)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import warnings
+from collections.abc import Callable
 from functools import partial
 from numbers import Real
 from typing import Any, ClassVar, final
@@ -17,10 +18,13 @@ from polytask.errors import ConfigError
 from polytask.linear.base import MultiTaskClassifier, MultiTaskRegressor, parameters
 from polytask.linear.design import SharedDesign, is_sparse
 from polytask.linear.engine import Solution, solve
-from polytask.linear.oracle import Oracle
+from polytask.linear.oracle import DataOracle, Oracle, certify
 from polytask.linear.penalised import CrossValidated, FixedAlpha, PenalisedFamily
 from polytask.linear.penalties import L21, L1Inf, Penalty, SparseGroup
 from polytask.linear.problem import Problem
+
+#: multiplications in one product of inputs and coefficients below which Python's overhead decides
+_SMALL = 2_000_000
 
 __all__ = [
     "JointFeatureClassifier",
@@ -64,8 +68,14 @@ class JointFeature(PenalisedFamily):
     ) -> Solution:
         penalty = self._penalty(alpha, problem)
         dense: Any = None
-        if isinstance(penalty, L21) and self.ridge >= 0 and _is_multi_task_lasso(problem):
-            dense = partial(_coordinate_descent, alpha=alpha, ridge=self.ridge)
+        if isinstance(penalty, L21) and _is_multi_task_lasso(problem):
+            n, d = problem.design.X.shape
+            descend = partial(_coordinate_descent, alpha=alpha, ridge=self.ridge)
+            if n <= 0.75 * d:
+                dense = descend
+            if n * d * problem.n_tasks <= _SMALL and self.max_iter > 1:
+                oracle = DataOracle(problem)
+                init = _from_descent(oracle, penalty, self.ridge, descend, init, self.tol)
         return solve(
             problem,
             penalty,
@@ -90,8 +100,27 @@ def _is_multi_task_lasso(problem: Problem) -> bool:
         and design.offset is None
         and problem.loss.quadratic
         and bool(np.ptp(problem.weight) == 0)
-        and design.X.shape[0] <= 0.75 * design.X.shape[1]
     )
+
+
+def _from_descent(
+    oracle: Oracle,
+    penalty: Penalty,
+    ridge: float,
+    descend: Callable[[Problem, Array, float], Array],
+    init: tuple[Array, Array] | None,
+    tol: float,
+) -> tuple[Array, Array]:
+    """Start of a small problem: coordinate descent alone, once more if its tolerance turns out too loose."""
+    problem = oracle.problem
+    W, b = (problem.zeros(), np.zeros(problem.n_tasks, problem.design.dtype)) if init is None else init
+    size = 0.5 * float(np.vdot(problem.weight * problem.y, problem.y))
+    for _ in range(2):
+        certificate = certify(oracle, penalty, ridge, W, b, oracle.image(W, b))
+        if certificate.gap <= tol * certificate.primal:
+            break
+        W = descend(problem, W, 0.5 * tol * min(size, certificate.primal))
+    return W, b
 
 
 def _coordinate_descent(problem: Problem, W: Array, gap: float, *, alpha: float, ridge: float) -> Array:

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any, final
 
 import numpy as np
@@ -37,7 +38,20 @@ class Oracle(ABC):
     """Value, gradient and dual quantities of Σ ω ℓ(y, XW + b)."""
 
     problem: Problem
-    lipschitz: float
+
+    @cached_property
+    def lipschitz(self) -> float:
+        """Largest curvature of the loss; computed when first needed, as working sets may not need it."""
+        return self._curvature()
+
+    @abstractmethod
+    def _curvature(self) -> float: ...
+
+    def advance(self, W: Array, b: Array, image: Array, beta: float) -> tuple[Array, Array, Array, Array | float]:
+        """Image of a new point, of its extrapolation by β away from ``image``, and the gradient there."""
+        new = self.image(W, b)
+        ahead = new + beta * (new - image) if beta else new
+        return new, ahead, *self.gradient(ahead)
 
     @abstractmethod
     def image(self, W: Array, b: Array) -> Array:
@@ -76,11 +90,13 @@ class Oracle(ABC):
 class GramOracle(Oracle):
     """Squared loss through H_t = X_t' diag(ω_t) X_t and q = X' ω y."""
 
-    def __init__(self, problem: Problem, gram: Array, lipschitz: float | None = None) -> None:
+    def __init__(self, problem: Problem, gram: Array) -> None:
         self.problem, self.gram = problem, gram
         self.q = problem.design.adjoint(problem.weight * problem.y)
         self.yy = float(np.vdot(problem.weight * problem.y, problem.y))
-        self.lipschitz = problem.design.lipschitz(problem.weight, gram) if lipschitz is None else lipschitz
+
+    def _curvature(self) -> float:
+        return self.problem.design.lipschitz(self.problem.weight, self.gram)
 
     def image(self, W: Array, b: Array) -> Array:
         """H W."""
@@ -104,11 +120,31 @@ class GramOracle(Oracle):
 class DataOracle(Oracle):
     """Any loss, through passes over the data."""
 
-    def __init__(self, problem: Problem, lipschitz: float | None = None) -> None:
+    def __init__(self, problem: Problem) -> None:
         self.problem = problem
-        if lipschitz is None:
-            lipschitz = problem.loss.curvature * problem.design.lipschitz(problem.weight, None)
-        self.lipschitz = lipschitz
+
+    def _curvature(self) -> float:
+        return self.problem.loss.curvature * self.problem.design.lipschitz(self.problem.weight, None)
+
+    def advance(self, W: Array, b: Array, image: Array, beta: float) -> tuple[Array, Array, Array, Array | float]:
+        """As above, reading the data once where that pays."""
+        problem = self.problem
+        y, weight = problem.y, problem.weight
+        free = problem.free_intercept
+        levels = problem.design.expand(b) if free else None
+
+        def slopes(Z: Array, rows: slice) -> Array:
+            if levels is not None:
+                Z += levels[rows]
+            ahead = Z + beta * (Z - image[rows]) if beta else Z
+            return weight[rows] * problem.loss.derivative(y[rows], ahead)
+
+        swept = problem.design.sweep(W, slopes)
+        if swept is None:
+            return super().advance(W, b, image, beta)
+        new, gradient = swept
+        ahead = new + beta * (new - image) if beta else new
+        return new, ahead, gradient, (problem.design.task_sum(self._slopes(ahead)) if free else 0.0)
 
     def image(self, W: Array, b: Array) -> Array:
         """Predictions."""

@@ -171,7 +171,7 @@ class PenalisedFamily(LinearMultiTask):
 
 def _pull(problem: Problem) -> Array:
     """Minus the loss's gradient at W = 0 with the best intercepts (d, T)."""
-    oracle = make_oracle(problem, 1.0)
+    oracle = make_oracle(problem)
     W, b = problem.zeros(), np.zeros(problem.n_tasks, problem.design.dtype)
     image, _ = oracle.refit(oracle.image(W, b), b)
     return np.asarray(-oracle.gradient(image)[0])

@@ -140,7 +140,8 @@ def stacked_problem(
     """Every task has rows of its own.
 
     Args:
-        X: (N, d), dense or CSR, float32 or float64. Not changed; copied with its rows sorted by task.
+        X: (N, d), dense or CSR, float32 or float64. Not changed; copied unless its rows are sorted by task and there is
+            no intercept.
         y: Targets (N,).
         codes: Task of each row, 0 … T − 1; every task occurs.
         n_tasks: T.
@@ -157,11 +158,17 @@ def stacked_problem(
         >>> problem.y_mean.tolist()
         [2.0, 5.0]
     """
-    order = np.argsort(codes, kind="stable")
-    starts = np.searchsorted(codes[order], np.arange(n_tasks + 1))
-    data = X[order] if is_sparse(X) else np.ascontiguousarray(X[order])
-    y = y[order].astype(X.dtype, copy=False)
-    w = np.ones(len(y), X.dtype) if weight is None else weight[order].astype(X.dtype, copy=False)
+    if np.all(codes[1:] >= codes[:-1]):
+        # already sorted: copied only to be centred
+        data = X if is_sparse(X) or not intercept else np.array(X, order="C")
+        data = data if is_sparse(X) else np.ascontiguousarray(data)
+    else:
+        order = np.argsort(codes, kind="stable")
+        data, y, codes = X[order], y[order], codes[order]
+        weight = None if weight is None else weight[order]
+    starts = np.searchsorted(codes, np.arange(n_tasks + 1))
+    y = y.astype(X.dtype, copy=False)
+    w = np.ones(len(y), X.dtype) if weight is None else weight.astype(X.dtype, copy=False)
     plain = StackedDesign(data, starts)
     w = _normalise(w, plain.task_sum(w), plain.expand, task_weight)
     if not intercept:
