@@ -41,10 +41,10 @@ demo: $(RUN_READY)
 	$(BIN)/polytask demo
 
 test: $(DEV_READY)
-	$(BIN)/python -m pytest -n $(WORKERS) --dist loadgroup -m "not slow" $(PYTEST_FLAGS)
+	$(BIN)/python -m pytest -n $(WORKERS) --dist loadfile -m "not slow" $(PYTEST_FLAGS)
 
 test-all: $(DEV_READY)
-	$(BIN)/python -m pytest -n $(WORKERS) --dist loadgroup $(PYTEST_FLAGS)
+	$(BIN)/python -m pytest -n $(WORKERS) --dist loadfile $(PYTEST_FLAGS)
 
 lint: $(DEV_READY)
 	$(BIN)/ruff check .

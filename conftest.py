@@ -1,11 +1,13 @@
-"""Runs the examples of every docstring and the Python snippets of README and docs as tests."""
+"""Runs the examples of every docstring and the Python snippets of README and docs as tests.
+
+Examples of one document build on each other: parallel runs must keep a file together (``--dist loadfile``).
+"""
 
 import os
 from doctest import ELLIPSIS, NORMALIZE_WHITESPACE
 
 import pytest
 from sybil import Sybil
-from sybil.integration.pytest import SybilFile
 from sybil.parsers.markdown import PythonCodeBlockParser, SkipParser
 from sybil.parsers.rest import DocTestParser
 
@@ -36,10 +38,3 @@ _pages = Sybil(
     fixtures=("scratch", "seeded"),
 )
 pytest_collect_file = (_docstrings + _pages).pytest()
-
-
-def pytest_collection_modifyitems(items):
-    """Examples of one document build on each other, so parallel runs must not split them."""
-    for item in items:
-        if isinstance(item.parent, SybilFile):
-            item.add_marker(pytest.mark.xdist_group(str(item.path)))

@@ -7,6 +7,8 @@ from polytask.balance import METHODS, Method
 _NEEDS = {
     "losses": "the tasks' loss values",
     "gramian": "the inner products of the tasks' gradients",
+    "jacobian": "the tasks' gradients, coordinate by coordinate",
+    "features": "the tasks' gradients at the shared representation",
 }
 
 
@@ -33,8 +35,8 @@ def _table() -> str:
         [
             "# Balancing methods",
             "",
-            "Each method is a rule that turns the losses, or the inner products of the tasks' gradients, into one "
-            "weight per task. `polytask methods` prints this table, `polytask methods NAME` a card.",
+            "A method is a rule that turns the tasks' losses or gradients into one step for all of them, most often by "
+            "one weight per task. `polytask methods` prints this table, `polytask methods NAME` a card.",
             "",
             "| name | title | needs | backward passes per step | idea |",
             "|---|---|---|---|---|",

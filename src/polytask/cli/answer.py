@@ -73,7 +73,8 @@ def verb(run: Callable[..., Answer]) -> Callable[..., None]:
         if as_json:
             typer.echo(json.dumps(plain(answer.data), indent=2, ensure_ascii=False))
         else:
-            Console(soft_wrap=not sys.stdout.isatty()).print(Group(*answer.view))
+            # In a pipe or a file, a line is as long as it needs to be.
+            Console(width=None if sys.stdout.isatty() else 400).print(Group(*answer.view))
 
     return command
 

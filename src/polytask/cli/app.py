@@ -23,9 +23,13 @@ app = typer.Typer(
     "interrupted.",
 )
 
-for module in (demo, init, check, train, compare, report, methods):
-    name = module.__name__.rpartition(".")[2]
-    app.command(name)(getattr(module, name))
+app.command(short_help="Train, compare and report on built-in data.")(demo.demo)
+app.command(short_help="Guess a table's columns, write polytask.toml.")(init.init)
+app.command(short_help="Dry run: labels, shared parameters, cost.")(check.check)
+app.command(short_help="Fit one model and keep it.")(train.train)
+app.command(short_help="Baselines and methods over paired seeds.")(compare.compare)
+app.command(short_help="Write a study's results and report again.")(report.report)
+app.command(short_help="The balancing methods, or the card of one.")(methods.methods)
 
 
 def _version(wanted: bool) -> bool:

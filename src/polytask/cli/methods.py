@@ -52,11 +52,12 @@ def _facts(name: str, method: type[Method]) -> dict[str, Any]:
 
 def _table(registry: dict[str, type[Method]]) -> Table:
     table = Table(box=None, pad_edge=False, header_style="bold")
-    for heading in ("method", "needs", "backward passes", "idea"):
-        table.add_column(heading, no_wrap=heading in ("method", "needs"))
+    for heading in ("method", "needs", "passes", "idea"):
+        table.add_column(heading, no_wrap=heading != "idea")
     for name, method in registry.items():
-        needs = method.needs + (" + after step" if method.needs_after_step else "")
-        table.add_row(name, needs, Text(method.card.cost), Text(method.card.idea))
+        # The number of backward passes is the first word of the cost; the card has the rest.
+        passes = method.card.cost.split()[0].rstrip(",;")
+        table.add_row(name, method.needs, passes, Text(method.card.idea))
     return table
 
 
