@@ -29,7 +29,7 @@ def test_weights_follow_adam_on_the_differentiated_objective(alpha):
     for step in range(40):
         J = jacobian("plain", 3, 1.0, step)
         values = np.random.default_rng(step).uniform(0.2, 3.0, 3)
-        np.testing.assert_allclose(step_of(method, J, values, step), weights.detach(), rtol=1e-9)
+        np.testing.assert_allclose(step_of(method, J, values, step), weights.detach(), rtol=1e-6)
         losses = torch.tensor(values) + torch.tensor(J) @ shared
         first = losses.detach() if first is None else first
         rows = [torch.autograd.grad(weights[i] * losses[i], shared, create_graph=True)[0] for i in range(3)]

@@ -71,6 +71,7 @@ class GradNorm(GramianMethod):
         check(self)
         self._adam = TaskAdam(self.state, "weight", start=1.0, lr=lr)
         self.state.declare("first_loss", math.nan)
+        self.state.declare("first_norm", math.nan)
 
     def solve(self, evidence: Evidence) -> Solution:
         """The weights learned so far, scaled to sum to the number of tasks."""
@@ -85,13 +86,19 @@ class GradNorm(GramianMethod):
         tasks = [evidence.tasks[i] for i in seen]
         weights, losses = solution.weights[seen], evidence.losses[seen]
         norms = np.sqrt(np.diag(evidence.inner)[seen])
-        first = self.state.read("first_loss", tasks)
-        first = np.where(np.isnan(first), losses, first)
-        self.state.write("first_loss", tasks, first)
+        first, unit = self._first("first_loss", tasks, losses), self._first("first_norm", tasks, norms)
         self.state.write("weight", tasks, weights)
-        self._adam.update(tasks, self._gradient(weights, norms, losses, first), low=_FLOOR)
+        # A constant factor means nothing to Adam, but keeps its ε small beside gradients of any size.
+        self._adam.update(tasks, self._gradient(weights, norms, losses, first) / unit, low=_FLOOR)
         moved = self.state.read("weight", tasks)
         self.state.write("weight", tasks, np.maximum(moved * len(tasks) / moved.sum(), _FLOOR))
+
+    def _first(self, name: str, tasks: list[str], values: Float[Array, "K"]) -> Float[Array, "K"]:
+        """What each task showed when it was first seen, which may be now."""
+        known = self.state.read(name, tasks)
+        first = np.where(np.isnan(known), values, known)
+        self.state.write(name, tasks, first)
+        return np.asarray(first)
 
     def _gradient(
         self, weights: Float[Array, "K"], norms: Float[Array, "K"], losses: Float[Array, "K"], first: Float[Array, "K"]
