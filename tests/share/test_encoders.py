@@ -49,7 +49,7 @@ def test_layers_are_as_written():
     assert [type(m) for m in encoder.layers] == [nn.Linear, nn.ReLU, nn.Dropout] * 2
     assert encoder.layers[2].p == 0.25
     blocks = build_encoder("cnn:4,8", IMAGE).blocks
-    assert [type(m) for m in blocks] == [nn.Conv2d, nn.ReLU, nn.MaxPool2d] * 2
+    assert [type(m) for m in blocks] == [nn.Conv2d, nn.MaxPool2d, nn.ReLU] * 2
     assert [(m.in_channels, m.out_channels) for m in blocks if isinstance(m, nn.Conv2d)] == [(1, 4), (4, 8)]
     widths = [e.embedding_dim for e in build_encoder("tabular:9", TABLE).embeddings]
     assert widths == [4, 32]  # ⌈1.6·4^0.56⌉ and the bound
@@ -143,3 +143,12 @@ def test_convolution_learns_where_a_bright_bar_is():
         optimizer.step()
     accuracy = ((model(images[150:])[:, 0] > 0) == label[150:]).float().mean()
     assert accuracy > 0.95
+
+
+def test_pooling_before_relu_is_the_same_function() -> None:
+    encoder = build_encoder("cnn:6,8;width=10", IMAGE, seed=0)
+    x = torch.randn(5, 1, 14, 14)
+    z = x
+    for convolution in (layer for layer in encoder.blocks if isinstance(layer, nn.Conv2d)):
+        z = nn.functional.max_pool2d(torch.relu(convolution(z)), 2)
+    torch.testing.assert_close(encoder(x), encoder.project(z.contiguous()))

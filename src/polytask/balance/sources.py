@@ -343,6 +343,9 @@ def _add(parameters: Sequence[Tensor], gradients: Sequence[Tensor]) -> None:
     """Add combined gradients, which nothing else refers to, to ``.grad``."""
     for parameter, gradient in zip(parameters, gradients, strict=True):
         if parameter.grad is None:
-            parameter.grad = gradient.to(parameter.dtype)
+            if gradient.stride() == parameter.stride():
+                parameter.grad = gradient.to(parameter.dtype)
+            else:
+                parameter.grad = torch.empty_like(parameter).copy_(gradient)  # e.g. channels last
         else:
             parameter.grad.add_(gradient)
