@@ -20,6 +20,7 @@ import time
 import tracemalloc
 import warnings
 from collections.abc import Callable
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -82,8 +83,8 @@ def plain_fista(X: np.ndarray, y: np.ndarray, starts: np.ndarray, alpha: float, 
     """FISTA as in the textbooks, a loop over the tasks; stopped by an oracle that knows the optimum."""
     T, d = len(starts) - 1, X.shape[1]
     nbar = len(y) / T
-    blocks = [X[a:b] for a, b in zip(starts[:-1], starts[1:], strict=True)]
-    targets = [y[a:b] for a, b in zip(starts[:-1], starts[1:], strict=True)]
+    blocks = [X[a:b] for a, b in pairwise(starts)]
+    targets = [y[a:b] for a, b in pairwise(starts)]
     L = max(np.linalg.norm(block, 2) ** 2 for block in blocks) / nbar
     W = np.zeros((d, T))
     Z, t = W, 1.0
@@ -100,7 +101,7 @@ def plain_fista(X: np.ndarray, y: np.ndarray, starts: np.ndarray, alpha: float, 
 
 
 def group_descent(X: np.ndarray, y: np.ndarray, codes: np.ndarray, T: int, alpha: float) -> Callable[[float], Any]:
-    """skglm on the block-diagonal design, columns ordered by feature."""
+    """GroupBCD of skglm on the block-diagonal design, columns ordered by feature."""
     from skglm.datafits import QuadraticGroup
     from skglm.penalties import WeightedGroupL2
     from skglm.solvers import GroupBCD
@@ -249,6 +250,7 @@ def main() -> None:
     parser.add_argument("--repeats", type=int, default=3)
     arguments = parser.parse_args()
     warnings.simplefilter("ignore", ConvergenceWarning)
+    warnings.filterwarnings("ignore", message="Passing in a compiled", category=UserWarning)
     for part in arguments.parts:
         print(f"-- {part}")
         parts[part](arguments.repeats)

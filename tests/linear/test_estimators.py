@@ -182,10 +182,10 @@ def test_a_vanishing_penalty_leaves_least_squares_per_task(name):
     if not get_estimator(name)(alpha=1.0)._penalty(1.0, _problem()).homogeneous:
         pytest.skip("mean and graph: their ridge stays")
     X, y, task = _long()
-    model = get_estimator(name)(alpha=1e-4, tol=1e-6, max_iter=200_000).fit(X, y, task=task)
+    model = get_estimator(name)(alpha=1e-3, tol=1e-5, max_iter=200_000).fit(X, y, task=task)
     for row, label in enumerate(model.tasks_):
         peer = LinearRegression().fit(X[task == label], y[task == label])
-        assert model.coef_[row] == pytest.approx(peer.coef_, abs=5e-3)
+        assert model.coef_[row] == pytest.approx(peer.coef_, abs=2e-2)
 
 
 def _problem():
@@ -281,8 +281,8 @@ def test_sharing_helps_when_tasks_share():
         return np.einsum("ij,ji->i", X, W[:, task]) + rng.normal(size=len(X))
 
     y, y_test = draw(train, label), draw(test, label_test)
-    shared = TraceNormRegressorCV(alphas=10, cv=3).fit(train, y, task=label)
-    alone = get_estimator("TaskLassoRegressorCV")(alphas=10, cv=3).fit(train, y, task=label)
+    shared = TraceNormRegressorCV(alphas=6, cv=2, tol=1e-3).fit(train, y, task=label)
+    alone = get_estimator("TaskLassoRegressorCV")(alphas=6, cv=2, tol=1e-3).fit(train, y, task=label)
     assert shared.score(test, y_test, task=label_test) > alone.score(test, y_test, task=label_test) + 0.05
 
 

@@ -25,6 +25,7 @@ from polytask.linear.penalties import (
     RowPenalty,
     SparseGroup,
 )
+from polytask.linear.plots import plot_coefficients, plot_path, plot_selection
 from polytask.linear.problem import Problem, shared_problem, stacked_problem
 from polytask.linear.registry import ESTIMATORS, FAMILIES, get_estimator
 from polytask.linear.scoring import TaskScorer, make_task_scorer, task_scores
@@ -59,6 +60,9 @@ __all__ = [
     "TraceNorm",
     "get_estimator",
     "make_task_scorer",
+    "plot_coefficients",
+    "plot_path",
+    "plot_selection",
     "shared_problem",
     "solve",
     "stacked_problem",

@@ -305,12 +305,17 @@ class MultiTaskClassifier(ClassifierMixin, LinearMultiTask):  # type: ignore[mis
         if y.dtype.kind == "f":
             signs = np.where(np.isnan(y), np.nan, signs)
         weight = table.weight
+        counted = (
+            signs if weight is None else np.where((weight > 0) if signs.ndim == 1 else (weight > 0)[:, None], signs, 0)
+        )
         if table.codes is not None:
-            positive = np.bincount(table.codes[signs > 0], minlength=len(table.tasks))
-            negative = np.bincount(table.codes[signs < 0], minlength=len(table.tasks))
+            positive = np.bincount(table.codes[counted > 0], minlength=len(table.tasks))
+            negative = np.bincount(table.codes[counted < 0], minlength=len(table.tasks))
         else:
-            positive, negative = np.atleast_1d((signs > 0).sum(axis=0)), np.atleast_1d((signs < 0).sum(axis=0))
+            positive, negative = np.atleast_1d((counted > 0).sum(axis=0)), np.atleast_1d((counted < 0).sum(axis=0))
         lonely = (positive == 0) | (negative == 0)
+        if lonely.all():
+            raise ValueError("no task has samples of two classes with positive weight, found only one class in each")
         self.one_class_tasks_ = table.tasks[lonely]
         self._prior_odds = np.where(lonely, np.log((positive + 0.5) / (negative + 0.5)), np.nan)
         if lonely.any():

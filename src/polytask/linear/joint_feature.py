@@ -71,7 +71,7 @@ class JointFeature(PenalisedFamily):
         if isinstance(penalty, L21) and _is_multi_task_lasso(problem):
             n, d = problem.design.X.shape
             descend = partial(_coordinate_descent, alpha=alpha, ridge=self.ridge)
-            if n <= 0.75 * d:
+            if n <= 0.75 * d and np.ptp(problem.weight) == 0:
                 dense = descend
             if n * d * problem.n_tasks <= _SMALL and self.max_iter > 1:
                 oracle = DataOracle(problem)
@@ -92,14 +92,14 @@ class JointFeature(PenalisedFamily):
 
 
 def _is_multi_task_lasso(problem: Problem) -> bool:
-    """Squared loss on the same complete, equally weighted, dense rows for all tasks, fewer than the features."""
+    """Squared loss on the same complete, dense rows for all tasks, which weigh them alike."""
     design = problem.design
     return (
         isinstance(design, SharedDesign)
         and not is_sparse(design.X)
         and design.offset is None
         and problem.loss.quadratic
-        and bool(np.ptp(problem.weight) == 0)
+        and bool(np.all(problem.weight == problem.weight[:, :1]))
     )
 
 
@@ -126,6 +126,9 @@ def _from_descent(
 def _coordinate_descent(problem: Problem, W: Array, gap: float, *, alpha: float, ridge: float) -> Array:
     """scikit-learn's coordinate descent: the better tool when many rows are active and Gram matrices do not pay."""
     X, y, n = problem.design.X, problem.y, problem.y.shape[0]
+    if np.ptp(problem.weight) > 0:
+        root = np.sqrt(n * problem.weight[:, :1])
+        X, y = np.asfortranarray(root * X), root * y
     model = MultiTaskElasticNet(
         alpha=alpha + ridge,
         l1_ratio=alpha / (alpha + ridge),
