@@ -1,4 +1,9 @@
-"""In which direction to step? The :class:`Balancer` engine, and one method per file."""
+"""In which direction to step? The :class:`Balancer` engine, and one method per file.
+
+Every method class is here by its own name too (``polytask.balance.FairGrad``), imported when first asked for.
+"""
+
+from typing import Any
 
 from polytask.balance.engine import Balancer
 from polytask.balance.method import (
@@ -35,3 +40,13 @@ __all__ = [
     "get_method",
     "reached",
 ]
+
+
+def __getattr__(name: str) -> Any:
+    if name in METHODS.class_names:
+        return METHODS[METHODS.of_class(name)]
+    raise AttributeError(f"module 'polytask.balance' has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *METHODS.class_names})

@@ -1,0 +1,168 @@
+"""What a method looks at, and what it answers: cards, evidence, solutions, blocks of rows."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+from jaxtyping import Float
+from torch import Tensor
+
+from polytask.errors import MethodError, NonFiniteError
+
+__all__ = ["Block", "Card", "Combined", "Evidence", "Solution", "evidence_of"]
+
+Array = np.ndarray
+
+
+@dataclasses.dataclass(frozen=True)
+class Card:
+    """What a reader should know of a method before using it; printed by ``polytask methods NAME``.
+
+    Attributes:
+        title: The method's name as the field writes it.
+        paper: Authors, venue, year.
+        url: Where the paper is.
+        idea: One sentence.
+        cost: Backward passes per step, in words (``"1"``, ``"K through the shared part"``).
+        invariances: Changes of the problem that do not change the step.
+        verified: What independent thing the implementation was checked against.
+        notes: When it fails or surprises.
+    """
+
+    title: str
+    paper: str
+    url: str
+    idea: str
+    cost: str
+    invariances: tuple[str, ...]
+    verified: tuple[str, ...]
+    notes: str = ""
+
+
+@dataclasses.dataclass(frozen=True)
+class Evidence:
+    """What a method may look at in one step; every array follows the order of ``tasks``.
+
+    Attributes:
+        tasks: Names of the tasks present in this step.
+        losses: Their loss values, (K,).
+        preference: Fixed task weights, positive, summing to 1, (K,).
+        gramian: Inner products of the tasks' shared gradients, (K, K) float64, when the method needs it.
+        step: Number of steps taken before this one.
+        epoch: Number of epochs ended before this one.
+        seed: Seed of the run; :attr:`rng` depends on it and on ``step`` alone.
+        measures: What :meth:`JacobianMethod.measure` found, merged over all blocks.
+    """
+
+    tasks: tuple[str, ...]
+    losses: Float[Array, "K"]
+    preference: Float[Array, "K"]
+    gramian: Float[Array, "K K"] | None = None
+    step: int = 0
+    epoch: int = 0
+    seed: int = 0
+    measures: Mapping[str, Array] = dataclasses.field(default_factory=dict)
+
+    @property
+    def size(self) -> int:
+        """K, the number of tasks present."""
+        return len(self.tasks)
+
+    @property
+    def inner(self) -> Float[Array, "K K"]:
+        """The Gramian; for methods that declared they need it."""
+        assert self.gramian is not None
+        return self.gramian
+
+    @property
+    def rng(self) -> np.random.Generator:
+        """A fresh generator: the same on every process and after a resume, because it depends on seed and step only."""
+        return np.random.default_rng([self.seed, self.step])
+
+    def subset(self, keep: Sequence[int]) -> Evidence:
+        """The same evidence about the tasks at positions ``keep``; the preference is renormalised."""
+        index = np.asarray(keep, dtype=np.intp)
+        preference = self.preference[index]
+        return dataclasses.replace(
+            self,
+            tasks=tuple(self.tasks[i] for i in index),
+            losses=self.losses[index],
+            preference=preference / preference.sum(),
+            gramian=None if self.gramian is None else self.gramian[np.ix_(index, index)],
+        )
+
+
+@dataclasses.dataclass(frozen=True)
+class Solution:
+    """Weights of the tasks' losses or gradients, and how many solver iterations they took.
+
+    Attributes:
+        weights: One weight per task, (K,).
+        iterations: What the solver needed.
+        parts: Weights of single parts of the gradient, by the part's name, from methods that weigh parts differently.
+    """
+
+    weights: Float[Array, "K"]
+    iterations: int = 0
+    parts: Mapping[str, Array] = dataclasses.field(default_factory=dict)
+
+
+@dataclasses.dataclass(frozen=True)
+class Block:
+    """The part of the tasks' Jacobian that lives on one device, for methods that work coordinate by coordinate.
+
+    Attributes:
+        name: Names the block in a method's memory; the same from step to step.
+        rows: One gradient per task, (K, P).
+        slices: The columns of each parameter (or feature) tensor.
+        values: The features' own values, (P,), where the rows are gradients at the shared representation.
+        batch: Length of the features' first dimension; 1 for parameters.
+        tensors: The parameters (or features) themselves, in the order of ``slices``.
+    """
+
+    name: str
+    rows: Float[Tensor, "K P"]
+    slices: tuple[slice, ...]
+    values: Float[Tensor, "P"] | None = None
+    batch: int = 1
+    tensors: tuple[Tensor, ...] = ()
+
+
+@dataclasses.dataclass(frozen=True)
+class Combined:
+    """A combined gradient, (P,), and what to remember once the step has succeeded: vectors per task, (K, M).
+
+    M is P for methods that remember coordinates, and the number of parameters for those that remember one number each.
+    """
+
+    gradient: Float[Tensor, "P"]
+    memory: Mapping[str, Float[Tensor, "K M"]] = dataclasses.field(default_factory=dict)
+
+
+def evidence_of(
+    losses: Tensor,
+    gramian: Tensor | None,
+    tasks: Sequence[str] | None,
+    preference: Tensor | None,
+    step: int,
+    epoch: int,
+    seed: int,
+) -> Evidence:
+    """Evidence from plain tensors, checked."""
+    size = losses.shape[0]
+    names = tuple(tasks) if tasks is not None else tuple(str(i) for i in range(size))
+    if len(names) != size:
+        raise MethodError(f"expected one task name per row ({size}), found {len(names)}: {', '.join(names)}")
+    liking = np.ones(size) if preference is None else preference.detach().double().cpu().numpy()
+    if not (np.isfinite(liking).all() and (liking > 0).all()):
+        raise MethodError(f"task weights must be positive and finite, found {liking.tolist()}")
+    values = losses.detach().double().cpu().numpy()
+    inner = None if gramian is None else gramian.detach().double().cpu().numpy()
+    for what, array in (("losses", values), ("gramian", inner)):
+        if array is not None and not np.isfinite(array).all():
+            raise NonFiniteError(
+                f"{what} must be finite, found {array.tolist()}; leave the broken task out of this step"
+            )
+    return Evidence(names, values, liking / liking.sum(), inner, step, epoch, seed)
