@@ -2,8 +2,9 @@
 # pyproject.toml or constraints.txt change.
 #
 #   make demo PYTHON=python3.12              another interpreter
-#   make demo PIP_FLAGS="--extra-index-url https://download.pytorch.org/whl/cpu"
-#                                            PyTorch without CUDA (on Linux this saves a few gigabytes)
+#   make demo PIP_FLAGS="--extra-index-url URL"
+#                                            PyTorch without CUDA (on Linux this saves a few gigabytes); PyTorch's
+#                                            installation page names the URL of its CPU builds
 #   make test PYTEST_FLAGS="-k balancer -x"  some tests only
 
 # The first Python on the path that is new enough; "python3" if none is, so that the message below can name it.
