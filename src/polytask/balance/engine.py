@@ -353,12 +353,9 @@ class Balancer:
                 if not rows:
                     return self._finish(StepRecord.empty(self.step, skipped))
             evidence = self._evidence({names[row]: values[names[row]] for row in rows}, gramian[np.ix_(rows, rows)])
+            source = self._source
             combination = combine(
-                self.method,
-                evidence,
-                self.scale,
-                lambda keep: self._source.blocks(step, [rows[i] for i in keep]),
-                step.loss_scale,
+                self.method, evidence, self.scale, lambda k: source.blocks(step, [rows[i] for i in k]), step.loss_scale
             )
             mixed, weights = [rows[i] for i in combination.keep], combination.weights[combination.keep]
             passes = len(step.tasks) + self._source.apply(step, combination.mix, weights, mixed)
