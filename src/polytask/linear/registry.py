@@ -25,6 +25,7 @@ def _four(family: str) -> tuple[str, ...]:
 #: module of this package: the estimators it defines
 FAMILIES: dict[str, tuple[str, ...]] = {
     "dirty": _four("DirtyModel"),
+    "feature_learning": _four("FeatureLearning"),
     "graph_regularized": _four("GraphRegularized"),
     "joint_feature": _four("JointFeature"),
     "mean_regularized": _four("MeanRegularized"),
