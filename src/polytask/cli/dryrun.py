@@ -183,11 +183,16 @@ def _single_task_cost(
 def _cost(model: MultiTaskModel, step: Callable[[], None]) -> dict[str, Any]:
     """Median milliseconds and peak memory of a step, gradients included, parameters not."""
     times = []
-    for _ in range(REPEATS + 1):
-        model.zero_grad(set_to_none=True)
-        start = time.perf_counter()
-        step()
-        times.append(1000 * (time.perf_counter() - start))
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)  # as in the trials of a study
+    try:
+        for _ in range(REPEATS + 1):
+            model.zero_grad(set_to_none=True)
+            start = time.perf_counter()
+            step()
+            times.append(1000 * (time.perf_counter() - start))
+    finally:
+        torch.set_num_threads(threads)
     model.zero_grad(set_to_none=True)
     with PeakMemory() as memory:
         step()
