@@ -1,6 +1,6 @@
-"""Time of the linear estimators to a true relative suboptimality of 1e-6, against scikit-learn, skglm and a plain FISTA.
+"""Time of the linear estimators to a true relative error of 1e-6, against scikit-learn, skglm and a plain FISTA.
 
-    OMP_NUM_THREADS=1 python benchmarks/linear.py [specific] [shared] [scaling] [memory] [--repeats 3]
+    OMP_NUM_THREADS=1 python benchmarks/linear.py [specific] [shared] [scaling] [memory] [--repeats 3] [--quick]
 
 ``specific``: every task has rows of its own (joint feature selection, ℓ2,1). Peers: skglm's group coordinate descent on
 the sparse block-diagonal design, and a plain FISTA (step 1/L, no restart, two passes per iteration). Each peer is
@@ -126,7 +126,7 @@ def group_descent(X: np.ndarray, y: np.ndarray, codes: np.ndarray, T: int, alpha
     return fit
 
 
-def run_specific(repeats: int) -> None:
+def run_specific(repeats: int, quick: bool) -> None:
     rng = np.random.default_rng(1)
     cases = {
         "T=50 d=500 n=200, correlated .5": (50, 500, np.full(50, 200), 0.5),
@@ -136,6 +136,8 @@ def run_specific(repeats: int) -> None:
     }
     print(f"{'problem':38s} {'r':>5s} {'rows':>5s} {'ours':>8s} {'gap 1e-4':>8s} {'skglm':>8s} {'FISTA':>8s}   ratios")
     for name, (T, d, sizes, rho) in cases.items():
+        if quick and T * d > 100_000:
+            continue
         X, y, codes = specific(T, d, sizes, rho)
         starts = np.concatenate([[0], np.cumsum(sizes)])
 
@@ -174,7 +176,7 @@ def run_specific(repeats: int) -> None:
             )
 
 
-def run_shared(repeats: int) -> None:
+def run_shared(repeats: int, quick: bool) -> None:
     from skglm import MultiTaskLasso as GroupLasso
 
     print(f"{'problem':28s} {'r':>5s} {'rows':>5s} {'ours':>8s} {'sklearn':>8s} {'skglm':>8s}   ratios")
@@ -214,7 +216,7 @@ def run_shared(repeats: int) -> None:
             )
 
 
-def run_scaling(repeats: int) -> None:
+def run_scaling(repeats: int, quick: bool) -> None:
     print("seconds to a certified relative gap of 1e-4, alpha = 0.2 alpha_max")
     base = {"T": 20, "d": 200, "n": 100}
     for axis, values in {"T": (10, 20, 40, 80), "d": (100, 200, 400, 800), "n": (50, 100, 200, 400)}.items():
@@ -231,7 +233,7 @@ def run_scaling(repeats: int) -> None:
             print(line, flush=True)
 
 
-def run_memory(_: int) -> None:
+def run_memory(repeats: int, quick: bool) -> None:
     T, d, n = 50, 1000, 200
     X, y, codes = specific(T, d, np.full(T, n), 0.0)
     cls = get_estimator("JointFeatureRegressor")
@@ -248,12 +250,13 @@ def main() -> None:
     parts = {"specific": run_specific, "shared": run_shared, "scaling": run_scaling, "memory": run_memory}
     parser.add_argument("parts", nargs="*", default=list(parts), choices=list(parts))
     parser.add_argument("--repeats", type=int, default=3)
+    parser.add_argument("--quick", action="store_true", help="leave the largest problem out (minutes for the peers)")
     arguments = parser.parse_args()
     warnings.simplefilter("ignore", ConvergenceWarning)
     warnings.filterwarnings("ignore", message="Passing in a compiled", category=UserWarning)
     for part in arguments.parts:
         print(f"-- {part}")
-        parts[part](arguments.repeats)
+        parts[part](arguments.repeats, arguments.quick)
 
 
 if __name__ == "__main__":
