@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 from jaxtyping import Float
-from threadpoolctl import ThreadpoolController
+from threadpoolctl import ThreadpoolController  # type: ignore[import-untyped]
 
 __all__ = [
     "clip_l1_rows",
@@ -39,6 +39,7 @@ def one_blas_thread() -> Any:
     Small eigenvalue problems are several times slower with two threads than with one as soon as the machine is busy.
 
     Examples:
+        >>> import numpy as np
         >>> with one_blas_thread():
         ...     np.linalg.eigvalsh(np.eye(2)).tolist()
         [1.0, 1.0]
@@ -57,10 +58,11 @@ def shrink_entries(V: Matrix, threshold: float | Float[np.ndarray, "..."]) -> Ma
         threshold: τ ≥ 0, or an array that broadcasts against ``V``.
 
     Examples:
+        >>> import numpy as np
         >>> shrink_entries(np.array([[3.0, -0.5]]), 1.0).tolist()
         [[2.0, 0.0]]
     """
-    return V - np.clip(V, -threshold, threshold)
+    return np.asarray(V - np.clip(V, -threshold, threshold))
 
 
 def shrink_rows(V: Matrix, threshold: float | Float[np.ndarray, " d"]) -> Matrix:
@@ -71,13 +73,14 @@ def shrink_rows(V: Matrix, threshold: float | Float[np.ndarray, " d"]) -> Matrix
         threshold: τ ≥ 0, or one per row.
 
     Examples:
+        >>> import numpy as np
         >>> shrink_rows(np.array([[3.0, 4.0], [0.3, 0.4]]), 1.0).tolist()
         [[2.4..., 3.2...], [0.0, 0.0]]
     """
     norms = np.sqrt(np.einsum("jt,jt->j", V, V))
     scale = np.zeros_like(norms)
     np.divide(threshold, norms, out=scale, where=norms > threshold)
-    return V * np.where(norms > threshold, 1 - scale, 0.0).astype(V.dtype, copy=False)[:, None]
+    return np.asarray(V * np.where(norms > threshold, 1 - scale, 0.0).astype(V.dtype, copy=False)[:, None])
 
 
 def shrink_group_entries(V: Matrix, entry: float, row: float) -> Matrix:
@@ -89,6 +92,7 @@ def shrink_group_entries(V: Matrix, entry: float, row: float) -> Matrix:
         row: b ≥ 0.
 
     Examples:
+        >>> import numpy as np
         >>> shrink_group_entries(np.array([[4.0, 5.0]]), 1.0, 2.5).tolist()
         [[1.5, 2.0]]
     """
@@ -103,6 +107,7 @@ def project_l1_rows(V: Matrix, radius: float | Float[np.ndarray, " d"]) -> Matri
         radius: r ≥ 0, or one per row.
 
     Examples:
+        >>> import numpy as np
         >>> project_l1_rows(np.array([[3.0, 1.0], [0.5, 0.25]]), 2.0).tolist()
         [[2.0, 0.0], [0.5, 0.25]]
     """
@@ -115,7 +120,7 @@ def _l1_threshold(A: Matrix, radius: Float[np.ndarray, " d"]) -> Float[np.ndarra
     excess = np.cumsum(descending, axis=1) - radius[:, None]
     levels = excess / np.arange(1, A.shape[1] + 1, dtype=A.dtype)
     # θ is the largest level: levels rise while an entry is above the current level and fall afterwards
-    return np.maximum(levels.max(axis=1), 0).astype(A.dtype, copy=False)
+    return np.asarray(np.maximum(levels.max(axis=1), 0).astype(A.dtype, copy=False))
 
 
 def shrink_linf_rows(V: Matrix, threshold: float) -> Matrix:
@@ -126,10 +131,11 @@ def shrink_linf_rows(V: Matrix, threshold: float) -> Matrix:
         threshold: τ ≥ 0.
 
     Examples:
+        >>> import numpy as np
         >>> shrink_linf_rows(np.array([[3.0, 1.0]]), 1.5).tolist()
         [[1.5, 1.0]]
     """
-    return V - project_l1_rows(V, threshold)
+    return np.asarray(V - project_l1_rows(V, threshold))
 
 
 def clip_l1_rows(V: Matrix, radius: float, bound: float) -> Matrix:
@@ -143,6 +149,7 @@ def clip_l1_rows(V: Matrix, radius: float, bound: float) -> Matrix:
         bound: b ≥ 0, the bound on each entry.
 
     Examples:
+        >>> import numpy as np
         >>> clip_l1_rows(np.array([[3.0, 1.0]]), 2.0, 1.5).tolist()
         [[1.5, 0.5]]
     """
@@ -167,7 +174,7 @@ def clip_l1_rows(V: Matrix, radius: float, bound: float) -> Matrix:
         share = np.divide(f_left - radius, drop, out=np.zeros_like(drop), where=drop > 0)
         level = left + np.clip(share, 0, 1) * (right - left)
         clipped[outside] = np.clip(B - level[:, None], 0, bound)
-    return np.copysign(clipped, V)
+    return np.asarray(np.copysign(clipped, V))
 
 
 def clip_l2_rows(V: Matrix, radius: float, bound: float) -> Matrix:
@@ -181,6 +188,7 @@ def clip_l2_rows(V: Matrix, radius: float, bound: float) -> Matrix:
         bound: b ≥ 0, the bound on each entry.
 
     Examples:
+        >>> import numpy as np
         >>> clip_l2_rows(np.array([[6.0, 8.0]]), 5.0, 10.0).round(6).tolist()
         [[3.0, 4.0]]
     """
@@ -199,7 +207,7 @@ def clip_l2_rows(V: Matrix, radius: float, bound: float) -> Matrix:
         fits = (room >= 0) & (shrink * B <= bound)
         chosen = shrink[np.arange(len(B)), np.argmax(fits, axis=1)]
         clipped[outside] = np.minimum(A[outside] * chosen[:, None], bound)
-    return np.copysign(clipped, V)
+    return np.asarray(np.copysign(clipped, V))
 
 
 def singular_system(V: Matrix) -> tuple[Float[np.ndarray, "k k"], Vector, bool]:
@@ -215,6 +223,7 @@ def singular_system(V: Matrix) -> tuple[Float[np.ndarray, "k k"], Vector, bool]:
         Eigenvectors (k, k) with k = min(d, T), singular values (k,), and whether they belong to the columns (T ≤ d).
 
     Examples:
+        >>> import numpy as np
         >>> vectors, values, columns = singular_system(np.array([[3.0, 0.0], [0.0, 4.0], [0.0, 0.0]]))
         >>> values.tolist(), columns
         ([3.0, 4.0], True)
@@ -236,6 +245,7 @@ def shrink_singular_values(V: Matrix, threshold: float) -> tuple[Matrix, Float[n
         The matrix, and its positive singular values in ascending order (their sum is its trace norm).
 
     Examples:
+        >>> import numpy as np
         >>> W, left = shrink_singular_values(np.diag([3.0, 1.0]), 2.0)
         >>> W.round(12).tolist(), left.round(12).tolist()
         ([[1.0, 0.0], [0.0, 0.0]], [1.0])
@@ -259,6 +269,7 @@ def shrink_sorted(values: Vector, weight: float) -> Vector:
         weight: c ≥ 0, the penalty's weight times the step.
 
     Examples:
+        >>> import numpy as np
         >>> shrink_sorted(np.array([3.0, 1.0]), 1.0).tolist()
         [1.5, 0.0]
     """
@@ -269,7 +280,7 @@ def shrink_sorted(values: Vector, weight: float) -> Vector:
     levels = weight * np.cumsum(descending) / (1 + weight * counts)
     active = np.flatnonzero(descending > levels)
     level = levels[active[-1]] if active.size else levels[0]
-    return np.maximum(values - level, 0)
+    return np.asarray(np.maximum(values - level, 0))
 
 
 def total_variation_rows(V: Matrix, threshold: float) -> Matrix:
@@ -283,6 +294,7 @@ def total_variation_rows(V: Matrix, threshold: float) -> Matrix:
         threshold: τ ≥ 0.
 
     Examples:
+        >>> import numpy as np
         >>> total_variation_rows(np.array([[0.0, 0.0, 3.0, 3.0]]), 1.0).tolist()
         [[0.5, 0.5, 2.5, 2.5]]
     """
