@@ -10,7 +10,7 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from polytask import balance, data, errors, share, solvers, study, tasks, train
+    from polytask import balance, data, errors, linear, share, solvers, study, tasks, train
     from polytask.balance import Balancer
     from polytask.data import MultiTaskLoader
     from polytask.share import HardSharing
@@ -31,6 +31,7 @@ __all__ = [
     "compare",
     "data",
     "errors",
+    "linear",
     "share",
     "solvers",
     "study",
@@ -38,7 +39,7 @@ __all__ = [
     "train",
 ]
 
-_ROOMS = ("balance", "data", "errors", "share", "solvers", "study", "tasks", "train")
+_ROOMS = ("balance", "data", "errors", "linear", "share", "solvers", "study", "tasks", "train")
 _HOMES = {
     "Balancer": "balance",
     "HardSharing": "share",

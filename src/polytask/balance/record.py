@@ -22,7 +22,7 @@ class StepRecord:
     Attributes:
         step: Number of steps taken before this one.
         tasks: Names of the tasks that took part.
-        losses: Their losses, (K,), in the losses' own units.
+        raw_losses: Their losses, (K,), in the order of ``tasks`` and in the losses' own units.
         raw_weights: Weights applied to the tasks' shared gradients, (K,), in the order of ``tasks``.
         gramian: Inner products of the shared gradients (or feature gradients), (K, K); ``None`` when not computed.
         iterations: Iterations of the method's solver; 0 for closed forms and reused weights.
@@ -33,7 +33,7 @@ class StepRecord:
 
     step: int
     tasks: tuple[str, ...]
-    losses: Float[Array, "K"]
+    raw_losses: Float[Array, "K"]
     raw_weights: Float[Array, "K"]
     gramian: Float[Array, "K K"] | None = None
     iterations: int = 0
@@ -45,6 +45,11 @@ class StepRecord:
     def empty(cls, step: int, skipped: Sequence[str]) -> StepRecord:
         """The record of a step in which no task took part."""
         return cls(step, (), np.zeros(0), np.zeros(0), backward_passes=0, skipped=tuple(skipped))
+
+    @property
+    def losses(self) -> dict[str, float]:
+        """Each task's loss."""
+        return dict(zip(self.tasks, self.raw_losses.tolist(), strict=True))
 
     @property
     def weights(self) -> dict[str, float]:
@@ -98,7 +103,7 @@ class StepRecord:
         cosines = self.cosines
         return {
             "step": self.step,
-            "losses": dict(zip(self.tasks, self.losses.tolist(), strict=True)),
+            "losses": self.losses,
             "weights": self.weights,
             "shares": self.shares,
             "norms": self.norms,

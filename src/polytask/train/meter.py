@@ -83,7 +83,7 @@ class EpochMeter:
         columns = self._columns.get(record.tasks)
         if columns is None:
             columns = self._columns[record.tasks] = ([], [], [], [], [])
-        columns[0].append(record.losses)
+        columns[0].append(record.raw_losses)
         columns[1].append(record.raw_weights)
         columns[2].append([counts.get(task, 0) for task in record.tasks])
         columns[4].append(record.iterations)
