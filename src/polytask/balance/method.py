@@ -51,6 +51,8 @@ class Method(abc.ABC):
     """Whether the method wants the same batch's losses again after the optimizer's step."""
     needs_metrics: ClassVar[bool] = False
     """Whether the method wants numbers that it cannot compute itself, through :meth:`observe_metrics`."""
+    takes_skill: ClassVar[bool] = False
+    """Whether those numbers are how well a task does, in [0, 1] with 1 the best, so that validation can give them."""
     constant: ClassVar[bool] = False
     """Whether the weights depend on nothing but the preference: a weighted sum."""
     uses_preference: ClassVar[bool] = False

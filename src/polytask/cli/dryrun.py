@@ -18,7 +18,7 @@ from polytask.balance import Balancer, get_method
 from polytask.cli.settings import trunk
 from polytask.data import MultiTaskData, MultiTaskLoader
 from polytask.share import MultiTaskModel, build_model
-from polytask.train import TrainOptions
+from polytask.train import TrainOptions, check_metrics
 
 if TYPE_CHECKING:
     from polytask.study import Config
@@ -104,6 +104,7 @@ def dry_run(settings: Config, say: Callable[[str], None] = print) -> dict[str, A
             methods[label] = _single_task_cost(data, model, inputs, targets)
             continue
         balancer = Balancer(get_method(name, **own), tasks=data.tasks, announce=None, **engine)
+        check_metrics(balancer.method, data.tasks)
         methods[label] = _cost(model, functools.partial(_step, balancer, data, model, inputs, targets))
         assert balancer.last is not None
         methods[label]["backward_passes"] = balancer.last.backward_passes

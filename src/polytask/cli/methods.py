@@ -40,6 +40,7 @@ def _facts(name: str, method: type[Method]) -> dict[str, Any]:
         "title": card.title,
         "needs": method.needs,
         "needs_after_step": method.needs_after_step,
+        "needs_metrics": method.needs_metrics,
         "cost": card.cost,
         "idea": card.idea,
         "invariances": list(card.invariances),
@@ -72,5 +73,11 @@ def _card(name: str, method: type[Method]) -> Table:
         text = "; ".join(value) if isinstance(value, list) else str(value)
         if key == "needs" and facts["needs_after_step"]:
             text += ", and the losses of the same batch after the step"
+        if key == "needs" and facts["needs_metrics"]:
+            text += (
+                ", and each task's validation metric, in [0, 1] with 1 the best"
+                if method.takes_skill
+                else ", and numbers that only a loop of your own can measure (not available in train and compare)"
+            )
         table.add_row(key, Text(text or "-"))
     return table

@@ -23,7 +23,7 @@ from polytask.share import MultiTaskModel, build_model
 from polytask.study.methods import MethodSpec
 from polytask.study.results import SCHEMA, TrialResult, encode, write_atomically
 from polytask.tasks import Task
-from polytask.train import History, Trainer, TrainOptions
+from polytask.train import History, Trainer, TrainOptions, check_metrics
 from polytask.train import checkpoint as checkpoints
 
 __all__ = ["TrialSpec", "build", "encoder_name", "read_trial", "run_trial"]
@@ -225,6 +225,7 @@ def build(spec: TrialSpec, data: MultiTaskData) -> tuple[MultiTaskModel, Balance
     tasks = data.tasks.subset(spec.tasks)
     engine = {} if spec.method.is_stl else dict(spec.balancer)
     balancer = Balancer(spec.method.build(), tasks=tasks, seed=spec.seed, announce=None, **engine)
+    check_metrics(balancer.method, tasks)
     return _model(spec, data), balancer
 
 

@@ -7,6 +7,7 @@
 
 from __future__ import annotations
 
+from polytask.train.demands import check_metrics
 from polytask.train.evaluation import Evaluation
 from polytask.train.history import History, Row
 from polytask.train.meter import EpochMeter, EpochSummary
@@ -31,5 +32,6 @@ __all__ = [
     "Verdict",
     "build_optimizer",
     "build_scheduler",
+    "check_metrics",
     "parameter_groups",
 ]

@@ -15,6 +15,7 @@ from polytask.balance import Balancer
 from polytask.data import Batch, MultiTaskLoader, Source
 from polytask.tasks import TaskSet
 from polytask.train import checkpoint as checkpoints
+from polytask.train.demands import skills
 from polytask.train.evaluation import evaluate
 from polytask.train.forward import Forward
 from polytask.train.history import History
@@ -131,6 +132,8 @@ class Run:
             for name, task in self.tasks.items()
             if task.primary in found.metrics.get(name, {})
         }
+        if self.stepper.balancer.method.needs_metrics:
+            self.stepper.balancer.observe_metrics(skills(found, self.tasks))
         verdict = self.stopping.update(epoch, values)
         if verdict.best and self.options.restore == "best":
             self.best = checkpoints.weights(self.forward.model)

@@ -16,6 +16,7 @@ from polytask.data import Inputs, MultiTaskData, MultiTaskLoader, Source
 from polytask.errors import CheckpointError, ConfigError, unknown
 from polytask.tasks import Task, TaskSet
 from polytask.train import checkpoint as checkpoints
+from polytask.train.demands import check_metrics
 from polytask.train.evaluation import Evaluation, evaluate, predict
 from polytask.train.forward import Forward
 from polytask.train.history import History
@@ -109,6 +110,7 @@ class Trainer:
             if isinstance(method, Balancer)
             else Balancer(method, tasks=self.tasks, seed=self.options.seed, announce=None)
         )
+        check_metrics(self.balancer.method, self.tasks)
         if self.options.accumulate > 1 and self.options.accumulation == "exact" and not self.balancer.can_accumulate:
             raise ConfigError(
                 "exact accumulation needs the balancer's exact gradients (grads='params' without low_memory); set "
@@ -268,6 +270,10 @@ class Trainer:
         if isinstance(train, MultiTaskData):
             val = train.val if val is None else val
             train = train.train
+        if val is None and self.balancer.method.needs_metrics:
+            raise ConfigError(
+                f"{type(self.balancer.method).__name__} weighs tasks by their validation metrics: pass val= to fit()"
+            )
         if val is None and options.patience is not None and options.stop is not None:
             raise ConfigError("patience= needs validation data: pass val=, or leave patience out")
         if not isinstance(train, MultiTaskLoader):

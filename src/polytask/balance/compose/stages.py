@@ -100,4 +100,6 @@ def stage_of(given: Stage | LossMethod | str) -> Stage:
         method = made
     if method.needs_after_step:
         raise ConfigError(f"{type(method).__name__} wants losses after the step and cannot be a stage")
+    if method.needs_metrics:
+        raise ConfigError(f"{type(method).__name__} wants metrics and cannot be a stage")
     return Weigh(method)

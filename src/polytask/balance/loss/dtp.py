@@ -40,7 +40,8 @@ class DTP(LossMethod):
         tensor([0.0105, 0.8428])
 
     Notes:
-        Needs ``balancer.observe_metrics({task: metric})``, as often as there is news (each batch in the paper). A
+        Needs ``balancer.observe_metrics({task: metric})``, as often as there is news (each batch in the paper);
+        ``Trainer`` gives it each task's primary metric after every validation, where that is in [0, 1]. A
         metric outside [0, 1] is refused with a ``MethodError`` that names the task; turn an error e into one by
         exp(−e) or 1 − e. A task without metrics yet has weight 1. The paper's second, example-wise part is the focal
         loss as a task's loss.
@@ -50,6 +51,7 @@ class DTP(LossMethod):
     """
 
     needs_metrics = True
+    takes_skill = True
     limits: ClassVar[Limits] = {
         "gamma": PerTask(Real(0)),
         "rate": Real(0, 1, open_low=True),

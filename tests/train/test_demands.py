@@ -1,0 +1,124 @@
+"""What methods ask of the loop beyond losses: validation metrics, and a second batch per step."""
+
+import numpy as np
+import pytest
+import torch
+from tests.train.test_resume import Cut, cut_after
+
+from polytask.balance import get_method
+from polytask.data import Batch, Part
+from polytask.errors import ConfigError
+from polytask.tasks import Task, TaskSet
+from polytask.train import Trainer, check_metrics
+from polytask.train.demands import UNIT, halves
+
+
+class TestMetrics:
+    @pytest.fixture
+    def tasks(self):
+        return TaskSet([Task("a", "binary"), Task("b", "binary", metrics=["accuracy"])])
+
+    @pytest.fixture
+    def make_source(self, make_source):
+        def make(**options):
+            source = make_source(**options)
+            source.targets["a"] = (source.targets["a"] > 0).long()
+            return source
+
+        return make
+
+    def test_dtp_follows_the_validation_metrics(self, tasks, make_net, make_source):
+        """Epoch 1 has no metrics: weights of one. Every later epoch has the focal form of their running mean."""
+        train, val = make_source(), make_source(seed=1)
+        method = get_method("dtp", gamma=2.0, rate=1.0)
+        trainer = Trainer(make_net(), tasks, method, epochs=4, batch_size=16, lr=0.01, progress=False)
+        frame = trainer.fit(train, val).frame
+        for task in tasks:
+            rows = frame[frame.task == task]
+            weight = rows[rows.quantity == "weight"].set_index("epoch")["value"]
+            metric = rows[(rows.split == "val") & (rows.quantity == tasks[task].primary)].set_index("epoch")["value"]
+            assert weight[1] == 1.0
+            kappa = np.clip(metric[[1, 2, 3]].to_numpy(), 0.1, 1)
+            np.testing.assert_allclose(weight[[2, 3, 4]], -((1 - kappa) ** 2) * np.log(kappa), rtol=1e-9)
+
+    def test_resume_is_exact(self, tasks, make_net, make_source, bitwise, tmp_path):
+        train, val = make_source(), make_source(seed=1)
+        options = {"epochs": 3, "batch_size": 16, "lr": 0.02, "progress": False}
+        whole = Trainer(make_net(), tasks, "dtp", **options)
+        history = whole.fit(train, val)
+        first = Trainer(make_net(), tasks, "dtp", out=tmp_path, checkpoint_every=2, **options)
+        cut_after(first, 15)
+        with pytest.raises(Cut):
+            first.fit(train, val)
+        again = Trainer(make_net(seed=3), tasks, "dtp", out=tmp_path, checkpoint_every=2, **options)
+        assert again.fit(train, val, resume=True).rows == history.rows
+        assert bitwise(again.model, whole.model)
+
+    def test_an_undefined_metric_is_left_out(self, tasks, make_net, make_source):
+        """One class only in validation: no AUROC of a, whose weight stays at one."""
+        val = make_source(seed=1)
+        val.targets["a"].fill_(1)
+        trainer = Trainer(make_net(), tasks, "dtp", epochs=2, batch_size=16, progress=False)
+        trainer.fit(make_source(), val)
+        assert trainer.balancer.last.weights["a"] == 1.0
+        assert trainer.balancer.last.weights["b"] != 1.0
+
+    def test_validation_data_are_asked_for(self, tasks, make_net, make_source):
+        with pytest.raises(ConfigError, match="DTP weighs tasks by their validation metrics: pass val="):
+            Trainer(make_net(), tasks, "dtp", progress=False).fit(make_source())
+
+    def test_metrics_that_are_errors_are_refused_before_training(self, make_net):
+        tasks = TaskSet([Task("a"), Task("b", "binary")])
+        with pytest.raises(ConfigError, match=r"the primary metric of 'a' is 'rmse'\. Put one of accuracy, .* first"):
+            Trainer(make_net(), tasks, "dtp", progress=False)
+        with pytest.raises(ConfigError, match="'a' is 'r2'"):
+            check_metrics(get_method("dtp"), TaskSet([Task("a", metrics=["r2"])]))
+        check_metrics(get_method("uw"), tasks)
+
+    def test_what_only_the_user_can_measure_is_said(self, tasks, make_net):
+        with pytest.raises(ConfigError, match=r"NTK needs numbers .* loop of your own .*observe_metrics"):
+            Trainer(make_net(), tasks, "ntk", progress=False)
+
+    @pytest.mark.parametrize("kind", ["binary", "multiclass", "multilabel"])
+    def test_the_metrics_allowed_are_best_at_one(self, kind):
+        """Directions, and the value of perfect predictions, of every allowed metric of the kind."""
+        task = Task("t", kind, classes=None if kind == "binary" else 3)
+        shape = {"binary": (6,), "multiclass": (6, 3), "multilabel": (6, 3)}[kind]
+        target = {
+            "binary": torch.tensor([0, 1, 0, 1, 1, 0]),
+            "multiclass": torch.tensor([0, 1, 2, 0, 1, 2]),
+            "multilabel": torch.tensor([[0, 1, 0], [1, 0, 1]] * 3),
+        }[kind]
+        right = (torch.nn.functional.one_hot(target, 3) if kind == "multiclass" else target).reshape(shape) * 20.0 - 10
+        values = {}
+        for name, prediction in (("right", right), ("wrong", -right)):
+            meter = TaskSet([task]).meter()
+            meter.update({"t": prediction}, {"t": target})
+            values[name] = meter.compute()["t"]
+        for metric in set(UNIT) & set(task.directions):
+            assert task.directions[metric] == 1
+            assert values["right"][metric] == pytest.approx(1.0)
+            assert 0 <= values["wrong"][metric] < 0.6
+
+
+def test_halves_split_every_part_by_rows():
+    table = {"n": torch.arange(8).reshape(4, 2), "c": torch.arange(4)}
+    parts = (Part(table, {"a": torch.arange(4)}), Part(torch.arange(3), {"b": torch.arange(3)}))
+    first, second = halves(Batch((*parts, Part(torch.zeros(1), {"a": torch.zeros(1)})), ("x", "y", "z")))
+    assert (first.sources, second.sources) == (("x", "y"), ("x", "y", "z"))
+    for i, part in enumerate(parts):
+        for name, target in part.targets.items():
+            assert torch.equal(torch.cat([first.parts[i].targets[name], second.parts[i].targets[name]]), target)
+    assert first.parts[0].inputs["n"].tolist() == [[0, 1], [2, 3]]
+    assert second.parts[1].inputs.tolist() == [1, 2]
+
+
+def test_compare_and_check_refuse_before_anything_is_trained(tmp_path):
+    from tests.study.toy import toy_data
+
+    from polytask.study import compare
+
+    for method, message in (("dtp", "'a' is 'rmse'"), ("ntk", "a loop of your own")):
+        with pytest.raises(ConfigError, match=message):
+            compare(toy_data(), methods=["stl", method], seeds=1, out=tmp_path, progress=False)
+    assert not list(tmp_path.iterdir())
