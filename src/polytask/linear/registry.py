@@ -29,6 +29,8 @@ FAMILIES: dict[str, tuple[str, ...]] = {
     "graph_regularized": _four("GraphRegularized"),
     "joint_feature": _four("JointFeature"),
     "mean_regularized": _four("MeanRegularized"),
+    "robust": _four("RobustLowRank"),
+    "robust_feature": _four("RobustFeature"),
     "sparse_low_rank": _four("SparseLowRank"),
     "task_lasso": _four("TaskLasso"),
     "trace_norm": _four("TraceNorm"),
