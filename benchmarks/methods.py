@@ -1,0 +1,393 @@
+"""Does a balancing method help? Δm and time per step of every registered method on three problems, five paired seeds.
+
+    python benchmarks/methods.py [--quick] [--only METHOD,...] [--seeds N] [--workers N] [--out DIR] [--table FILE]
+
+``MultiDigits`` and ``STAR`` are trained by ``polytask.study.compare`` with its defaults: the epoch is chosen on
+validation, the test rows are judged, every trial has a directory of its own and is never trained twice. So the script
+can be stopped and started again, and writes its table (Markdown) after each seed. ``Tug of war`` has a known answer:
+K linear regressions that share all their coefficients and want different ones (see :class:`Tug`).
+
+Budgets are small, so that all methods take 15 to 20 minutes on two quiet cores: this is a map, not a championship.
+Nothing is tuned: each method has its default options and the learning rate that all share.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+
+os.environ.setdefault("OMP_NUM_THREADS", "1")
+
+import dataclasses
+import inspect
+import json
+import math
+import statistics
+import time
+from collections.abc import Mapping, Sequence
+from concurrent.futures import ProcessPoolExecutor
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from polytask.balance import METHODS, Balancer, get_method
+from polytask.data import MultiTaskData, load
+from polytask.errors import PolytaskError
+from polytask.solvers.simplex import min_norm
+from polytask.study import Comparison, compare
+from polytask.study.methods import MethodSpec
+from polytask.study.results import write_atomically
+from polytask.study.statistics import Interval, paired_interval
+
+SETTINGS: dict[str, dict[str, Any]] = {
+    "chain": {"stages": "log", "inner": "mgda"},
+    "cr_mogm": {"inner": "mgda", "alpha": 0.9},
+    "subset": {"inner": "cagrad", "count": 2},
+    "per_group": {"inner": "pcgrad", "groups": "parameter"},
+}
+"""Options of methods made of others. All others have their defaults; who serves one task serves the first."""
+
+NEEDS = {
+    "losses": "Losses only: one backward pass",
+    "gramian": "Inner products of the gradients: K passes through the shared part",
+    "jacobian": "Coordinates of the gradients: K passes through the shared part",
+    "features": "Gradients at the shared representation",
+}
+
+
+@dataclasses.dataclass(frozen=True)
+class Study:
+    """A dataset and the budget of one model."""
+
+    title: str
+    data: dict[str, Any]
+    encoder: str
+    train: dict[str, Any]
+
+    def load(self) -> MultiTaskData:
+        """The data."""
+        return load(**self.data)
+
+
+FULL = {
+    "multidigits": Study(
+        "MultiDigits", {"name": "multidigits", "n": 6000}, "cnn:16,32", {"epochs": 8, "batch_size": 64, "lr": 3e-3}
+    ),
+    "star": Study("STAR", {"name": "star"}, "tabular:32", {"epochs": 5, "batch_size": 256, "lr": 3e-3}),
+}
+QUICK = {
+    "multidigits": Study(
+        "MultiDigits", {"name": "multidigits", "n": 300}, "cnn:4,8", {"epochs": 1, "batch_size": 64, "lr": 3e-3}
+    ),
+    "star": Study("STAR", {"name": "star"}, "tabular:8", {"epochs": 1, "batch_size": 1024, "lr": 3e-3}),
+}
+
+
+# ------------------------------------------------------------------------------------------------ the known answer
+
+
+class Tug:
+    """K linear regressions pulling at one coefficient vector θ: y_k = s_k·(xᵀa_k + ε), x ~ N(0, A), ε ~ N(0, σ²).
+
+    Prediction k is s_k·xᵀθ, so task k's expected squared error is L_k(θ) = s_k²·(‖θ − a_k‖²_A + σ²). Known of it:
+
+    * the Pareto set is the convex hull of the a_k: a point of it moves away from one of them only towards another;
+    * alone, a task reaches s_k²·σ², so Δm(θ) = −(100/K)·Σ_k ‖θ − a_k‖²_A/σ²;
+    * the best Δm is at the mean of the a_k; the least sum of losses at Σ s_k²a_k / Σ s_k².
+
+    One task has a scale s of 3, so its loss is about nine times as large: the sum of the losses answers to it.
+    """
+
+    tasks = ("loud", "two", "three", "four")
+    scales = np.array([3.0, 1.0, 1.0, 1.0])
+    sigma = 1.0
+
+    def __init__(self, dimension: int = 10, seed: int = 7) -> None:
+        rng = np.random.default_rng(seed)
+        self.root = np.sqrt(np.geomspace(0.2, 2.0, dimension))  # A is diagonal; this is its root
+        self.wanted = rng.normal(size=(len(self.tasks), dimension)) / math.sqrt(dimension)
+
+    def excess(self, theta: np.ndarray) -> np.ndarray:
+        """‖θ − a_k‖²_A, (K,)."""
+        return np.square((theta - self.wanted) * self.root).sum(axis=1)
+
+    def delta_m(self, theta: np.ndarray) -> float:
+        """Δm in per cent, 0 or less."""
+        return -100 * float(self.excess(theta).mean()) / self.sigma**2
+
+    def total(self, theta: np.ndarray) -> float:
+        """Sum of the expected losses."""
+        return float(self.scales**2 @ (self.excess(theta) + self.sigma**2))
+
+    @property
+    def best_mean(self) -> np.ndarray:
+        """θ of the best Δm."""
+        return np.asarray(self.wanted.mean(axis=0))
+
+    @property
+    def best_sum(self) -> np.ndarray:
+        """θ of the least sum of losses."""
+        return np.asarray(self.scales**2 @ self.wanted / (self.scales**2).sum())
+
+    def off_front(self, theta: np.ndarray) -> float:
+        """Distance to the Pareto set in per cent of its diameter, both in the norm of A."""
+        rows = (theta - self.wanted) * self.root
+        weights, _ = min_norm(rows @ rows.T)
+        sides = self.wanted[:, None] - self.wanted[None]
+        return 100 * float(np.linalg.norm(weights @ rows) / np.linalg.norm(sides * self.root, axis=2).max())
+
+    def run(self, name: str, options: Mapping[str, Any], seed: int, steps: int, batch: int = 64) -> dict[str, Any]:
+        """Where Adam ends; its rate falls from 0.05 to 0 along a cosine."""
+        generator = torch.Generator().manual_seed(seed)
+        wanted, scales = torch.tensor(self.wanted).float(), torch.tensor(self.scales).float()
+        root, places = torch.tensor(self.root).float(), range(len(self.tasks))
+        theta = torch.nn.Parameter(2 * torch.randn(len(root), generator=generator))
+        method = get_method(name, **options)
+        features = method.needs == "features"
+        balancer = Balancer(
+            method,
+            tasks=self.tasks,
+            shared=[theta],
+            grads="features" if features else "params",
+            seed=seed,
+            announce=None,
+        )
+        adam = torch.optim.Adam([theta], lr=0.05)
+        schedule = torch.optim.lr_scheduler.CosineAnnealingLR(adam, steps)
+        seconds = 0.0
+        for step in range(steps):
+            x = torch.randn(batch, len(root), generator=generator) * root
+            y = (x @ wanted.T + self.sigma * torch.randn(batch, len(places), generator=generator)) * scales
+            if method.needs_metrics:
+                self._tell(balancer, x, y, theta.detach())
+            start = time.perf_counter()
+            shared = x @ theta
+            losses = {task: (shared * scales[k] - y[:, k]).square().mean() for k, task in enumerate(self.tasks)}
+            adam.zero_grad()
+            balancer.backward(losses, features=shared if features else None)
+            adam.step()
+            if balancer.needs_after_step:
+                with torch.no_grad():
+                    z = x @ theta
+                    balancer.after_step(
+                        {t: (z * scales[k] - y[:, k]).square().mean() for k, t in enumerate(self.tasks)}
+                    )
+            seconds += time.perf_counter() - start
+            schedule.step()
+            if (step + 1) % (steps // 10) == 0:
+                balancer.end_epoch()
+        end = theta.detach().double().numpy()
+        return {
+            "delta_m": self.delta_m(end),
+            "off_front": self.off_front(end),
+            "excess_of_sum": 100 * (self.total(end) / self.total(self.best_sum) - 1),
+            "seconds_per_step": seconds / steps,
+        }
+
+    def _tell(self, balancer: Balancer, x: torch.Tensor, y: torch.Tensor, theta: torch.Tensor) -> None:
+        """What methods ask their caller for: R² for task priorities, exact traces of the tangent kernels."""
+        scales = self.scales.tolist()
+        if type(balancer.method).__name__ == "NTK":
+            trace = float(x.square().sum())
+            balancer.observe_metrics({task: s * s * trace for task, s in zip(self.tasks, scales, strict=True)})
+            return
+        residual = y - torch.outer(x @ theta, torch.tensor(scales).float())
+        skill = (1 - residual.square().mean(0) / y.var(0)).clamp(0, 1).tolist()
+        balancer.observe_metrics(dict(zip(self.tasks, skill, strict=True)))
+
+
+# ---------------------------------------------------------------------------------------------------- the running
+
+
+def options_of(name: str, tasks: Sequence[str]) -> dict[str, Any]:
+    """The options a method is run with: its defaults, and the first task wherever it asks for one."""
+    parameters = inspect.signature(METHODS[name]).parameters.values()
+    asked = {p.name: tasks[0] for p in parameters if p.default is p.empty and p.kind is p.POSITIONAL_OR_KEYWORD}
+    return asked | SETTINGS.get(name, {})
+
+
+def own_loop(name: str) -> str | None:
+    """Why the trainer cannot run a method; ``None`` if it can."""
+    if METHODS[name].needs_metrics and not getattr(METHODS[name], "takes_skill", False):
+        return "asks its caller for a number per task (`balancer.observe_metrics`)"
+    if getattr(METHODS[name], "needs_twin", False):
+        return "wants two batches per step"
+    return None
+
+
+def run_study(study: Study, names: Sequence[str], seeds: int, out: Path, workers: int) -> tuple[Comparison, dict]:
+    """All methods that the trainer can run, and why the others cannot."""
+    data = study.load()
+    left_out: dict[str, str] = {}
+    by_engine: dict[str, list[MethodSpec]] = {"params": [], "features": []}
+    for name in names:
+        reason = own_loop(name)
+        if reason is None:
+            try:
+                spec = MethodSpec.of({"name": name, **options_of(name, data.tasks.names)})
+                by_engine["features" if METHODS[name].needs == "features" else "params"].append(spec)
+            except (PolytaskError, TypeError) as error:
+                reason = str(error)
+        if reason is not None:
+            left_out[name] = reason
+    common = {"seeds": seeds, "encoder": study.encoder, "train": study.train, "out": out, "workers": workers}
+    found = compare(data, methods=["stl", *by_engine["params"]], **common)
+    if by_engine["features"]:
+        more = compare(data, methods=by_engine["features"], balancer={"grads": "features"}, **common)
+        protocol = dataclasses.replace(found.protocol, methods=found.methods + more.methods)
+        found = Comparison(protocol, found.trials + more.trials)
+    return found, left_out
+
+
+def _tug_trial(job: tuple[str, int, int, str]) -> str | None:
+    """Run and store one trial unless it is stored already; what went wrong, if anything did."""
+    name, seed, steps, path = job
+    if Path(path).exists():
+        return None
+    torch.set_num_threads(1)
+    try:
+        result = Tug().run(name, options_of(name, Tug.tasks), seed, steps)
+    except PolytaskError as error:
+        return f"{name}: {error}"
+    write_atomically(Path(path), json.dumps(result))
+    return None
+
+
+def run_tug(names: Sequence[str], seeds: int, steps: int, out: Path, workers: int) -> tuple[dict, list[str]]:
+    """Results by method, one entry per seed, and the failures."""
+    out.mkdir(parents=True, exist_ok=True)
+    jobs = [(name, seed, steps, str(out / f"{name}-s{seed}-{steps}.json")) for seed in range(seeds) for name in names]
+    if workers == 1:
+        failures = [_tug_trial(job) for job in jobs]
+    else:
+        with ProcessPoolExecutor(workers) as pool:
+            failures = list(pool.map(_tug_trial, jobs))
+    results: dict[str, list[dict[str, float]]] = {}
+    for name, _, _, path in jobs:
+        if Path(path).exists():
+            results.setdefault(name, []).append(json.loads(Path(path).read_text(encoding="utf-8")))
+    return results, [failure for failure in failures if failure]
+
+
+# ------------------------------------------------------------------------------------------------------ the table
+
+
+def cell(interval: Interval | None, against: Interval | None) -> str:
+    """Mean and bounds, and whether the difference to the plain sum is separable."""
+    if interval is None or not math.isfinite(interval.mean):
+        return "failed"
+    bounds = f" [{interval.low:+.1f}, {interval.high:+.1f}]" if math.isfinite(interval.low) else ""
+    mark = {"better": " ▲", "worse": " ▼"}.get(against.verdict, "") if against is not None else ""
+    return f"{interval.mean:+.1f}{bounds}{mark}"
+
+
+class Column:
+    """What the table says of one study."""
+
+    def __init__(self, found: Comparison) -> None:
+        self.found = found
+        self.labels = {label.partition(":")[0]: label for label in found.methods}
+        times = {(t.method, t.seed): t.timing.get("seconds_per_step", math.nan) for t in found.trials if not t.failed}
+        self.ratios = {
+            name: [
+                times[label, seed] / times["equal", seed]
+                for seed in found.protocol.seeds
+                if (label, seed) in times and ("equal", seed) in times
+            ]
+            for name, label in self.labels.items()
+        }
+
+    def cells(self, name: str, tasks: Sequence[str] = ()) -> list[str]:
+        """Δm, the primary metric of some tasks, and the time per step as a ratio to the plain sum."""
+        if name not in self.labels:
+            return ["own loop", *("" for _ in tasks), ""]
+        label, sum_ = self.labels[name], self.labels.get("equal")
+        against = self.found.difference(label, sum_) if sum_ and name not in ("equal", "stl") else None
+        interval = None if self.found.verdict_of(label) == "failed" else self.found.interval(label)
+        values = [f"{self.found.values(label, task).mean():.3f}" for task in tasks]
+        ratio = self.ratios[name]
+        return [
+            "0" if name == "stl" else cell(interval, against),
+            *values,
+            "" if name == "stl" or not ratio else f"{statistics.median(ratio):.1f}",
+        ]
+
+
+def tug_cells(name: str, results: Mapping[str, list[dict[str, float]]]) -> list[str]:
+    if name not in results:
+        return ["failed", "", ""]
+    mine, base = results[name], results.get("equal", [])
+    values = [trial["delta_m"] for trial in mine]
+    paired = [a["delta_m"] - b["delta_m"] for a, b in zip(mine, base, strict=False)]
+    against = paired_interval(paired) if paired and name != "equal" else None
+    ratio = [a["seconds_per_step"] / b["seconds_per_step"] for a, b in zip(mine, base, strict=False)]
+    return [
+        cell(paired_interval(values), against),
+        f"{statistics.fmean(trial['off_front'] for trial in mine):.1f}",
+        f"{statistics.median(ratio):.1f}" if ratio else "",
+    ]
+
+
+def table(names: Sequence[str], columns: Mapping[str, Column], tug: Mapping[str, Any], seeds: int) -> str:
+    """The Markdown table, one block of rows per kind of evidence."""
+    problem = Tug()
+    digits, star = columns["multidigits"], columns["star"]
+    lines = [
+        "| method | MultiDigits Δm | parity | time | STAR Δm | time | tug of war Δm | off front, % | time |",
+        "|---|---|---|---|---|---|---|---|---|",
+        f"| *single-task models, or the known answer* | 0 | {digits.cells('stl', ['parity'])[1]} | | 0 | "
+        f"| best {problem.delta_m(problem.best_mean):+.1f} | 0 | |",
+    ]
+    for needs, heading in NEEDS.items():
+        rows = [name for name in names if METHODS[name].needs == needs]
+        if rows:
+            lines.append(f"| **{heading}** | | | | | | | | |")
+        for name in rows:
+            cells = [*digits.cells(name, ["parity"]), *star.cells(name), *tug_cells(name, tug)]
+            lines.append(f"| `{name}` | " + " | ".join(cells) + " |")
+    return "\n".join(lines) + f"\n\n{seeds} paired seeds.\n"
+
+
+def notes(columns: Mapping[str, Column], left_out: Mapping[str, str], failures: Sequence[str]) -> str:
+    lines = [f"`{name}` needs its own loop: it {reason}." for name, reason in left_out.items()]
+    lines += [
+        f"Failed on {column.found.protocol.name}: `{trial.method}`, seed {trial.seed}: {trial.error}."
+        for column in columns.values()
+        for trial in column.found.failures
+    ]
+    lines += [f"Failed in the tug of war: {failure}" for failure in failures]
+    return "\n".join(f"- {line}" for line in lines) + "\n" if lines else ""
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--quick", action="store_true", help="two seeds of tiny runs: does everything work?")
+    parser.add_argument("--only", default="", help="names of methods, separated by commas")
+    parser.add_argument("--seeds", type=int, help="number of paired seeds (5)")
+    parser.add_argument("--workers", type=int, default=1, help="trials side by side")
+    parser.add_argument("--out", type=Path, help="folder of the trials (runs/methods, or runs/methods_quick)")
+    parser.add_argument("--table", type=Path, help="write the table to this file too")
+    arguments = parser.parse_args()
+    studies, steps = (QUICK, 100) if arguments.quick else (FULL, 800)
+    out = arguments.out or Path("runs/methods_quick" if arguments.quick else "runs/methods")
+    names = [name.strip() for name in arguments.only.split(",") if name.strip()] or list(METHODS)
+    names = list(dict.fromkeys(["equal", *names]))  # what all are compared with
+    for seeds in range(1, (arguments.seeds or (2 if arguments.quick else 5)) + 1):
+        start = time.perf_counter()
+        tug, failures = run_tug(names, seeds, steps, out / "tug", arguments.workers)
+        columns, left_out = {}, {}
+        for key, study in studies.items():
+            found, missing = run_study(study, names, seeds, out / key, arguments.workers)
+            columns[key] = Column(found)
+            left_out |= missing
+        text = table(names, columns, tug, seeds) + "\n" + notes(columns, left_out, failures)
+        for path in [out / "methods.md", *([arguments.table] if arguments.table else [])]:
+            write_atomically(path, text)
+        print(f"seed {seeds - 1}: {time.perf_counter() - start:.0f} s", flush=True)
+    print(text)
+
+
+if __name__ == "__main__":
+    main()
