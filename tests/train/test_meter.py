@@ -32,7 +32,7 @@ def test_summary_equals_plain_means_over_records():
     for task in "abc":
         seen = [(record, counts[task]) for record, counts in made if task in record.tasks]
         at = [record.tasks.index(task) for record, _ in seen]
-        losses = [record.losses[i] * count for (record, count), i in zip(seen, at, strict=True)]
+        losses = [record.raw_losses[i] * count for (record, count), i in zip(seen, at, strict=True)]
         assert summary.losses[task] == pytest.approx(sum(losses) / sum(count for _, count in seen))
         assert summary.weights[task] == pytest.approx(np.mean([record.weights[task] for record, _ in seen]))
         assert summary.shares[task] == pytest.approx(np.mean([record.shares[task] for record, _ in seen]))
