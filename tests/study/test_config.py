@@ -192,3 +192,18 @@ def test_toml_writer_against_the_standard_reader(value):
 def test_toml_writer_refuses_what_has_no_form():
     with pytest.raises(ConfigError, match=r"a\.b"):
         toml.dumps({"a": {"b": object()}})
+
+
+def test_kinds_of_input_columns_are_taken_from_the_file(tmp_path):
+    path = people(tmp_path)
+    path.write_text(FULL.replace('ignore = ["id"]', 'ignore = ["id"]\nkinds = { weight = "categorical" }'))
+    table = path.with_name("people.csv")
+    head, *rows = table.read_text().splitlines()
+    numbered = [f"{row},{(3 * i * i) % 11}" for i, row in enumerate(rows)]
+    table.write_text("\n".join([head + ",weight", *numbered]) + "\n")
+    config = Config.load(path)
+    declared = config.build_data().inputs
+    assert tomllib.loads(config.to_toml())["data"]["kinds"] == {"weight": "categorical"}
+    path.write_text(FULL)
+    guessed = Config.load(path).build_data().inputs
+    assert (declared.numeric, len(declared.cardinalities)) == (guessed.numeric - 1, len(guessed.cardinalities) + 1)

@@ -14,7 +14,7 @@ from polytask.tasks import Task, TaskSet
 
 __all__ = ["build_data"]
 
-_TABLE_ONLY = ("val", "test", "seed", "group", "ignore", "missing_values")
+_TABLE_ONLY = ("val", "test", "seed", "group", "ignore", "kinds", "missing_values")
 
 
 def build_data(config: Config) -> MultiTaskData:
@@ -57,7 +57,7 @@ def _table(config: Config) -> MultiTaskData:
     made = datasets.read_table(
         path if path.is_absolute() else config.folder / path,
         list(config.tasks),
-        kinds={name: task.kind for name, task in config.tasks.items() if task.kind is not None},
+        kinds=dict(section.kinds) | {name: task.kind for name, task in config.tasks.items() if task.kind is not None},
         **options,
     )
     return _with_tasks(made, config)

@@ -38,6 +38,7 @@ class DataSection(_Section):
         seed: Seed of the split, the same for all trials; tables only.
         group: Column whose rows must stay in one split (a patient, a school); tables only.
         ignore: Columns that are no input (identifiers, leakage); tables only.
+        kinds: Kinds of input columns where the guess is wrong (``{zip = "categorical"}``); tables only.
         missing_values: Strings that mean "no value" besides the usual ones; tables only.
         options: Keyword arguments of a built-in dataset or of ``module:function``.
     """
@@ -48,6 +49,7 @@ class DataSection(_Section):
     seed: int = 0
     group: str | None = None
     ignore: tuple[str, ...] = ()
+    kinds: dict[str, str] = Field(default_factory=dict)
     missing_values: tuple[str, ...] = ()
     options: dict[str, Any] = Field(default_factory=dict)
 
