@@ -24,15 +24,22 @@ def _four(family: str) -> tuple[str, ...]:
 
 #: module of this package: the estimators it defines
 FAMILIES: dict[str, tuple[str, ...]] = {
+    "asymmetric": _four("Asymmetric"),
+    "clustered": _four("ClusteredTasks"),
+    "convex_aso": _four("AlternatingStructure"),
     "dirty": _four("DirtyModel"),
     "feature_learning": _four("FeatureLearning"),
     "graph_regularized": _four("GraphRegularized"),
+    "grouping_overlap": _four("GroupingOverlap"),
     "joint_feature": _four("JointFeature"),
     "mean_regularized": _four("MeanRegularized"),
     "robust": _four("RobustLowRank"),
     "robust_feature": _four("RobustFeature"),
+    "shared_groups": _four("SharedGroups"),
     "sparse_low_rank": _four("SparseLowRank"),
     "task_lasso": _four("TaskLasso"),
+    "task_relationship": _four("TaskRelationship"),
+    "tensor_tasks": _four("TensorTasks"),
     "trace_norm": _four("TraceNorm"),
 }
 
