@@ -2,8 +2,9 @@
 
 Compared in the same run, interleaved: the plain sum; a hand-written loop of one ``autograd.grad`` per task with the
 gradients concatenated, a Gramian and a weighted combination; polytask's exact mode and its feature mode; TorchJD's
-autojac and autogram. All of them solve UPGrad's problem with their own solver except the hand loop, which applies
-given weights. Medians over interleaved rounds; a ratio is the median of per-round ratios.
+autojac and autogram. polytask and TorchJD solve UPGrad's problem with their own solvers, the hand loop takes weights
+from the Gramian's diagonal without solving anything. Medians over interleaved rounds; a ratio is the median of
+per-round ratios.
 
     python benchmarks/step.py [--quick] [--json FILE]
 """
@@ -187,7 +188,29 @@ def measure(model_name: str, tasks: int, rounds: int) -> dict[str, float]:
     ratios = {
         name: statistics.median(t / b for t, b in zip(times, base, strict=True)) for name, times in seconds.items()
     }
-    return ratios | {"plain sum, ms": 1e3 * statistics.median(base)}
+    return ratios | {
+        "plain sum, ms": 1e3 * statistics.median(base),
+        "heads": heads_share(MODELS[model_name](tasks), statistics.median(base), rounds),
+    }
+
+
+def heads_share(model: nn.Module, plain_seconds: float, rounds: int) -> float:
+    """Time of one forward and backward pass per head, each by itself, as a share of the plain sum's step.
+
+    Judging by features needs these K separate passes; everything else it does is on top of the plain sum.
+    """
+    with torch.no_grad():
+        z = model.trunk(model.batch)
+    z.requires_grad_(True)
+    target = torch.zeros(len(model.batch), dtype=torch.long)
+    times = []
+    for _ in range(rounds):
+        start = time.perf_counter()
+        for i, head in enumerate(model.heads):
+            loss = nn.functional.cross_entropy(head(z), target + i)
+            torch.autograd.grad(loss, [z, *head.parameters()])
+        times.append(time.perf_counter() - start)
+    return statistics.median(times) / plain_seconds
 
 
 def _peak(model_name: str, tasks: int, way: str, queue: multiprocessing.Queue) -> None:
@@ -223,11 +246,13 @@ def main() -> None:
     torch.set_num_threads(arguments.threads)
     figures: dict[str, dict[str, float]] = {}
     print(f"torch {torch.__version__}, {arguments.threads} thread(s); time as a ratio to the plain sum of the losses")
-    print(f"{'':18}" + "".join(f"{name:>19}" for name in WAYS))
+    print("feature bound: 1.15 times the plain sum plus the share of the heads, each differentiated by itself")
+    print(f"{'':18}" + "".join(f"{name:>19}" for name in [*WAYS, "feature bound"]))
     for model_name in MODELS:
         for tasks in (3, 8):
             figures[f"{model_name} K={tasks}"] = ratios = measure(model_name, tasks, 7 if arguments.quick else 25)
-            print(f"{model_name:>12} K={tasks:<3}" + "".join(f"{ratios[name]:>19.2f}" for name in WAYS), flush=True)
+            columns = [*(ratios[name] for name in WAYS), 1.15 + ratios["heads"]]
+            print(f"{model_name:>12} K={tasks:<3}" + "".join(f"{value:>19.2f}" for value in columns), flush=True)
     if not arguments.quick:
         print("\npeak memory above the model, MiB")
         for model_name in MODELS:
