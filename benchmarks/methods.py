@@ -40,6 +40,8 @@ from polytask.study import Comparison, compare
 from polytask.study.methods import MethodSpec
 from polytask.study.results import write_atomically
 from polytask.study.statistics import Interval, paired_interval
+from polytask.study.trial import TrialSpec, build
+from polytask.train import TrainOptions
 
 SETTINGS: dict[str, dict[str, Any]] = {
     "chain": {"stages": "log", "inner": "mgda"},
@@ -166,7 +168,16 @@ class Tug:
             shared = x @ theta
             losses = {task: (shared * scales[k] - y[:, k]).square().mean() for k, task in enumerate(self.tasks)}
             adam.zero_grad()
-            balancer.backward(losses, features=shared if features else None)
+            if getattr(method, "needs_twin", False):  # the same number of rows, in two independent halves
+                first, second = (
+                    {task: error.mean() for task, error in zip(self.tasks, half, strict=True)}
+                    for half in zip(
+                        *((shared * s - v).square().chunk(2) for s, v in zip(scales, y.T, strict=True)), strict=True
+                    )
+                )
+                balancer.backward(first, twin=second)
+            else:
+                balancer.backward(losses, features=shared if features else None)
             adam.step()
             if balancer.needs_after_step:
                 with torch.no_grad():
@@ -211,9 +222,9 @@ def options_of(name: str, tasks: Sequence[str]) -> dict[str, Any]:
 def own_loop(name: str) -> str | None:
     """Why the trainer cannot run a method; ``None`` if it can."""
     if METHODS[name].needs_metrics and not getattr(METHODS[name], "takes_skill", False):
-        return "asks its caller for a number per task (`balancer.observe_metrics`)"
+        return "asks its caller for a number per task (`balancer.observe_metrics`)."
     if getattr(METHODS[name], "needs_twin", False):
-        return "wants two batches per step"
+        return "wants two batches per step (`twin=`)."
     return None
 
 
@@ -227,9 +238,15 @@ def run_study(study: Study, names: Sequence[str], seeds: int, out: Path, workers
         if reason is None:
             try:
                 spec = MethodSpec.of({"name": name, **options_of(name, data.tasks.names)})
-                by_engine["features" if METHODS[name].needs == "features" else "params"].append(spec)
+                engine = "features" if METHODS[name].needs == "features" else "params"
+                options = TrainOptions(**study.train)
+                build(
+                    TrialSpec(spec, data.tasks.names, 0, "val", study.encoder, "hard", options, (("grads", engine),)),
+                    data,
+                )
+                by_engine[engine].append(spec)
             except (PolytaskError, TypeError) as error:
-                reason = str(error)
+                reason = f"is refused: {str(error).split('. ')[0].rstrip('.')}."
         if reason is not None:
             left_out[name] = reason
     common = {"seeds": seeds, "encoder": study.encoder, "train": study.train, "out": out, "workers": workers}
@@ -350,8 +367,11 @@ def table(names: Sequence[str], columns: Mapping[str, Column], tug: Mapping[str,
     return "\n".join(lines) + f"\n\n{seeds} paired seeds.\n"
 
 
-def notes(columns: Mapping[str, Column], left_out: Mapping[str, str], failures: Sequence[str]) -> str:
-    lines = [f"`{name}` needs its own loop: it {reason}." for name, reason in left_out.items()]
+def notes(columns: Mapping[str, Column], left_out: Mapping[tuple[str, str], list[str]], failures: Sequence[str]) -> str:
+    lines = [
+        f"`{name}` needs a loop of its own on {' and '.join(titles)}: it {reason}"
+        for (name, reason), titles in left_out.items()
+    ]
     lines += [
         f"Failed on {column.found.protocol.name}: `{trial.method}`, seed {trial.seed}: {trial.error}."
         for column in columns.values()
@@ -377,11 +397,13 @@ def main() -> None:
     for seeds in range(1, (arguments.seeds or (2 if arguments.quick else 5)) + 1):
         start = time.perf_counter()
         tug, failures = run_tug(names, seeds, steps, out / "tug", arguments.workers)
-        columns, left_out = {}, {}
+        columns: dict[str, Column] = {}
+        left_out: dict[tuple[str, str], list[str]] = {}
         for key, study in studies.items():
             found, missing = run_study(study, names, seeds, out / key, arguments.workers)
             columns[key] = Column(found)
-            left_out |= missing
+            for name, reason in missing.items():
+                left_out.setdefault((name, reason), []).append(study.title)
         text = table(names, columns, tug, seeds) + "\n" + notes(columns, left_out, failures)
         for path in [out / "methods.md", *([arguments.table] if arguments.table else [])]:
             write_atomically(path, text)
