@@ -1,12 +1,14 @@
 """What methods ask of the loop beyond losses: validation metrics, and a second batch per step."""
 
+from typing import ClassVar
+
 import numpy as np
 import pytest
 import torch
 from tests.train.test_resume import Cut, cut_after
 
-from polytask.balance import get_method
-from polytask.data import Batch, Part
+from polytask.balance import Balancer, get_method
+from polytask.data import Batch, MultiTaskLoader, Part
 from polytask.errors import ConfigError
 from polytask.tasks import Task, TaskSet
 from polytask.train import Trainer, check_metrics
@@ -122,3 +124,69 @@ def test_compare_and_check_refuse_before_anything_is_trained(tmp_path):
         with pytest.raises(ConfigError, match=message):
             compare(toy_data(), methods=["stl", method], seeds=1, out=tmp_path, progress=False)
     assert not list(tmp_path.iterdir())
+
+
+TWINS = ["modo", "stochastic_sdmgrad"]
+
+
+class TestTwins:
+    OPTIONS: ClassVar = {"epochs": 3, "batch_size": 16, "lr": 0.02, "progress": False}
+
+    @pytest.mark.parametrize("method", TWINS)
+    def test_the_trainer_gives_the_halves_of_each_batch(self, method, make_net, make_source, tasks, caplog):
+        """Against a loop by hand, bit for bit."""
+        net, twin, source = make_net(), make_net(), make_source()
+        with caplog.at_level("INFO", logger="polytask"):
+            Trainer(net, tasks, method, optimizer="sgd", **self.OPTIONS).fit(source)
+        assert "compares the two halves of every batch" in caplog.text
+        loader = MultiTaskLoader(source, batch_size=16)
+        optimizer = torch.optim.SGD(twin.parameters(), lr=0.02)
+        balancer = Balancer(method, tasks=tasks, announce=None)
+        for _ in range(3):
+            for batch in loader:
+                inputs, targets = batch.parts[0]
+                half = len(inputs) // 2
+                one = tasks.losses(twin(inputs[:half]), {name: y[:half] for name, y in targets.items()})
+                two = tasks.losses(twin(inputs[half:]), {name: y[half:] for name, y in targets.items()})
+                optimizer.zero_grad()
+                balancer.backward(one, twin=two)
+                optimizer.step()
+        for a, b in zip(net.parameters(), twin.parameters(), strict=True):
+            torch.testing.assert_close(a, b, rtol=1e-6, atol=1e-7)
+
+    @pytest.mark.parametrize("method", TWINS)
+    def test_resume_is_exact(self, method, make_net, make_source, tasks, bitwise, tmp_path):
+        train, val = make_source(missing=["b"]), make_source(seed=1)
+        whole = Trainer(make_net(dropout=0.3), tasks, method, **self.OPTIONS)
+        history = whole.fit(train, val)
+        first = Trainer(make_net(dropout=0.3), tasks, method, out=tmp_path, checkpoint_every=2, **self.OPTIONS)
+        cut_after(first, 18)  # two passes a step: nine steps
+        with pytest.raises(Cut):
+            first.fit(train, val)
+        again = Trainer(make_net(seed=4, dropout=0.3), tasks, method, out=tmp_path, checkpoint_every=2, **self.OPTIONS)
+        assert again.fit(train, val, resume=True).rows == history.rows
+        assert bitwise(again.model, whole.model)
+        assert again.balancer.state_dict() == whole.balancer.state_dict()
+
+    def test_labels_in_one_half_only_do_not_count(self, make_net, make_source, tasks):
+        source = make_source(32)
+        source.targets["b"][:] = -100
+        source.targets["b"][0] = 1  # one label: never in both halves
+        trainer = Trainer(make_net(), tasks, "modo", epochs=1, batch_size=16, progress=False)
+        history = trainer.fit(source)
+        assert history.labels_seen == {"a": 32, "b": 0}
+        assert torch.equal(trainer.model.heads["b"].weight, make_net().heads["b"].weight)
+
+    def test_half_precision_sees_unscaled_gradients(self, make_net, make_source, tasks):
+        history = Trainer(make_net(), tasks, "modo", precision="fp16", **self.OPTIONS).fit(make_source())
+        plain = Trainer(make_net(), tasks, "modo", **self.OPTIONS).fit(make_source())
+        for task in tasks:
+            assert history.value("weight", task) == pytest.approx(plain.value("weight", task), rel=0.2)
+
+    def test_what_cannot_be_halved_is_refused(self, make_net, make_source, tasks):
+        with pytest.raises(ConfigError, match="batch_size must be at least 2"):
+            Trainer(make_net(), tasks, "modo", batch_size=1, progress=False).fit(make_source())
+        with pytest.raises(ConfigError, match="accumulation='per_micro_batch'"):
+            Trainer(make_net(), tasks, "modo", accumulate=2, progress=False)
+        options = {**self.OPTIONS, "accumulate": 2, "accumulation": "per_micro_batch"}
+        assert Trainer(make_net(), tasks, "modo", **options).fit(make_source()).steps == 9

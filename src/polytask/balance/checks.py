@@ -3,14 +3,33 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from typing import Never, Protocol, runtime_checkable
 
 import numpy as np
+from torch import Tensor
 
 from polytask.balance.method import JacobianMethod, LossMethod, Method
-from polytask.balance.sources import FeatureSource, GradientSource
+from polytask.balance.sources import FeatureSource, GradientSource, ParameterSource
 from polytask.errors import MethodError, unknown
 
-__all__ = ["check_needs", "check_options", "check_task_weights"]
+__all__ = ["Scaler", "Weighted", "check_needs", "check_options", "check_task_weights", "check_twin", "refuse_windows"]
+
+
+@runtime_checkable
+class Weighted(Protocol):
+    """Anything with a fixed weight, such as a task."""
+
+    @property
+    def weight(self) -> float:
+        """The preference."""
+
+
+@runtime_checkable
+class Scaler(Protocol):
+    """What is needed of ``torch.amp.GradScaler``."""
+
+    def get_scale(self) -> float:
+        """The present loss scale."""
 
 
 def check_options(heads: str, scale: str, nonfinite: str, every: int) -> None:
@@ -43,6 +62,10 @@ def check_needs(method: Method, source: GradientSource, scale: str, every: int) 
         raise MethodError(
             f"scale='norm_of_mean' needs gradients, and {name} looks at losses only; use scale='sum_to_k'"
         )
+    if method.needs_twin and not isinstance(source, ParameterSource):
+        raise MethodError(
+            f"{name} compares the gradients of two batches and needs their rows: use grads='params' without low_memory"
+        )
     if isinstance(method, JacobianMethod):
         if not source.has_coordinates:
             raise MethodError(f"{name} mixes coordinates and needs their rows: use grads='params' or 'features'")
@@ -50,3 +73,24 @@ def check_needs(method: Method, source: GradientSource, scale: str, every: int) 
             raise MethodError(f"{name} works on features: set grads='features' and pass features=z to backward()")
         if every > 1 or scale != "native":
             raise MethodError(f"{name} gives a gradient, not weights: every= and scale= do not apply to it")
+
+
+def check_twin(method: Method, twin: Mapping[str, Tensor | None] | None) -> None:
+    """Raise :class:`MethodError` for a second batch that is missing, or that nobody asked for."""
+    name = type(method).__name__
+    if method.needs_twin and twin is None:
+        raise MethodError(
+            f"{name} compares the gradients of two independent batches: balancer.backward(losses, twin=other_losses), "
+            "with losses of the same tasks on other rows, e.g. the other half of the batch; mgda and sdmgrad work with "
+            "one batch"
+        )
+    if twin is not None and not method.needs_twin:
+        raise MethodError(f"{name} looks at one batch: leave twin= out and average the losses over all rows")
+
+
+def refuse_windows() -> Never:
+    """Raise :class:`MethodError` for a window of micro-batches that cannot be gathered."""
+    raise MethodError(
+        "accumulate() needs grads='params' (without low_memory) and a method that looks at one batch: anything else "
+        "would have to keep the graphs of all micro-batches; call backward() for each of them instead"
+    )

@@ -15,7 +15,7 @@ from polytask.balance.method import Block, Evidence, GramianMethod, JacobianMeth
 from polytask.balance.rows import Mix
 from polytask.errors import NonFiniteError
 
-__all__ = ["Combination", "Scale", "combine", "weighted"]
+__all__ = ["Combination", "Scale", "combine", "of_twins", "weighted"]
 
 Array = np.ndarray
 Scale = Literal["native", "sum_to_k", "norm_of_mean"]
@@ -65,6 +65,22 @@ def combine(
     solution = method.solve_present(evidence) if isinstance(method, GramianMethod) else method.solve(evidence)
     weights = _final(method, evidence, solution, scale)
     return Combination(solution, weights, weighted(weights), list(range(evidence.size)), (evidence, solution))
+
+
+def of_twins(products: Float[Array, "R R"], *, paired: bool) -> tuple[Float[Array, "K K"], Float[Array, "K K"] | None]:
+    """Gramian of ½(J₁ + J₂) and J₁J₂ᵀ, from the inner products of J₁'s rows followed by J₂'s; unchanged if not paired.
+
+    Examples:
+        >>> products = np.array([[4.0, 2.0], [2.0, 1.0]])
+        >>> of_twins(products, paired=True)
+        (array([[2.25]]), array([[2.]]))
+    """
+    if not paired:
+        return products, None
+    size = len(products) // 2
+    cross = products[:size, size:]
+    with np.errstate(invalid="ignore"):  # rows that are not finite are the caller's to find
+        return (products[:size, :size] + products[size:, size:] + cross + cross.T) / 4, cross
 
 
 def weighted(weights: Float[Array, "K"]) -> Mix:

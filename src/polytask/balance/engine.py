@@ -4,37 +4,26 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from typing import Any, Literal, Protocol, final, runtime_checkable
+from typing import Any, Literal, final
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 
-from polytask.balance.checks import check_needs, check_options, check_task_weights
-from polytask.balance.combination import Combination, Scale, combine
-from polytask.balance.gradients import Heads, Step, accumulate, backward_weighted
+from polytask.balance import checks
+from polytask.balance.combination import Combination, Scale, combine, of_twins
+from polytask.balance.gradients import Heads, Step, backward_weighted, poison
 from polytask.balance.guard import Guard
 from polytask.balance.method import Evidence, LossMethod, Method
 from polytask.balance.partition import Partition, declared_parameters
 from polytask.balance.record import StepRecord
 from polytask.balance.registry import get_method
 from polytask.balance.sources import FeatureSource, ParameterSource, source_of
-from polytask.errors import CheckpointError, MethodError
+from polytask.balance.state import check_owner
 
 __all__ = ["Balancer"]
 
 Array = np.ndarray
-
-
-@runtime_checkable
-class _Weighted(Protocol):
-    @property
-    def weight(self) -> float: ...
-
-
-@runtime_checkable
-class _Scaler(Protocol):
-    def get_scale(self) -> float: ...
 
 
 @final
@@ -88,7 +77,7 @@ class Balancer:
         self,
         method: str | Method = "equal",
         *,
-        tasks: Iterable[str] | Mapping[str, _Weighted] | None = None,
+        tasks: Iterable[str] | Mapping[str, checks.Weighted] | None = None,
         shared: nn.Module | Iterable[Tensor] | None = None,
         grads: Literal["params", "features"] | Iterable[Tensor] = "params",
         every: int = 1,
@@ -110,9 +99,9 @@ class Balancer:
         self.every = every
         self.scale: Scale = scale
         self.seed = seed
-        check_options(heads, scale, nonfinite, every)
-        check_task_weights(self._preference, self.tasks)
-        check_needs(self.method, self._source, scale, every)
+        checks.check_options(heads, scale, nonfinite, every)
+        checks.check_task_weights(self._preference, self.tasks)
+        checks.check_needs(self.method, self._source, scale, every)
         self._by_losses = isinstance(self.method, LossMethod)
         self.heads: Heads = heads if heads != "auto" else "weighted" if self._by_losses else "plain"
         self._guard = Guard(self.tasks, nonfinite)
@@ -132,7 +121,8 @@ class Balancer:
         losses: Mapping[str, Tensor | None],
         features: Tensor | Sequence[Tensor] | None = None,
         *,
-        scaler: _Scaler | None = None,
+        twin: Mapping[str, Tensor | None] | None = None,
+        scaler: checks.Scaler | None = None,
         retain_graph: bool = False,
     ) -> StepRecord:
         """Fill (add to) ``.grad`` of all parameters the losses reach.
@@ -140,6 +130,8 @@ class Balancer:
         Args:
             losses: Scalar loss per task present in this batch; a task left out, or ``None``, is absent.
             features: The shared representation(s) the heads read, for ``grads="features"``.
+            twin: Losses of the same tasks on an independent batch, for methods that compare two (see
+                :attr:`needs_twin`). ``.grad`` gets the mean over both batches; a task absent from one is absent.
             scaler: A ``torch.amp.GradScaler``: ``.grad`` is then scaled as ``scaler.scale(loss).backward()`` would, the
                 method sees unscaled values, and an overflow is left for the scaler to handle (no state changes).
             retain_graph: Keep the graph for another backward pass.
@@ -149,13 +141,16 @@ class Balancer:
 
         Raises:
             TaskError: A name is unknown or a loss is not a scalar with a graph.
-            MethodError: ``features`` is missing or a loss does not depend on it.
+            MethodError: ``features`` or ``twin`` is missing, or a loss does not depend on ``features``.
             NonFiniteError: A loss or gradient is not finite (see ``nonfinite``).
         """
-        present, values, skipped = self._guard.admit(losses, self.step)
+        checks.check_twin(self.method, twin)
+        present, second, values, skipped = self._guard.admit_twins(losses, twin, self.step)
+        if second is not None and self._may_reuse(present):
+            present, second = {name: (loss + second[name]) / 2 for name, loss in present.items()}, None
         if not present and not self._gathered and not self._applied:
             return self._finish(StepRecord.empty(self.step, skipped))
-        step = self._begin(present, scaler, retain_graph)
+        step = self._begin(present, scaler, retain_graph, second)
         if self._gathered or not (self._by_losses or self._may_reuse(present)):
             return self._gradient_step(step, values, skipped, features, overflow_allowed=scaler is not None)
         if self._may_reuse(present):
@@ -171,7 +166,7 @@ class Balancer:
     def _loss_weights(self, values: Mapping[str, float]) -> Combination:
         return combine(self.method, self._evidence(values, None), self.scale)
 
-    def accumulate(self, losses: Mapping[str, Tensor | None], *, scaler: _Scaler | None = None) -> None:
+    def accumulate(self, losses: Mapping[str, Tensor | None], *, scaler: checks.Scaler | None = None) -> None:
         """Gather the gradients of a micro-batch; the next :meth:`backward` solves once for the whole window.
 
         This is exact: a window's step equals that of one batch whose losses are the sums of what was passed (so divide
@@ -184,13 +179,10 @@ class Balancer:
             scaler: As for :meth:`backward`; the same for the whole window.
 
         Raises:
-            MethodError: The gradient evidence is not ``"params"``.
+            MethodError: The gradient evidence is not ``"params"``, or the method compares two batches.
         """
         if not self.can_accumulate:
-            raise MethodError(
-                "accumulate() needs grads='params' (without low_memory): other evidence would have to keep the graphs "
-                "of all micro-batches; call backward() for every micro-batch instead"
-            )
+            checks.refuse_windows()
         present, values, _ = self._guard.admit(losses, self.step)
         if not present:
             return
@@ -255,12 +247,17 @@ class Balancer:
     @property
     def can_accumulate(self) -> bool:
         """Whether :meth:`accumulate` works with this method and evidence."""
-        return self._constant or isinstance(self._source, ParameterSource)
+        return self._constant or (isinstance(self._source, ParameterSource) and not self.needs_twin)
 
     @property
     def _constant(self) -> bool:
         """Whether every loss has the same weight in every batch, whichever tasks are present."""
         return self.method.constant and self.scale == "native" and set(self._preference.values()) <= {1.0}
+
+    @property
+    def needs_twin(self) -> bool:
+        """Whether :meth:`backward` wants the losses of a second, independent batch."""
+        return self.method.needs_twin
 
     @property
     def needs_after_step(self) -> bool:
@@ -286,11 +283,7 @@ class Balancer:
         Raises:
             CheckpointError: The state belongs to another method.
         """
-        if state["method"] != type(self.method).__name__:
-            raise CheckpointError(
-                f"the saved balancer state is of {state['method']}, this balancer runs {type(self.method).__name__}; "
-                "build the balancer with the same method, or start without the saved state"
-            )
+        check_owner(state["method"], type(self.method).__name__)
         self.method.load_state_dict(state["state"])
         self.step, self.epoch = int(state["step"]), int(state["epoch"])
         self._held = dict(state["held"])
@@ -310,22 +303,28 @@ class Balancer:
 
     # ---------------------------------------------------------------------------------- the parts of a step
 
-    def _begin(self, present: dict[str, Tensor], scaler: _Scaler | None, retain_graph: bool) -> Step:
-        watch = (
-            self.heads != "weighted" or not self._by_losses
-        )  # otherwise one backward pass finds every leaf by itself
+    def _begin(
+        self,
+        present: dict[str, Tensor],
+        scaler: checks.Scaler | None,
+        retain_graph: bool,
+        twin: Mapping[str, Tensor] | None = None,
+    ) -> Step:
+        # With weighted heads and losses alone, one backward pass finds every leaf by itself.
+        watch = self.heads != "weighted" or not self._by_losses
         if watch or any(name not in self.partition.reach for name in present):
             self.prepare(present)
-        loss_scale = 1.0 if scaler is None else float(scaler.get_scale())
-        return Step(present, self.partition.shared, self.partition.owned, self.heads, retain_graph, loss_scale)
+        loss_scale = (1.0 if scaler is None else float(scaler.get_scale())) / (1 if twin is None else 2)
+        return Step(present, self.partition.shared, self.partition.owned, self.heads, retain_graph, loss_scale, twin)
 
     def _may_reuse(self, names: Iterable[str]) -> bool:
         return self.step % self.every != 0 and all(name in self._held for name in names)
 
-    def _evidence(self, values: Mapping[str, float], gramian: Array | None) -> Evidence:
+    def _evidence(self, values: Mapping[str, float], gramian: Array | None, cross: Array | None = None) -> Evidence:
         liking = np.array([self._preference.get(name, 1.0) for name in values])
         losses = np.array(list(values.values()))
-        return Evidence(tuple(values), losses, liking / liking.sum(), gramian, self.step, self.epoch, self.seed)
+        share = liking / liking.sum()
+        return Evidence(tuple(values), losses, share, gramian, self.step, self.epoch, self.seed, cross=cross)
 
     def _gradient_step(
         self,
@@ -340,7 +339,7 @@ class Balancer:
         tensors = [] if features is None else [features] if isinstance(features, Tensor) else list(features)
         try:
             names, scaled = self._source.collect(step, tensors)
-            gramian = scaled / step.loss_scale**2
+            gramian, cross = of_twins(scaled / step.loss_scale**2, paired=step.twin is not None)
             values = {name: self._gathered.get(name, 0.0) + values.get(name, 0.0) for name in names}
             finite = np.isfinite(np.diag(gramian))
             rows = np.flatnonzero(finite).tolist()
@@ -352,13 +351,15 @@ class Balancer:
                 skipped = [*skipped, *broken]
                 if not rows:
                     return self._finish(StepRecord.empty(self.step, skipped))
-            evidence = self._evidence({names[row]: values[names[row]] for row in rows}, gramian[np.ix_(rows, rows)])
+            kept = np.ix_(rows, rows)
+            among = None if cross is None else cross[kept]
+            evidence = self._evidence({names[row]: values[names[row]] for row in rows}, gramian[kept], among)
             source = self._source
             combination = combine(
                 self.method, evidence, self.scale, lambda k: source.blocks(step, [rows[i] for i in k]), step.loss_scale
             )
             mixed, weights = [rows[i] for i in combination.keep], combination.weights[combination.keep]
-            passes = len(step.tasks) + self._source.apply(step, combination.mix, weights, mixed)
+            passes = len(step.tasks) + len(step.twin or ()) + self._source.apply(step, combination.mix, weights, mixed)
             self._source.apply_own(step, evidence.tasks, combination.weights)
             return self._commit(evidence, combination, passes, skipped)
         finally:
@@ -367,8 +368,7 @@ class Balancer:
 
     def _overflow(self, step: Step, values: Mapping[str, float]) -> StepRecord:
         """Hand an overflow to the gradient scaler: it finds it in ``.grad`` and skips the optimizer's step."""
-        for parameter in step.shared:
-            accumulate(parameter, torch.full_like(parameter, torch.nan))
+        poison(step.shared)
         seen = np.array(list(values.values()))
         return self._finish(StepRecord(self.step, tuple(values), seen, np.zeros(len(values)), skipped=tuple(values)))
 

@@ -49,7 +49,9 @@ class Evidence:
         tasks: Names of the tasks present in this step.
         losses: Their loss values, (K,).
         preference: Fixed task weights, positive, summing to 1, (K,).
-        gramian: Inner products of the tasks' shared gradients, (K, K) float64, when the method needs it.
+        gramian: Inner products of the tasks' shared gradients, (K, K) float64, when the method needs it. With a twin
+            batch, of the means of both batches' gradients.
+        cross: J₁J₂ᵀ, inner products of the first batch's gradients (rows) with the twin's (columns), (K, K) float64.
         step: Number of steps taken before this one.
         epoch: Number of epochs ended before this one.
         seed: Seed of the run; :attr:`rng` depends on it and on ``step`` alone.
@@ -64,6 +66,7 @@ class Evidence:
     epoch: int = 0
     seed: int = 0
     measures: Mapping[str, Array] = dataclasses.field(default_factory=dict)
+    cross: Float[Array, "K K"] | None = None
 
     @property
     def size(self) -> int:
@@ -75,6 +78,11 @@ class Evidence:
         """The Gramian; for methods that declared they need it."""
         assert self.gramian is not None
         return self.gramian
+
+    @property
+    def across(self) -> Float[Array, "K K"]:
+        """J₁J₂ᵀ; the Gramian where there is no twin, as if it were the same batch again."""
+        return self.inner if self.cross is None else self.cross
 
     @property
     def rng(self) -> np.random.Generator:
@@ -91,6 +99,7 @@ class Evidence:
             losses=self.losses[index],
             preference=preference / preference.sum(),
             gramian=None if self.gramian is None else self.gramian[np.ix_(index, index)],
+            cross=None if self.cross is None else self.cross[np.ix_(index, index)],
         )
 
 
@@ -149,6 +158,7 @@ def evidence_of(
     step: int,
     epoch: int,
     seed: int,
+    cross: Tensor | None = None,
 ) -> Evidence:
     """Evidence from plain tensors, checked."""
     size = losses.shape[0]
@@ -160,9 +170,10 @@ def evidence_of(
         raise MethodError(f"task weights must be positive and finite, found {liking.tolist()}")
     values = losses.detach().double().cpu().numpy()
     inner = None if gramian is None else gramian.detach().double().cpu().numpy()
-    for what, array in (("losses", values), ("gramian", inner)):
+    between = None if cross is None else cross.detach().double().cpu().numpy()
+    for what, array in (("losses", values), ("gramian", inner), ("cross", between)):
         if array is not None and not np.isfinite(array).all():
             raise NonFiniteError(
                 f"{what} must be finite, found {array.tolist()}; leave the broken task out of this step"
             )
-    return Evidence(names, values, liking / liking.sum(), inner, step, epoch, seed)
+    return Evidence(names, values, liking / liking.sum(), inner, step, epoch, seed, cross=between)

@@ -11,7 +11,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-__all__ = ["Heads", "Step", "accumulate", "backward_weighted", "task_gradients"]
+__all__ = ["Heads", "Step", "accumulate", "backward_weighted", "poison", "task_gradients"]
 
 Array = np.ndarray
 Heads = Literal["plain", "weighted", "none"]
@@ -27,7 +27,9 @@ class Step:
         own: For every task, the parameters that get its own gradient.
         heads: What those get: the gradient as it is, times the task's weight, or nothing.
         retain_graph: Keep the graph for the caller.
-        loss_scale: Factor every loss is multiplied by before differentiation (mixed precision).
+        loss_scale: Factor every loss is multiplied by before differentiation (mixed precision; halved with a twin, so
+            that the sum of both batches' gradients is their mean).
+        twin: The same tasks' losses on another batch, for methods that compare two.
     """
 
     losses: Mapping[str, Tensor]
@@ -36,6 +38,7 @@ class Step:
     heads: Heads
     retain_graph: bool = False
     loss_scale: float = 1.0
+    twin: Mapping[str, Tensor] | None = None
 
     @property
     def tasks(self) -> tuple[str, ...]:
@@ -99,6 +102,12 @@ def backward_weighted(step: Step, weights: Float[Array, "K"]) -> int:
         torch.autograd.backward(losses, plain, inputs=once, retain_graph=step.retain_graph)
         passes += 1
     return passes
+
+
+def poison(parameters: Sequence[Tensor]) -> None:
+    """Make ``.grad`` NaN, for a gradient scaler to find."""
+    for parameter in parameters:
+        accumulate(parameter, torch.full_like(parameter, torch.nan))
 
 
 @torch.no_grad()

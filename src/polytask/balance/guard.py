@@ -58,6 +58,22 @@ class Guard:
         kept = {name: loss for name, loss in given.items() if name not in broken}
         return kept, {name: values[name] for name in kept}, list(broken)
 
+    def admit_twins(
+        self, losses: Mapping[str, Tensor | None], twin: Mapping[str, Tensor | None] | None, step: int
+    ) -> tuple[dict[str, Tensor], dict[str, Tensor] | None, dict[str, float], list[str]]:
+        """As :meth:`admit` for two batches: both batches' losses of the tasks in both, and the means of their values.
+
+        A task that is absent from one batch, or is to be skipped in one, is left out of the other.
+        """
+        one, values, skipped = self.admit(losses, step)
+        if twin is None:
+            return one, None, values, skipped
+        asked = {name: loss for name, loss in twin.items() if name not in skipped}
+        other, more, broken = self.admit(asked, step)
+        both = [name for name in one if name in other]
+        means = {name: (values[name] + more[name]) / 2 for name in both}
+        return {name: one[name] for name in both}, {name: other[name] for name in both}, means, skipped + broken
+
     def refuse(self, what: str, broken: Mapping[str, float], step: int) -> None:
         """Raise for tasks that are not finite, or count the skip."""
         often = ""

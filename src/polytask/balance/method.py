@@ -51,6 +51,8 @@ class Method(abc.ABC):
     """Whether the method wants the same batch's losses again after the optimizer's step."""
     needs_metrics: ClassVar[bool] = False
     """Whether the method wants numbers that it cannot compute itself, through :meth:`observe_metrics`."""
+    needs_twin: ClassVar[bool] = False
+    """Whether the method compares the gradients of two independent batches (methods on Gramians only)."""
     takes_skill: ClassVar[bool] = False
     """Whether those numbers are how well a task does, in [0, 1] with 1 the best, so that validation can give them."""
     constant: ClassVar[bool] = False
@@ -148,6 +150,7 @@ class GramianMethod(Method):
         self,
         gramian: Float[Tensor, "K K"],
         *,
+        cross: Float[Tensor, "K K"] | None = None,
         losses: Float[Tensor, "K"] | None = None,
         tasks: Sequence[str] | None = None,
         preference: Float[Tensor, "K"] | None = None,
@@ -159,6 +162,8 @@ class GramianMethod(Method):
 
         Args:
             gramian: Symmetric positive semi-definite matrix, (K, K).
+            cross: J₁J₂ᵀ of two independent batches, (K, K), for methods with :attr:`needs_twin`, whose ``gramian`` is
+                that of ½(J₁ + J₂); by default ``gramian``, as if both batches were the same.
             losses: Loss values, (K,), for methods that use them; ones by default.
             tasks: Names under which state was learned; ``"0"``, ``"1"``, … by default.
             preference: Positive task weights, (K,); equal by default.
@@ -175,21 +180,27 @@ class GramianMethod(Method):
         """
         if losses is None:
             losses = gramian.new_ones(gramian.shape[0])
-        evidence = evidence_of(losses, gramian, tasks, preference, step, epoch, seed)
+        evidence = evidence_of(losses, gramian, tasks, preference, step, epoch, seed, cross)
         return torch.as_tensor(self.solve_present(evidence).weights, dtype=gramian.dtype, device=gramian.device)
 
     @final
-    def direction(self, jacobian: Float[Tensor, "K P"], **options: Any) -> Float[Tensor, "P"]:
+    def direction(
+        self, jacobian: Float[Tensor, "K P"], twin: Float[Tensor, "K P"] | None = None, **options: Any
+    ) -> Float[Tensor, "P"]:
         """The combined gradient Jᵀw for K task gradients given as the rows of ``jacobian``.
 
         Args:
             jacobian: One gradient per row, (K, P).
+            twin: The same on another batch, for methods with :attr:`needs_twin`; the result is ½(J₁ + J₂)ᵀw.
             **options: As for :meth:`weights`.
 
         Returns:
             Combined gradient, (P,).
         """
         rows = jacobian.double()
+        if twin is not None:
+            options["cross"] = rows @ twin.double().T
+            rows = (rows + twin.double()) / 2
         return (self.weights(rows @ rows.T, **options) @ rows).to(jacobian.dtype)
 
     @final

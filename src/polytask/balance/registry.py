@@ -157,6 +157,8 @@ METHODS = Registry(
         "gcs": "gramian.gcs.GCS",
         "ol_aux": "gramian.ol_aux.OLAUX",
         "rgw": "gramian.rgw.RGW",
+        "modo": "gramian.modo.MoDo",
+        "stochastic_sdmgrad": "gramian.stochastic_sdmgrad.StochasticSDMGrad",
         "graddrop": "jacobian.graddrop.GradDrop",
         "trimmed_mean": "jacobian.trimmed_mean.TrimmedMean",
         "moco": "jacobian.moco.MoCo",

@@ -7,6 +7,7 @@ and applies the combination afterwards. ``.grad`` is written in ``apply`` only, 
 from __future__ import annotations
 
 import abc
+import dataclasses
 from collections.abc import Iterable, Sequence
 from typing import ClassVar, final
 
@@ -90,10 +91,12 @@ class GradientSource(abc.ABC):
         retain_graph: bool,
         window: dict[str, int] | None = None,
         must_reach: Sequence[Tensor] = (),
+        first: int = 0,
     ) -> None:
         """Run one pass per task, write the rows, and keep the gradients of the tasks' own parameters.
 
-        With a ``window``, tasks that already have a row in it add to that row, and the others get the next free one.
+        With a ``window``, tasks that already have a row in it add to that row, and the others get the next free one,
+        from ``first`` on. Own gradients add up until they are released.
         """
         tensors = [tensor for _, group in buffers for tensor in group]
         window = {} if window is None else window
@@ -106,13 +109,13 @@ class GradientSource(abc.ABC):
                     "to, not one that was computed again"
                 )
             known = task in window
-            row = window.setdefault(task, len(window))
+            row = window.setdefault(task, first + len(window))
             start = 0
             for rows, group in buffers:
                 rows.write(row, gradients[start : start + len(group)], add=known)
                 start += len(group)
             if step.heads != "none":
-                self._own[task] = _added(self._own[task], own) if known else list(own)
+                self._own[task] = _added(self._own[task], own) if task in self._own else list(own)
 
 
 @final
@@ -135,9 +138,18 @@ class ParameterSource(GradientSource):
         self._shared: tuple[int, ...] = ()
 
     def collect(self, step: Step, features: Sequence[Tensor]) -> Judged:
-        """See :class:`GradientSource`; with a window open, over everything gathered since it was opened."""
-        rows = self.gather(step)
-        return tuple(self._window), rows.gramian(len(self._window))
+        """See :class:`GradientSource`; with a window open, over everything gathered since it was opened.
+
+        With a twin, the inner products of 2K rows: the first batch's, then the twin's.
+        """
+        if step.twin is None:
+            rows = self.gather(step)
+            return tuple(self._window), rows.gramian(len(self._window))
+        # Both batches may share a graph (one forward pass for both), so the first one's is kept.
+        rows = self.gather(dataclasses.replace(step, retain_graph=True), capacity=2 * len(step.tasks))
+        second = dataclasses.replace(step, losses=step.twin)
+        self._fill(second, [(rows, step.shared)], retain_graph=step.retain_graph, first=len(step.tasks))
+        return step.tasks, rows.gramian(2 * len(step.tasks))
 
     def gather(self, step: Step, capacity: int = 0) -> GradientRows:
         """Add one micro-batch's gradients to the open window, or open one for ``capacity`` tasks or more."""
@@ -162,6 +174,8 @@ class ParameterSource(GradientSource):
     def apply(self, step: Step, mix: Mix, weights: Float[Array, "K"], rows: Sequence[int]) -> int:
         """See :class:`GradientSource`."""
         assert self._rows is not None
+        if step.twin is not None:
+            mix, rows = weighted(np.tile(weights, 2)), [*rows, *(len(step.tasks) + row for row in rows)]
         _add(step.shared, self._rows.mix(mix, rows, tensors=step.shared))
         return 0
 

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from polytask.errors import CheckpointError
 
-__all__ = ["CoordinateMemory", "MethodState"]
+__all__ = ["CoordinateMemory", "MethodState", "check_owner"]
 
 Array = np.ndarray
 
@@ -136,3 +136,12 @@ class CoordinateMemory:
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Restore what :meth:`state_dict` gave."""
         self._values = {name: {block: dict(rows) for block, rows in blocks.items()} for name, blocks in state.items()}
+
+
+def check_owner(saved: str, running: str) -> None:
+    """Raise :class:`CheckpointError` when state of one method is given to another."""
+    if saved != running:
+        raise CheckpointError(
+            f"the saved balancer state is of {saved}, this balancer runs {running}; build the balancer with the same "
+            "method, or start without the saved state"
+        )

@@ -16,9 +16,9 @@ from torch.utils._pytree import tree_leaves
 
 from polytask.balance import Balancer, get_method
 from polytask.cli.settings import trunk
-from polytask.data import MultiTaskData, MultiTaskLoader
+from polytask.data import Batch, MultiTaskData, MultiTaskLoader, Part
 from polytask.share import MultiTaskModel, build_model
-from polytask.train import TrainOptions, check_metrics
+from polytask.train import TrainOptions, check_metrics, halves
 
 if TYPE_CHECKING:
     from polytask.study import Config
@@ -159,6 +159,11 @@ def _model(model: MultiTaskModel, probe: Balancer, data: MultiTaskData) -> dict[
 def _step(
     balancer: Balancer, data: MultiTaskData, model: MultiTaskModel, inputs: Any, targets: Mapping[str, Tensor]
 ) -> None:
+    if balancer.needs_twin:
+        first, second = (half.parts[0] for half in halves(Batch((Part(inputs, dict(targets)),), ("",))))
+        one, two = (data.tasks.losses(model(part.inputs), part.targets) for part in (first, second))
+        balancer.backward(one, twin=two)
+        return
     features = model.encode(inputs)
     losses = data.tasks.losses(model.decode(features), targets)
     balancer.backward(losses, features=features)

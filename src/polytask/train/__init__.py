@@ -7,7 +7,7 @@
 
 from __future__ import annotations
 
-from polytask.train.demands import check_metrics
+from polytask.train.demands import check_metrics, halves
 from polytask.train.evaluation import Evaluation
 from polytask.train.history import History, Row
 from polytask.train.meter import EpochMeter, EpochSummary
@@ -33,5 +33,6 @@ __all__ = [
     "build_optimizer",
     "build_scheduler",
     "check_metrics",
+    "halves",
     "parameter_groups",
 ]

@@ -25,6 +25,7 @@ from torch.optim.lr_scheduler import LRScheduler
 
 from polytask.balance import Balancer, StepRecord
 from polytask.data import Batch
+from polytask.train.demands import halves
 from polytask.train.forward import Forward, frozen_side_effects, random_state
 from polytask.train.meter import EpochMeter
 
@@ -111,15 +112,27 @@ class Stepper:
         gathered = _Gathered()
         for batch in batches:
             random = self._random()
-            losses = self.forward.losses(batch)
-            record = None
-            if losses.values:
-                record = self.balancer.backward(losses.values, losses.features, scaler=self.scaler)
-            gathered.seen.append((record, losses.counts))
+            record, counts = self._twice(batch) if self.balancer.needs_twin else self._once(batch)
+            gathered.seen.append((record, counts))
             if record is not None and record.tasks:
                 gathered.used += 1
                 gathered.again = [(batch, random, {})]
         return gathered
+
+    def _once(self, batch: Batch) -> tuple[StepRecord | None, dict[str, int]]:
+        losses = self.forward.losses(batch)
+        if not losses.values:
+            return None, losses.counts
+        return self.balancer.backward(losses.values, losses.features, scaler=self.scaler), losses.counts
+
+    def _twice(self, batch: Batch) -> tuple[StepRecord | None, dict[str, int]]:
+        """The halves of a batch as two: a task with no label in one is absent, and its labels do not count."""
+        first, second = (self.forward.losses(half) for half in halves(batch))
+        both = [task for task in first.values if task in second.values]
+        counts = {task: first.counts[task] + second.counts[task] for task in both}
+        if not both:
+            return None, counts
+        return self.balancer.backward(first.values, twin=second.values, scaler=self.scaler), counts
 
     def _gather(self, batches: Sequence[Batch]) -> _Gathered:
         """One step of the method for all micro-batches: losses are means over the labels of the whole window."""

@@ -113,8 +113,9 @@ class Trainer:
         check_metrics(self.balancer.method, self.tasks)
         if self.options.accumulate > 1 and self.options.accumulation == "exact" and not self.balancer.can_accumulate:
             raise ConfigError(
-                "exact accumulation needs the balancer's exact gradients (grads='params' without low_memory); set "
-                "accumulation='per_micro_batch', or accumulate=1 with a larger batch_size"
+                "exact accumulation needs the balancer's exact gradients (grads='params' without low_memory) and a "
+                "method that looks at one batch; set accumulation='per_micro_batch', or accumulate=1 with a larger "
+                "batch_size"
             )
         self._forward = Forward(
             self.model,
@@ -163,6 +164,8 @@ class Trainer:
             if start is not None:
                 self._continue(run, start)
             logger.info("%s", loader.describe_epoch())
+            if self.balancer.needs_twin:
+                logger.info("%s compares the two halves of every batch", type(self.balancer.method).__name__)
             self._run = run  # what save() writes, for as long as it is true
             try:
                 self._go(run, interrupts)
@@ -278,6 +281,11 @@ class Trainer:
             raise ConfigError("patience= needs validation data: pass val=, or leave patience out")
         if not isinstance(train, MultiTaskLoader):
             train = MultiTaskLoader(train, batch_size=options.batch_size, seed=options.seed)
+        if self.balancer.needs_twin and max(train.batch_sizes.values()) < 2:
+            raise ConfigError(
+                f"{type(self.balancer.method).__name__} compares the two halves of every batch: batch_size must be at "
+                "least 2, found 1"
+            )
         return train, val
 
     # ------------------------------------------------------------------------------------------------ checkpoints

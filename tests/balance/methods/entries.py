@@ -119,6 +119,30 @@ def pcd_two(tau):
     return weights
 
 
+def modo_two(gamma, rho):
+    def weights(a, b, c):
+        """One step from (½, ½) and back onto the segment."""
+        moved = (1 - gamma * ((a + b) / 2 - (b + c) / 2)) / 2
+        first = min(max(moved, 0.0), 1.0)
+        return first, 1 - first
+
+    return weights
+
+
+def stochastic_sdmgrad_two(a, b, c, lam=0.3, lr=0.5, momentum=0.5, steps=20):
+    """The recursion in one variable: w₁, with w₂ = 1 − w₁."""
+    s = ((math.sqrt(a) + math.sqrt(c)) / 2) ** 2
+    w, m1, m2 = 0.5, 0.0, 0.0
+    for _ in range(steps):
+        x, y = w + lam / 2, 1 - w + lam / 2
+        m1, m2 = momentum * m1 + (a * x + b * y) / s, momentum * m2 + (b * x + c * y) / s
+        w = min(max((1 + (w - lr * m1) - (1 - w - lr * m2)) / 2, 0.0), 1.0)
+    return (w + lam / 2) / (1 + lam), (1 - w + lam / 2) / (1 + lam)
+
+
+MODO = {
+    "scale_law": "the step size of its weights is fixed, and their gradient grows with s²",
+}
 NO_GRADIENTS = {
     "zero_row": "looks at losses only",
     "few_columns": "looks at losses only",
@@ -192,6 +216,9 @@ ENTRIES = [
     Entry("gcs", {"primary": "age"}, two=lambda a, b, c: (1.0, 1.0)),
     Entry("gcs", {"primary": "0", "mode": "weighted"}, two=lambda a, b, c: (1.0, max(0.0, b / math.sqrt(a * c)))),
     Entry("ol_aux", {"primary": "age", "horizon": 2}, two=lambda a, b, c: (1.0, 1.0)),
+    Entry("modo", two=modo_two(0.1, 0.1), exempt=MODO),
+    Entry("modo", {"gamma": 0.0}, two=lambda a, b, c: (0.5, 0.5)),
+    Entry("stochastic_sdmgrad", {"lr": 0.5}, two=stochastic_sdmgrad_two),
     Entry("rgw", random=True, exempt={"two_tasks": "random", "zero_row": "random: the draw depends on K"}),
     Entry(
         "chain", {"stages": "l2-log", "inner": "mgda"}, power=-1, per_row=True, alone=lambda d: d**-2, two=unit_mean_two

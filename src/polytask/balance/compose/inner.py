@@ -29,7 +29,7 @@ def resolve(inner: str | GramianMethod) -> GramianMethod:
     """The method meant by ``inner``, which has been checked.
 
     Raises:
-        ConfigError: It cannot be made from its name alone, or wants losses after the step.
+        ConfigError: It cannot be made from its name alone, or wants losses after the step or of a second batch.
     """
     if not isinstance(inner, str):
         method: Method = inner
@@ -41,6 +41,8 @@ def resolve(inner: str | GramianMethod) -> GramianMethod:
     assert isinstance(method, GramianMethod)
     if method.needs_after_step:
         raise ConfigError(f"{type(method).__name__} wants losses after the step and cannot be part of another method")
+    if method.needs_twin:
+        raise ConfigError(f"{type(method).__name__} compares two batches and cannot be part of another method")
     return method
 
 
