@@ -33,11 +33,13 @@ FAMILIES: dict[str, tuple[str, ...]] = {
     "dirichlet_tasks": _four("DirichletTasks"),
     "dirty": _four("DirtyModel"),
     "feature_learning": _four("FeatureLearning"),
+    "fused_sparse_group": _four("FusedSparseGroup"),
     "graph_regularized": _four("GraphRegularized"),
     "grouping_overlap": _four("GroupingOverlap"),
     "joint_feature": _four("JointFeature"),
     "label_optimal": ("LabelOptimalClassifier", "LabelOptimalClassifierCV"),
     "mean_regularized": _four("MeanRegularized"),
+    "nonconvex_fused": _four("NonconvexFused"),
     "robust": _four("RobustLowRank"),
     "robust_feature": _four("RobustFeature"),
     "shared_groups": _four("SharedGroups"),
@@ -46,6 +48,7 @@ FAMILIES: dict[str, tuple[str, ...]] = {
     "task_lasso": _four("TaskLasso"),
     "task_relationship": _four("TaskRelationship"),
     "tensor_tasks": _four("TensorTasks"),
+    "temporal_group": _four("TemporalGroup"),
     "trace_norm": _four("TraceNorm"),
 }
 
