@@ -50,3 +50,16 @@ def test_what_would_stop_training_stops_the_dry_run(polytask, config, words, exp
     outcome = polytask("check", config, *words)
     assert outcome.code == 2, outcome.err
     assert expected in outcome.err
+
+
+def test_a_method_of_two_batches_is_timed_on_the_halves(polytask, config):
+    outcome = polytask("check", config, "--set", 'protocol.methods=["equal", "modo"]', "--json")
+    assert outcome.code == 0, outcome.err
+    assert outcome.json["methods"]["modo"]["backward_passes"] == 2 * 2
+
+
+@pytest.mark.parametrize(("method", "expected"), [("dtp", "primary metric of 'price'"), ("ntk", "loop of your own")])
+def test_metrics_that_training_cannot_give_are_said(polytask, config, method, expected):
+    outcome = polytask("check", config, "--set", f'protocol.methods=["equal", "{method}"]')
+    assert outcome.code == 2
+    assert expected in " ".join(outcome.err.split())
