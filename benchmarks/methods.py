@@ -168,7 +168,7 @@ class Tug:
             shared = x @ theta
             losses = {task: (shared * scales[k] - y[:, k]).square().mean() for k, task in enumerate(self.tasks)}
             adam.zero_grad()
-            if getattr(method, "needs_twin", False):  # the same number of rows, in two independent halves
+            if method.needs_twin:  # the same number of rows, in two independent halves
                 first, second = (
                     {task: error.mean() for task, error in zip(self.tasks, half, strict=True)}
                     for half in zip(
@@ -223,8 +223,6 @@ def own_loop(name: str) -> str | None:
     """Why the trainer cannot run a method; ``None`` if it can."""
     if METHODS[name].needs_metrics and not getattr(METHODS[name], "takes_skill", False):
         return "asks its caller for a number per task (`balancer.observe_metrics`)."
-    if getattr(METHODS[name], "needs_twin", False):
-        return "wants two batches per step (`twin=`)."
     return None
 
 

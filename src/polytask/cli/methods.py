@@ -82,8 +82,8 @@ def _also(method: type[Method]) -> list[str]:
     wanted = []
     if method.needs_after_step:
         wanted.append("the losses of the same batch after the step")
-    if getattr(method, "needs_twin", False):
-        wanted.append("a second batch in every step")
+    if method.needs_twin:
+        wanted.append("the losses of a second, independent batch in every step")
     if method.needs_metrics:
         wanted.append(
             "each task's validation metric, in [0, 1] with 1 the best"
