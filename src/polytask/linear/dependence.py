@@ -94,18 +94,19 @@ def maximise_dependence(predictions: Array, strength: float, *, kernel: str = "l
     alive = size > 1e-20 * np.maximum(1, np.sum(F0**2, axis=0))
     if strength == 0 or alive.sum() < 2:
         return F0.copy()
-    base, scale = (F0 - means)[:, alive], size[alive]
+    unit = np.sqrt(size[alive])
+    base = (F0 - means)[:, alive] / unit
     widths = np.array([_median_distance(column) for column in base.T])
 
     def cost(x: Array) -> tuple[float, Array]:
         F = x.reshape(base.shape)
         value, slope = _linear(F) if kernel == "linear" else _rbf(F, widths)
-        miss = (F - base) / scale
-        return 0.5 * float(np.sum(miss * (F - base))) - strength * value, (miss - strength * slope).ravel()
+        miss = F - base
+        return 0.5 * float(np.sum(miss**2)) - strength * value, (miss - strength * slope).ravel()
 
     found = minimize(cost, base.ravel(), jac=True, method="L-BFGS-B", options={"maxiter": max_iter, "ftol": 1e-14})
     out = F0.copy()
-    out[:, alive] = found.x.reshape(base.shape) + means[alive]
+    out[:, alive] = found.x.reshape(base.shape) * unit + means[alive]
     return out
 
 
@@ -127,22 +128,22 @@ def mixing(C: Array, strength: float) -> Array:
     alive = np.flatnonzero(size > 1e-12 * max(size.max(initial=0.0), 1e-300))
     if len(alive) < 2:
         return A
-    values, vectors = np.linalg.eigh(C[np.ix_(alive, alive)])
+    unit = np.sqrt(size[alive])
+    values, vectors = np.linalg.eigh(C[np.ix_(alive, alive)] / np.outer(unit, unit))
     # any F⁰ with this covariance does: the problem depends on inner products alone
     root = vectors * np.sqrt(np.maximum(values, 0))
     base = root.T
-    scale = size[alive]
     start = np.eye(len(alive))
 
     def cost(x: Array) -> tuple[float, Array]:
         F = base @ x.reshape(start.shape)
         value, slope = _linear(F)
-        miss = (F - base) / scale
-        total = 0.5 * float(np.sum(miss * (F - base))) - strength * value
+        miss = F - base
+        total = 0.5 * float(np.sum(miss**2)) - strength * value
         return total, (base.T @ (miss - strength * slope)).ravel()
 
     found = minimize(cost, start.ravel(), jac=True, method="L-BFGS-B", options={"maxiter": 1000, "ftol": 1e-15})
-    A[np.ix_(alive, alive)] = found.x.reshape(start.shape)
+    A[np.ix_(alive, alive)] = found.x.reshape(start.shape) * unit / unit[:, None]
     return A
 
 

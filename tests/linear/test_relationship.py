@@ -1,0 +1,145 @@
+"""Learned task covariances and tensors of tasks: oracles, limits, planted structure."""
+
+import cvxpy as cp
+import numpy as np
+import pytest
+from sklearn.linear_model import Ridge
+
+from polytask.errors import TaskError
+from polytask.linear import get_estimator
+from polytask.linear.tensor_tasks import UnfoldedTraceNorm, task_indices
+
+from .draws import regression
+
+TIGHT = {"tol": 1e-9, "max_iter": 200_000}
+
+
+def _unbalanced(sizes=(30, 12, 20), d=5, seed=0):
+    rng = np.random.default_rng(seed)
+    task = np.repeat([f"t{k}" for k in range(len(sizes))], sizes)
+    X = rng.normal(size=(len(task), d)) + 1
+    W = {name: rng.normal(size=d) for name in np.unique(task)}
+    y = np.array([x @ W[t] for x, t in zip(X, task, strict=True)]) + rng.normal(size=len(task))
+    return X, y, task
+
+
+@pytest.mark.parametrize("ridge", [0.0, 0.3])
+def test_relationship_learning_solves_its_convex_problem(ridge):
+    X, y, task = _unbalanced()
+    model = get_estimator("TaskRelationshipRegressor")(alpha=0.4, ridge=ridge, **TIGHT).fit(X, y, task=task)
+    W, b = cp.Variable((5, 3)), cp.Variable(3)
+    loss = sum(
+        cp.sum_squares(y[task == name] - X[task == name] @ W[:, t] - b[t]) for t, name in enumerate(model.tasks_)
+    ) / (2 * len(y) / 3)
+    problem = cp.Problem(cp.Minimize(loss + 0.2 * cp.square(cp.normNuc(W)) + 0.5 * ridge * cp.sum_squares(W)))
+    optimum = problem.solve(solver="CLARABEL")
+    assert model.objective_ == pytest.approx(optimum, rel=1e-6)
+    assert pytest.approx(W.value, abs=1e-3) == model.coef_.T
+    rough = get_estimator("TaskRelationshipRegressor")(alpha=0.4, ridge=ridge, tol=1e-2).fit(X, y, task=task)
+    assert rough.objective_ - optimum <= rough.dual_gap_ + 1e-8
+
+
+def test_the_covariance_attains_the_minimum_of_its_own_problem():
+    X, y, task = _unbalanced()
+    model = get_estimator("TaskRelationshipRegressor")(alpha=0.2, **TIGHT).fit(X, y, task=task)
+    W, C = model.coef_.T, model.task_covariance_
+    assert np.trace(C) == pytest.approx(1)
+    best = np.trace(W @ np.linalg.pinv(C, rcond=1e-9) @ W.T)
+    assert best == pytest.approx(np.linalg.norm(W, "nuc") ** 2, rel=1e-5)
+    rng = np.random.default_rng(0)
+    for _ in range(20):
+        A = rng.normal(size=(3, 3))
+        other = A @ A.T + 1e-3 * np.eye(3)
+        assert np.trace(W @ np.linalg.solve(other / np.trace(other), W.T)) >= best - 1e-8
+
+
+def test_relationship_and_feature_learning_are_one_problem():
+    X, y, task = _unbalanced()
+    ours = get_estimator("TaskRelationshipRegressor")(alpha=0.2, ridge=0.1, **TIGHT).fit(X, y, task=task)
+    theirs = get_estimator("FeatureLearningRegressor")(alpha=0.2, ridge=0.1, **TIGHT).fit(X, y, task=task)
+    assert ours.coef_ == pytest.approx(theirs.coef_, abs=1e-4)
+
+
+def test_one_task_is_ridge_regression():
+    X, Y, _ = regression()
+    model = get_estimator("TaskRelationshipRegressor")(alpha=0.5, **TIGHT).fit(X, Y[:, 0])
+    assert model.coef_ == pytest.approx(Ridge(alpha=0.5 * len(X)).fit(X, Y[:, 0]).coef_, abs=1e-4)
+    assert model.task_correlation_.tolist() == [[1.0]]
+
+
+@pytest.mark.parametrize("kind", ["Regressor", "Classifier"])
+def test_relations_have_their_signs(kind):
+    rng = np.random.default_rng(1)
+    X = rng.normal(size=(400, 8))
+    w, other = np.linalg.qr(rng.normal(size=(8, 2)))[0].T
+    Y = 2 * X @ np.stack([w, w, -w, other], axis=1) + 0.3 * rng.normal(size=(400, 4))
+    Y = Y if kind == "Regressor" else (Y > 0).astype(int)
+    R = get_estimator(f"TaskRelationship{kind}")(alpha=0.01).fit(X, Y).task_correlation_
+    assert R[0, 1] > 0.9
+    assert R[0, 2] < -0.9
+    assert np.abs(R[3, :3]).max() < 0.35
+
+
+def test_duplicated_tasks_are_fully_correlated_and_stay_equal():
+    X, Y, _ = regression(T=2)
+    model = get_estimator("TaskRelationshipRegressor")(alpha=0.3, **TIGHT).fit(X, np.stack([Y[:, 0], Y[:, 0]], 1))
+    assert model.coef_[0] == pytest.approx(model.coef_[1], abs=1e-5)
+    assert model.task_correlation_[0, 1] == pytest.approx(1, abs=1e-4)
+
+
+# ---- tensors ----
+
+
+def test_one_index_is_the_trace_norm():
+    X, Y, _ = regression()
+    ours = get_estimator("TensorTasksRegressor")(alpha=0.3, **TIGHT).fit(X, Y)
+    theirs = get_estimator("TraceNormRegressor")(alpha=0.3, **TIGHT).fit(X, Y)
+    assert ours.coef_ == pytest.approx(theirs.coef_, abs=1e-6)
+
+
+def test_tensor_tasks_solve_their_convex_problem():
+    X, Y, _ = regression(n=30, d=4, T=6, active=4)
+    alpha = 0.5
+    model = get_estimator("TensorTasksRegressor")(alpha=alpha, shape=(2, 3), **TIGHT).fit(X, Y)
+    V = [cp.Variable((4, 6)) for _ in range(3)]
+    first = cp.vstack([cp.hstack([V[1][:, 3 * a + c] for c in range(3)]) for a in range(2)])
+    second = cp.vstack([cp.hstack([V[2][:, 3 * a + c] for a in range(2)]) for c in range(3)])
+    centred = X - X.mean(axis=0)
+    loss = cp.sum_squares(Y - Y.mean(axis=0) - centred @ sum(V)) / (2 * len(X))
+    penalty = alpha * (cp.normNuc(V[0]) + cp.normNuc(first) + cp.normNuc(second))
+    assert model.objective_ == pytest.approx(cp.Problem(cp.Minimize(loss + penalty)).solve(solver="CLARABEL"), rel=1e-6)
+    assert model.mode_coefs_.sum(axis=0) == pytest.approx(model.coef_)
+
+
+def test_unfoldings_shrink_by_moreau():
+    index, shape = task_indices(np.arange(12), (2, 3, 2), "|")
+    rng = np.random.default_rng(0)
+    V = rng.normal(size=(4, 12))
+    for mode in range(3):
+        penalty = UnfoldedTraceNorm(0.7, index, shape, mode)
+        P = penalty.prox(V, 1.3)
+        assert penalty.gauge((V - P) / 1.3) == pytest.approx(1)
+        assert np.vdot((V - P) / 1.3, P) == pytest.approx(penalty.value(P))
+        tensor = V.reshape(4, 2, 3, 2)
+        unfolded = np.moveaxis(tensor, 1 + mode, 0).reshape(shape[mode], -1)
+        assert penalty.value(V) == pytest.approx(0.7 * np.linalg.norm(unfolded, "nuc"))
+
+
+def test_an_index_of_rank_one_is_worth_knowing():
+    rng = np.random.default_rng(0)
+    W = np.einsum("a,jb->jab", rng.normal(size=6), rng.normal(size=(8, 8))).reshape(8, 48)
+    X = rng.normal(size=(14, 8))
+    Y = X @ W + 2 * rng.normal(size=(14, 48))
+    errors = {}
+    for name, options in (("TensorTasksRegressor", {"shape": (6, 8)}), ("TraceNormRegressor", {})):
+        path = get_estimator(name)(tol=1e-3, **options).path(X, Y, alphas=10, eps=0.03)
+        errors[name] = min(np.linalg.norm(coef.T - W) for coef in path.coefs)
+    assert errors["TensorTasksRegressor"] < 0.9 * errors["TraceNormRegressor"]
+
+
+def test_tasks_must_fill_the_grid():
+    X, Y, _ = regression(T=3)
+    with pytest.raises(TaskError, match="fill their grid"):
+        get_estimator("TensorTasksRegressor")(shape=(2, 2)).fit(X, Y)
+    with pytest.raises(TaskError, match="as many indices"):
+        get_estimator("TensorTasksRegressor")().fit(X[:2], Y[:2, 0], task=["a|x", "b"])
