@@ -1,6 +1,6 @@
 """Time and accuracy of every gradient method's weights, against TorchJD's weighting of the same name.
 
-    python benchmarks/solvers.py [--quick] [--json FILE]
+    python benchmarks/solvers.py [--quick] [--only NAME …] [--json FILE]
 
 Each figure is the median time of one call from a float32 Gramian to float32 weights on one CPU thread (TorchJD's
 Nash-MTL and ConFIG take the matrix itself). Accuracy is the residual of the conditions that define the method, both
@@ -134,7 +134,7 @@ def timed(function: Callable[[], Tensor], seconds: float) -> tuple[float, Tensor
     return statistics.median(times), result
 
 
-def measure(seconds: float, sizes: tuple[int, ...]) -> list[dict]:
+def measure(seconds: float, sizes: tuple[int, ...], only: list[str] | None = None) -> list[dict]:
     """One row per method, size and spread of norms."""
     rows, ours = [], polytask_weightings()
     for size in sizes:
@@ -145,7 +145,7 @@ def measure(seconds: float, sizes: tuple[int, ...]) -> list[dict]:
             gramian = J @ J.T
             exact = gramian.double().numpy()
             theirs = torchjd_weightings(size)
-            for name in theirs:
+            for name in theirs if only is None else only:
                 slow = name == "nash_mtl" and size > 40
                 row = {"method": name, "K": size, "norms": spread_name}
                 for who, weighting in (("polytask", ours[name]), ("torchjd", theirs[name])):
@@ -175,11 +175,12 @@ def print_row(row: dict) -> None:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--quick", action="store_true", help="fewer repetitions, K up to 40")
+    parser.add_argument("--only", nargs="+", help="these methods alone")
     parser.add_argument("--json", type=Path, help="also write the rows to this file")
     arguments = parser.parse_args()
     warnings.filterwarnings("ignore")  # TorchJD's solvers warn about inaccurate solutions
     print(HEADER)
-    rows = measure(0.1 if arguments.quick else 0.4, SIZES[:3] if arguments.quick else SIZES)
+    rows = measure(0.1 if arguments.quick else 0.4, SIZES[:3] if arguments.quick else SIZES, arguments.only)
     slower = [row for row in rows if row["times_faster"] < 0.8]
     print(f"slower than 1.25 × TorchJD: {[(r['method'], r['K'], r['norms']) for r in slower] or 'none'}")
     if arguments.json:

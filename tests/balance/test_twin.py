@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from polytask.balance import Balancer, Card, GramianMethod, Solution
+from polytask.balance import Balancer, Card, GramianMethod, LossMethod, Solution
 from polytask.balance.compose.inner import resolve
 from polytask.errors import ConfigError, MethodError, NonFiniteError, TaskError
 
@@ -29,6 +29,14 @@ class Twins(GramianMethod):
     def solve(self, evidence):
         self.seen.append(evidence)
         return Solution(np.array([self.given[name] for name in evidence.tasks]))
+
+
+class ByLosses(LossMethod):
+    card = Twins.card
+    needs_twin = True
+
+    def solve(self, evidence):
+        return Solution(evidence.preference)
 
 
 def batch(seed, rows=7):
@@ -151,6 +159,8 @@ def test_needs_are_checked_up_front_and_say_what_would_work():
     for options in ({"grads": "features"}, {"low_memory": True}, {"grads": [model.trunk[0].weight]}):
         with pytest.raises(MethodError, match=r"Twins compares .* use grads='params' without low_memory"):
             Balancer(Twins(), announce=None, **options)
+    with pytest.raises(MethodError, match="only methods on Gramians"):
+        Balancer(ByLosses(), announce=None)
     with pytest.raises(MethodError, match=r"twin=other_losses.*mgda and sdmgrad work with one batch"):
         Balancer(Twins(), announce=None).backward(first)
     with pytest.raises(MethodError, match="UPGrad looks at one batch: leave twin= out"):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 from jaxtyping import Int
 
+from polytask.balance._seeding import by_name
 from polytask.balance.method import Evidence
 
 __all__ = ["partners", "shuffled"]
@@ -15,15 +16,14 @@ Array = np.ndarray
 def partners(evidence: Evidence) -> Int[Array, "K M"]:
     """For each task a random order of the others; positions, (K, K − 1)."""
     size = evidence.size
-    by_name = np.array(sorted(range(size), key=evidence.tasks.__getitem__))
+    names = by_name(evidence.tasks)
     others = np.arange(size - 1) + (np.arange(size - 1) >= np.arange(size)[:, None])
     drawn = evidence.rng.permuted(others, axis=1)
     order = np.empty_like(drawn)
-    order[by_name] = by_name[drawn]
+    order[names] = names[drawn]
     return order
 
 
 def shuffled(evidence: Evidence) -> Int[Array, "K"]:
     """All tasks in random order; positions, (K,)."""
-    by_name = np.array(sorted(range(evidence.size), key=evidence.tasks.__getitem__))
-    return np.asarray(by_name[evidence.rng.permutation(evidence.size)])
+    return np.asarray(by_name(evidence.tasks)[evidence.rng.permutation(evidence.size)])

@@ -8,7 +8,7 @@ from typing import Never, Protocol, runtime_checkable
 import numpy as np
 from torch import Tensor
 
-from polytask.balance.method import JacobianMethod, LossMethod, Method
+from polytask.balance.method import GramianMethod, JacobianMethod, LossMethod, Method
 from polytask.balance.sources import FeatureSource, GradientSource, ParameterSource
 from polytask.errors import MethodError, unknown
 
@@ -62,6 +62,8 @@ def check_needs(method: Method, source: GradientSource, scale: str, every: int) 
         raise MethodError(
             f"scale='norm_of_mean' needs gradients, and {name} looks at losses only; use scale='sum_to_k'"
         )
+    if method.needs_twin and not isinstance(method, GramianMethod):
+        raise MethodError(f"{name} asks for two batches, which only methods on Gramians get: make it a GramianMethod")
     if method.needs_twin and not isinstance(source, ParameterSource):
         raise MethodError(
             f"{name} compares the gradients of two batches and needs their rows: use grads='params' without low_memory"

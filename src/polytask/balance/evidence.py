@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 from collections.abc import Mapping, Sequence
 
 import numpy as np
 from jaxtyping import Float
 from torch import Tensor
 
+from polytask.balance._seeding import generator
 from polytask.errors import MethodError, NonFiniteError
 
 __all__ = ["Block", "Card", "Combined", "Evidence", "Solution", "evidence_of"]
@@ -87,7 +89,7 @@ class Evidence:
     @property
     def rng(self) -> np.random.Generator:
         """A fresh generator: the same on every process and after a resume, because it depends on seed and step only."""
-        return np.random.default_rng([self.seed, self.step])
+        return generator(self.seed, self.step)
 
     def subset(self, keep: Sequence[int]) -> Evidence:
         """The same evidence about the tasks at positions ``keep``; the preference is renormalised."""
@@ -151,7 +153,7 @@ class Combined:
 
 
 def evidence_of(
-    losses: Tensor,
+    losses: Tensor | None,
     gramian: Tensor | None,
     tasks: Sequence[str] | None,
     preference: Tensor | None,
@@ -160,20 +162,38 @@ def evidence_of(
     seed: int,
     cross: Tensor | None = None,
 ) -> Evidence:
-    """Evidence from plain tensors, checked."""
-    size = losses.shape[0]
-    names = tuple(tasks) if tasks is not None else tuple(str(i) for i in range(size))
+    """Evidence from plain tensors, checked; losses are ones where there is a Gramian alone."""
+    given = losses if losses is not None else gramian
+    assert given is not None
+    size = given.shape[0]
+    names = tuple(tasks) if tasks is not None else _numbered(size)
     if len(names) != size:
         raise MethodError(f"expected one task name per row ({size}), found {len(names)}: {', '.join(names)}")
-    liking = np.ones(size) if preference is None else preference.detach().double().cpu().numpy()
-    if not (np.isfinite(liking).all() and (liking > 0).all()):
-        raise MethodError(f"task weights must be positive and finite, found {liking.tolist()}")
-    values = losses.detach().double().cpu().numpy()
-    inner = None if gramian is None else gramian.detach().double().cpu().numpy()
-    between = None if cross is None else cross.detach().double().cpu().numpy()
-    for what, array in (("losses", values), ("gramian", inner), ("cross", between)):
-        if array is not None and not np.isfinite(array).all():
-            raise NonFiniteError(
-                f"{what} must be finite, found {array.tolist()}; leave the broken task out of this step"
-            )
-    return Evidence(names, values, liking / liking.sum(), inner, step, epoch, seed, cross=between)
+    if preference is None:
+        share = np.full(size, 1 / size)
+    else:
+        liking = _plain("preference", preference, finite=False)
+        if not (np.isfinite(liking).all() and (liking > 0).all()):
+            raise MethodError(f"task weights must be positive and finite, found {liking.tolist()}")
+        share = liking / liking.sum()
+    values = np.ones(size) if losses is None else _plain("losses", losses)
+    inner = None if gramian is None else _plain("gramian", gramian)
+    between = None if cross is None else _plain("cross", cross)
+    return Evidence(names, values, share, inner, step, epoch, seed, cross=between)
+
+
+@functools.lru_cache(maxsize=64)
+def _numbered(size: int) -> tuple[str, ...]:
+    return tuple(map(str, range(size)))
+
+
+def _plain(what: str, tensor: Tensor, *, finite: bool = True) -> Array:
+    """The tensor's values in float64.
+
+    Raises:
+        NonFiniteError: They have to be finite and are not.
+    """
+    array = tensor.detach().double().cpu().numpy()
+    if finite and not np.isfinite(array).all():
+        raise NonFiniteError(f"{what} must be finite, found {array.tolist()}; leave the broken task out of this step")
+    return array

@@ -144,6 +144,8 @@ class GramianMethod(Method):
     """A method that looks at the inner products of the tasks' gradients and never at a vector of P numbers."""
 
     needs: ClassVar[Need] = "gramian"
+    computes: ClassVar[bool] = True
+    """Whether ``solve`` does linear algebra with the Gramian."""
 
     @final
     def weights(
@@ -178,10 +180,8 @@ class GramianMethod(Method):
         Raises:
             NonFiniteError: The Gramian holds a NaN or an infinity.
         """
-        if losses is None:
-            losses = gramian.new_ones(gramian.shape[0])
         evidence = evidence_of(losses, gramian, tasks, preference, step, epoch, seed, cross)
-        return torch.as_tensor(self.solve_present(evidence).weights, dtype=gramian.dtype, device=gramian.device)
+        return torch.from_numpy(self.solve_present(evidence).weights).to(gramian)
 
     @final
     def direction(
@@ -209,9 +209,10 @@ class GramianMethod(Method):
 
         Where the caller applies the preference (:attr:`uses_preference` is not set), that is 1/K before it does.
         """
-        keep = np.flatnonzero(np.diag(evidence.inner) > 0)
-        if len(keep) == evidence.size:
+        moving = evidence.inner.diagonal() > 0
+        if moving.all():
             return self._solve_calmly(evidence)
+        keep = np.flatnonzero(moving)
         weights = evidence.preference.copy() if self.uses_preference else np.full(evidence.size, 1 / evidence.size)
         if len(keep) == 0:
             return Solution(weights)
@@ -222,7 +223,7 @@ class GramianMethod(Method):
     @final
     def _solve_calmly(self, evidence: Evidence) -> Solution:
         """Solve; on one BLAS thread where matrices are large enough for BLAS to use several, which slows it down."""
-        if evidence.size < _LARGE:
+        if evidence.size < _LARGE or not self.computes:
             return self.solve(evidence)
         with one_blas_thread():
             return self.solve(evidence)

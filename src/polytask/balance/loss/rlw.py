@@ -6,6 +6,7 @@ from typing import final
 
 import numpy as np
 
+from polytask.balance._seeding import by_name
 from polytask.balance.method import Card, Evidence, LossMethod, Solution
 
 __all__ = ["RLW"]
@@ -41,8 +42,6 @@ class RLW(LossMethod):
 
     def solve(self, evidence: Evidence) -> Solution:
         """Softmax of a normal vector, drawn in the alphabetical order of the tasks."""
-        by_name = sorted(range(evidence.size), key=evidence.tasks.__getitem__)
-        z = np.empty(evidence.size)
-        z[by_name] = evidence.rng.standard_normal(evidence.size)
-        pull = np.exp(z - z.max())
+        pull = np.empty(evidence.size)
+        pull[by_name(evidence.tasks)] = np.exp(evidence.rng.standard_normal(evidence.size))  # draws never overflow
         return Solution(pull / pull.sum())
