@@ -25,6 +25,7 @@ def _four(family: str) -> tuple[str, ...]:
 #: module of this package: the estimators it defines
 FAMILIES: dict[str, tuple[str, ...]] = {
     "asymmetric": _four("Asymmetric"),
+    "calibrated": ("CalibratedRegressor", "CalibratedRegressorCV"),
     "capped": _four("CappedFeature"),
     "clustered": _four("ClusteredTasks"),
     "convex_aso": _four("AlternatingStructure"),
@@ -36,10 +37,12 @@ FAMILIES: dict[str, tuple[str, ...]] = {
     "fused_sparse_group": _four("FusedSparseGroup"),
     "graph_regularized": _four("GraphRegularized"),
     "grouping_overlap": _four("GroupingOverlap"),
+    "incomplete_sources": _four("IncompleteSources"),
     "joint_feature": _four("JointFeature"),
     "label_optimal": ("LabelOptimalClassifier", "LabelOptimalClassifierCV"),
     "mean_regularized": _four("MeanRegularized"),
     "nonconvex_fused": _four("NonconvexFused"),
+    "powerset": ("LabelPowerset",),
     "robust": _four("RobustLowRank"),
     "robust_feature": _four("RobustFeature"),
     "shared_groups": _four("SharedGroups"),
@@ -47,8 +50,8 @@ FAMILIES: dict[str, tuple[str, ...]] = {
     "task_groups": _four("TaskGroups"),
     "task_lasso": _four("TaskLasso"),
     "task_relationship": _four("TaskRelationship"),
-    "tensor_tasks": _four("TensorTasks"),
     "temporal_group": _four("TemporalGroup"),
+    "tensor_tasks": _four("TensorTasks"),
     "trace_norm": _four("TraceNorm"),
 }
 
