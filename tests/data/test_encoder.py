@@ -116,5 +116,8 @@ def test_later_tables_are_checked(frame, encoder):
         encoder.encode(frame.head(1).assign(dose=np.inf))
     with pytest.raises(DataError, match="column 'smoker' holds true or false, but row 1 holds 'often'"):
         encoder.encode(frame.head(1).assign(smoker="often"))
+    later = frame.head(1).assign(smoker="often").set_index(pd.Index([6]))
+    with pytest.raises(DataError, match="row 7 holds 'often'"):
+        encoder.encode(later)
     with pytest.raises(DataError, match="no input column is left"):
         TableEncoder.fit(frame, [Column("note", "dropped")])

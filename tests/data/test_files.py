@@ -1,5 +1,6 @@
 import builtins
 import importlib
+import inspect
 
 import pandas as pd
 import pytest
@@ -93,6 +94,26 @@ def test_missing_file_lists_neighbours(write, tmp_path):
         read_frame(tmp_path)
     with pytest.raises(DataError, match="no such file"):
         read_frame(str(tmp_path / "no" / "x.csv"))
+
+
+def test_missing_values_mean_the_same_in_a_frame_and_a_file(write):
+    path = write("a,b,c\n-9,x,-9\n2,-9,u\n3,y,v\n")
+    frame = pd.DataFrame({"a": [-9, 2, 3], "b": ["x", "-9", "y"], "c": pd.Categorical(["-9", "u", "v"])})
+    expected = [[True, False, True], [False, True, False], [False, False, False]]
+    assert read_frame(path, ["-9"]).isna().to_numpy().tolist() == expected
+    assert read_frame(frame, ["-9"]).isna().to_numpy().tolist() == expected
+    assert frame["a"].tolist() == [-9, 2, 3]
+
+
+@pytest.mark.parametrize("source", [None, [1, 2], {"a": [1]}])
+def test_what_is_no_table_is_named(source):
+    with pytest.raises(DataError, match=f"expected a path or a DataFrame, found {type(source).__name__}"):
+        inspect.unwrap(read_frame)(source)  # past the type check that only tests have
+
+
+def test_one_text_for_a_list_of_missing_values():
+    with pytest.raises(DataError, match=r"found 'NA'; write \['NA'\]"):
+        inspect.unwrap(read_frame)(pd.DataFrame({"a": ["N", "A"]}), "NA")
 
 
 def test_duplicate_names_in_a_dataframe():

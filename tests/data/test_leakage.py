@@ -52,6 +52,8 @@ def test_leaks_are_found(column, target, kind, role, how):
         (np.where(np.arange(N) < 15, NUMBER, np.nan), NUMBER, "regression", "numeric"),  # 15 rows prove nothing
         (NUMBER, np.where(np.arange(N) < 15, NUMBER, np.nan), "regression", "numeric"),
         (np.zeros(N), CLASS, "multiclass", "numeric"),
+        (NUMBER, (np.sort(NUMBER)[-2] <= NUMBER).astype(int), "binary", "numeric"),  # nor do two rows of a class
+        (["a", "b"] * (N // 2 - 1) + ["c", "d"], [0] * (N - 1) + [1], "binary", "categorical"),  # seen once
     ],
 )
 def test_no_false_alarm(column, target, kind, role):

@@ -65,6 +65,8 @@ def test_map_source_leaves_out_a_task_no_row_has():
     rows = [(torch.zeros(2), {"age": 30.0}), (torch.ones(2), {"sex": 1})]
     assert list(MapSource(rows).batch(torch.tensor([0]))[1]) == ["age"]
     assert list(only(MapSource(rows), ["sex"]).batch(torch.tensor([0, 1]))[1]) == ["sex"]
+    rows = [(torch.zeros(2), {"age": None}), (torch.ones(2), {"age": None, "sex": 1})]
+    assert list(MapSource(rows).batch(torch.tensor([0, 1]))[1]) == ["sex"]
 
 
 def test_map_source_with_own_collate():

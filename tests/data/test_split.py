@@ -36,6 +36,7 @@ def test_groups_stay_together():
         ({"val": 0.5, "test": 0.5}, r"val \+ test must be below 1.*0\.5 \+ 0\.5 = 1"),
         ({"val": -0.1}, r"val is the share of rows and must be in \[0, 1\), found -0\.1"),
         ({"test": 1.0}, r"test .* found 1\.0"),
+        ({"seed": -1}, "seed of the split must be at least 0, found -1"),
         ({"rows": 2}, "2 rows are too few.*at least 3"),
         ({"rows": 10, "group": np.array(list("aaaaabbbbb"))}, "2 groups are too few"),
     ],

@@ -169,6 +169,8 @@ def test_bad_values_outside_the_training_rows_are_found_too(frame):
         (["pian"], {}, "unknown target 'pian'; did you mean 'pain'"),
         (["pain", "pain"], {}, "target 'pain' is named 2 times"),
         ([], {}, "name at least one target; columns are patient_id, age"),
+        ("pain", {}, r"targets must be a list of column names, found the text 'pain'"),
+        (["pain"], {"ignore": "age"}, r"ignore must be a list of column names, found the text 'age'"),
         (["pain"], {"ignore": ["agee"]}, "unknown column in ignore 'agee'; did you mean 'age'"),
         (["pain"], {"kinds": {"agee": "numeric"}}, "unknown column in kinds 'agee'; did you mean 'age'"),
         (["pain"], {"group": "wrd"}, "unknown group column 'wrd'; did you mean 'ward'"),
@@ -188,6 +190,15 @@ def test_bad_values_outside_the_training_rows_are_found_too(frame):
 def test_wrong_requests_are_explained(frame, targets, options, message):
     with pytest.raises(DataError, match=message):
         read_table(frame, targets, **options)
+
+
+def test_columns_named_by_numbers():
+    frame = pd.DataFrame(np.random.default_rng(0).normal(size=(50, 4)))
+    data = read_table(frame, [3], ignore=[0], kinds={1: "numeric"})
+    assert data.tasks.names == ("3",)
+    assert data.table.columns == ("1", "2")
+    with pytest.raises(DataError, match=r"unknown target '7'. Known: 0, 1, 2, 3"):
+        read_table(frame, [7])
 
 
 def test_empty_targets_and_tiny_tables(frame):

@@ -57,6 +57,19 @@ def test_classes_are_ordered_and_kept_on_the_task():
     assert target[:3].tolist() == [1, 0, -100]
 
 
+@pytest.mark.parametrize("values", [["02", "01", "10"] * 5, ["2.0", "1.0", "10"] * 5, [2, "1", 10.0] * 5])
+def test_classes_written_as_text_are_those_of_the_numbers(values):
+    task, target, _ = read(values, "multiclass")
+    assert task.labels == ("1", "2", "10")
+    assert target[:3].tolist() == [1, 0, 2]
+
+
+def test_a_text_among_class_numbers_is_a_class_when_asked_for():
+    task, target, _ = read(["10", "9", None] * 20 + ["x"], "multiclass")
+    assert task.labels == ("9", "10", "x")
+    assert target[-4:].tolist() == [1, 0, -100, 2]
+
+
 def test_shift_and_scale_are_of_the_training_labels():
     values = np.array([1.0, np.nan, 3.0, 5.0, 1e6, -1e6])
     task, target, _ = read(values, "regression", train=[0, 1, 2, 3])
@@ -92,7 +105,11 @@ def test_large_offsets_keep_their_digits():
         ([0, 1], "regresion", "unknown kind of a target column 'regresion'; did you mean 'regression'"),
         ([0, 1], "multilabel", "unknown kind of a target column 'multilabel'"),
         ([[1], [2]], None, "holds list objects"),
-        (pd.date_range("2020-01-01", periods=3), None, "holds dates; turn them into numbers"),
+        (pd.date_range("2020-01-01", periods=3), None, "holds dates or durations; turn them into numbers"),
+        (pd.to_timedelta([1, 2, 3], unit="D"), None, "holds dates or durations; turn them into numbers"),
+        ([1 + 2j, 2 + 0j, 3j], None, "holds complex numbers"),
+        (["1", "2"] * 20 + ["x"], None, r"row 41 holds 'x'.*kinds={'y': 'multiclass'}, or leave the target out"),
+        (["1", "2", "3"] * 20 + ["x"], "ordinal", r"holds text \('1', '2', '3', 'x'\) whose order is not known"),
     ],
 )
 def test_unusable_targets_are_explained(values, kind, message):

@@ -14,7 +14,18 @@ from numpy.typing import NDArray
 
 from polytask.errors import ConfigError, DataError, unknown
 
-__all__ = ["COLUMN_KINDS", "Column", "dates", "infer_column", "levels", "mostly_numbers", "numbers", "plain"]
+__all__ = [
+    "COLUMN_KINDS",
+    "Column",
+    "by_value",
+    "dates",
+    "infer_column",
+    "levels",
+    "mostly_numbers",
+    "numbers",
+    "plain",
+    "row_number",
+]
 
 Role = Literal["numeric", "boolean", "date", "categorical", "dropped"]
 COLUMN_KINDS = ("numeric", "boolean", "date", "categorical")
@@ -87,6 +98,8 @@ def infer_column(series: pd.Series[Any], kind: str | None = None) -> Column:
 
 def _guess(name: str, series: pd.Series[Any], present: pd.Series[Any]) -> Column:
     distinct = int(present.nunique())
+    if pd.api.types.is_complex_dtype(present):
+        return Column(name, "dropped", "complex numbers; give real and imaginary part a column each")
     if distinct == 1:
         return Column(name, "dropped", f"constant: every training row that has a value holds {present.iloc[0]}")
     if pd.api.types.is_bool_dtype(present) or set(map(type, present.unique())) <= {bool, np.bool_}:
@@ -157,13 +170,19 @@ def mostly_numbers(present: pd.Series[Any]) -> bool:
     return bool(readable[codes].mean() >= 0.9)
 
 
-def numbers(series: pd.Series[Any]) -> NDArray[np.float64]:
+def numbers(series: pd.Series[Any], *, target: bool = False) -> NDArray[np.float64]:
     """A column as numbers, missing ones NaN.
 
+    Args:
+        series: The column.
+        target: Whether it is to be predicted, for the remedy named in the message.
+
     Raises:
-        DataError: A value is text or infinite; names column, value and row (counted from 1).
+        DataError: A value is text, complex or infinite; names column, value and row (counted from 1).
     """
     name = series.name
+    if pd.api.types.is_complex_dtype(series):
+        raise DataError(f"column {name!r} holds complex numbers; give real and imaginary part a column each")
     if pd.api.types.is_timedelta64_dtype(series):
         return _days(series)
     if isinstance(series.dtype, pd.CategoricalDtype):
@@ -172,19 +191,21 @@ def numbers(series: pd.Series[Any]) -> NDArray[np.float64]:
     bad = (parsed.isna() & series.notna()).to_numpy()
     if bad.any():
         first = int(np.flatnonzero(bad)[0])
-        value, row = series.iloc[first], _row(series, first)
+        value, row = series.iloc[first], row_number(series, first)
         others = int(bad.sum()) - 1
         more = f", and {others} more like it" if others else ""
+        kind, out = ("multiclass", "leave the target out")
+        if not target:
+            kind, out = ("categorical", f"leave the column out (ignore=[{name!r}])")
         raise DataError(
             f"column {name!r} holds numbers, but row {row} holds {value!r}{more}. Correct it, declare it missing "
-            f"(missing_values=[{str(value)!r}]), use kinds={{{name!r}: 'categorical'}}, or leave the column out "
-            f"(ignore=[{name!r}])"
+            f"(missing_values=[{str(value)!r}]), use kinds={{{name!r}: {kind!r}}}, or {out}"
         )
     values = parsed.to_numpy(dtype=np.float64, na_value=np.nan)
     if np.isinf(values).any():
         first = int(np.flatnonzero(np.isinf(values))[0])
         raise DataError(
-            f"column {name!r} holds {values[first]} in row {_row(series, first)} "
+            f"column {name!r} holds {values[first]} in row {row_number(series, first)} "
             f"({int(np.isinf(values).sum())} infinite values in all); replace them by a number or by NaN (missing)"
         )
     return values
@@ -207,7 +228,7 @@ def dates(series: pd.Series[Any], form: str = "") -> NDArray[np.float64]:
     if bad.any():
         first = int(np.flatnonzero(bad)[0])
         raise DataError(
-            f"column {series.name!r} holds dates, but row {_row(series, first)} holds {series.iloc[first]!r}; "
+            f"column {series.name!r} holds dates, but row {row_number(series, first)} holds {series.iloc[first]!r}; "
             f"correct it or leave the column out (ignore=[{series.name!r}])"
         )
     return _days(parsed)
@@ -221,6 +242,14 @@ def levels(series: pd.Series[Any]) -> NDArray[np.object_]:
     texts[:-1] = [_text(value) for value in unique]
     texts[-1] = None
     return texts[codes]
+
+
+def by_value(level: str) -> tuple[int, float, str]:
+    """Sort key of levels: numbers by value, then texts by alphabet."""
+    try:
+        return (0, float(level), level)
+    except ValueError:
+        return (1, 0.0, level)
 
 
 def _text(value: Any) -> str:
@@ -264,7 +293,7 @@ def _bad_date(series: pd.Series[Any]) -> str:
     return "ISO8601"
 
 
-def _row(series: pd.Series[Any], position: int) -> int:
+def row_number(series: pd.Series[Any], position: int) -> int:
     """Row number counted from 1, in the table the column was read from."""
     label = series.index[position]
     return int(label) + 1 if isinstance(label, (int, np.integer)) else position + 1

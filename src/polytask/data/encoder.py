@@ -12,7 +12,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from polytask.data.columns import Column, dates, levels, numbers
+from polytask.data.columns import Column, by_value, dates, levels, numbers, row_number
 from polytask.data.spec import InputSpec
 from polytask.errors import DataError, unknown
 
@@ -90,7 +90,7 @@ class TableEncoder:
             series = _series(frame, column.name)
             if column.role == "categorical":
                 seen = {level for level in pd.unique(levels(series)) if level is not None}
-                category_columns.append(CategoryColumn(column.name, tuple(sorted(seen, key=_order))))
+                category_columns.append(CategoryColumn(column.name, tuple(sorted(seen, key=by_value))))
                 continue
             values = _values(series, column.role, column.format)
             present = values[~np.isnan(values)]
@@ -181,18 +181,9 @@ def _values(series: pd.Series[Any], role: str, form: str) -> NDArray[np.float64]
     if role == "boolean" and not pd.api.types.is_numeric_dtype(series):
         texts = levels(series)
         known = {"True": 1.0, "False": 0.0, "true": 1.0, "false": 0.0, "TRUE": 1.0, "FALSE": 0.0, "1": 1.0, "0": 0.0}
-        for row, text in enumerate(texts):
+        for position, text in enumerate(texts):
             if text is not None and text not in known:
-                raise DataError(
-                    f"column {series.name!r} holds true or false, but row {row + 1} holds {text!r}; correct it"
-                )
+                row = row_number(series, position)
+                raise DataError(f"column {series.name!r} holds true or false, but row {row} holds {text!r}; correct it")
         return np.array([np.nan if text is None else known[text] for text in texts], dtype=np.float64)
     return numbers(series)
-
-
-def _order(level: str) -> tuple[int, float, str]:
-    """Numbers by value, then texts by alphabet."""
-    try:
-        return (0, float(level), level)
-    except ValueError:
-        return (1, 0.0, level)

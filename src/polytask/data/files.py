@@ -33,28 +33,43 @@ def read_frame(source: str | Path | pd.DataFrame, missing_values: Sequence[str] 
             rows, or has duplicate column names.
         MissingExtraError: A Parquet file, and pyarrow is not installed.
     """
+    if isinstance(missing_values, str):
+        raise DataError(f"missing_values must be a list of texts, found {missing_values!r}; write [{missing_values!r}]")
     if isinstance(source, pd.DataFrame):
         frame = source.reset_index(drop=True)
         _check_names(frame.columns, "the DataFrame")
         frame.columns = pd.Index([str(name) for name in frame.columns])
         _check_names(frame.columns, "the DataFrame")
-        if missing_values:
-            frame = frame.replace(list(missing_values), float("nan"))
+        frame = _without(frame, missing_values)
         where = "the DataFrame"
+    elif not isinstance(source, (str, Path)):
+        raise DataError(f"expected a path or a DataFrame, found {type(source).__name__}; pandas.DataFrame(…) makes one")
     else:
         path = Path(source)
         _check_path(path)
         frame = _read_parquet(path) if path.suffix.lower() in _PARQUET else _read_text(path, missing_values)
         if path.suffix.lower() in _PARQUET:
             _check_names(frame.columns, path.name)
-            if missing_values:
-                frame = frame.replace(list(missing_values), float("nan"))
-        where = f"{path.name}"
+            frame = _without(frame, missing_values)
+        where = path.name
     if frame.shape[1] == 0:
         raise DataError(f"{where} has no columns")
     if len(frame) == 0:
         raise DataError(f"{where} has a header ({', '.join(map(str, frame.columns[:5]))}) but no rows")
     return frame
+
+
+def _without(frame: pd.DataFrame, missing_values: Sequence[str]) -> pd.DataFrame:
+    """The table with NaN for these texts, and for the numbers they name, as reading them from a CSV file gives."""
+    if not missing_values:
+        return frame
+    named = pd.to_numeric(pd.Series(list(missing_values), dtype=object), errors="coerce").dropna().tolist()
+
+    def clean(column: pd.Series[Any]) -> pd.Series[Any]:
+        is_number = pd.api.types.is_numeric_dtype(column) and not pd.api.types.is_bool_dtype(column)
+        return column.mask(column.isin(named if is_number else list(missing_values)))
+
+    return frame.apply(clean)
 
 
 def _check_path(path: Path) -> None:

@@ -14,7 +14,7 @@ from polytask.data.columns import Column, infer_column, plain
 from polytask.data.encoder import TableEncoder
 from polytask.data.files import read_frame
 from polytask.data.leakage import find_leaks
-from polytask.data.table import check_columns
+from polytask.data.table import check_columns, column_names
 from polytask.data.targets import read_target
 from polytask.errors import DataError
 from polytask.tasks import TaskSet
@@ -96,10 +96,10 @@ class TableReport:
 
 def inspect_table(
     source: str | Path | pd.DataFrame,
-    targets: Sequence[str] | None = None,
+    targets: Sequence[str | int] | None = None,
     *,
-    kinds: Mapping[str, str] | None = None,
-    ignore: Sequence[str] = (),
+    kinds: Mapping[Any, str] | None = None,
+    ignore: Sequence[str | int] = (),
     missing_values: Sequence[str] = (),
 ) -> TableReport:
     """What :func:`read_table` would take each column for, without stopping at the first problem.
@@ -131,10 +131,10 @@ def inspect_table(
         ! 10 of 40 rows have no label and would be dropped
     """
     frame = read_frame(source, missing_values)
-    chosen = dict(kinds or {})
-    wanted = list(targets or [])
+    chosen = {str(column): kind for column, kind in (kinds or {}).items()}
+    wanted, left_out = column_names("targets", targets or []), column_names("ignore", ignore)
     if targets is not None:
-        check_columns(frame, targets, chosen, ignore, None)
+        check_columns(frame, wanted, chosen, left_out, None)
     surprises: list[str] = []
     reports, columns, tasks, labels = [], [], [], {}
     everything = np.arange(len(frame))
@@ -153,7 +153,7 @@ def inspect_table(
             reports.append(_report(series, "target", kind, note))
             continue
         column = _column(series, chosen.get(name), surprises)
-        if name not in ignore:
+        if name not in left_out:
             columns.append(column)
         reports.append(_report(series, column.role if column.reason != _BAD else "unusable", "", column.reason))
     unlabelled = int(frame[wanted].isna().all(axis=1).sum()) if wanted else 0

@@ -22,6 +22,7 @@ __all__ = ["Leak", "LeakageWarning", "find_leaks"]
 _LIMIT = 0.99  # |correlation| above which a number is taken for the target itself
 _MOST = 20_000  # rows that are looked at
 _ROWS = 20  # fewer rows with both values prove nothing
+_EACH = 3  # nor do fewer rows of a class: two of 100 stand at the end of a column by chance
 
 
 class LeakageWarning(UserWarning):
@@ -50,8 +51,9 @@ def find_leaks(
 ) -> list[Leak]:
     """Input columns that equal a target, correlate with it above 0.99 (by value or by rank), or determine it.
 
-    A numeric input determines a class target when cutting it into intervals separates all classes; a categorical one
-    determines a target when every level that occurs at least twice has one value of it. Pairs with fewer than 20 rows
+    A numeric input determines a class target when cutting it into intervals separates all classes, of at least 3 rows
+    each; a categorical one determines a target when every level that occurs at least twice has one value of it, and
+    not all the same. Pairs with fewer than 20 rows
     where both are present are not judged; of more than 20,000 rows, 20,000 evenly spaced ones are.
 
     Args:
@@ -99,7 +101,8 @@ def _number_leak(values: NDArray[np.float64], labels: NDArray[np.float64], discr
         order = np.lexsort((labels, values))
         changes = int((np.diff(labels[order]) != 0).sum())
         tied = pd.Series(labels).groupby(values).nunique().max() > 1
-        if changes == len(np.unique(labels)) - 1 and not tied:
+        sizes = np.unique(labels, return_counts=True)[1]
+        if changes == len(sizes) - 1 and sizes.min() >= _EACH and not tied:
             return "determines"
     ranked = float(np.corrcoef(rankdata(values), rankdata(labels))[0, 1])
     if max(abs(correlation), abs(ranked)) > _LIMIT:
@@ -117,4 +120,4 @@ def _determined(codes: NDArray[np.intp], labels: NDArray[np.float64]) -> bool:
     # Levels seen once determine anything; they count only when most rows are in repeated levels.
     if sizes[repeated].sum() < max(_ROWS, 0.5 * len(codes)) or len(repeated) < 2:
         return False
-    return bool((groups.nunique()[repeated] == 1).all())
+    return bool((groups.nunique()[repeated] == 1).all() and groups.first()[repeated].nunique() > 1)

@@ -150,7 +150,7 @@ class MapSource:
         """Read the rows ``index`` one by one and stack them."""
         numbers = index.tolist()
         rows = [(i, self._row(i)) for i in numbers]
-        names = dict.fromkeys(name for _, (_, targets) in rows for name in targets)
+        names = dict.fromkeys(name for _, (_, y) in rows for name, value in y.items() if value is not None)
         stacked = {name: _stack(name, [(i, targets.get(name)) for i, (_, targets) in rows]) for name in names}
         inputs = self.collate([inputs for _, (inputs, _) in rows])
         return inputs, stacked

@@ -29,7 +29,7 @@ def split_rows(
         above zero.
 
     Raises:
-        DataError: Shares out of range, or too few rows or groups for three splits.
+        DataError: Shares or seed out of range, or too few rows or groups for three splits.
 
     Examples:
         >>> {name: len(index) for name, index in split_rows(10).items()}
@@ -38,6 +38,8 @@ def split_rows(
     for name, share in (("val", val), ("test", test)):
         if not 0 <= share < 1:
             raise DataError(f"{name} is the share of rows and must be in [0, 1), found {share}")
+    if seed < 0:
+        raise DataError(f"seed of the split must be at least 0, found {seed}")
     if val + test >= 1:
         raise DataError(
             f"val + test must be below 1 so that rows are left to train on, found {val} + {test} = {val + test:g}; "

@@ -26,19 +26,19 @@ from polytask.data.targets import read_target
 from polytask.errors import DataError, unknown
 from polytask.tasks import TaskSet
 
-__all__ = ["assemble", "check_columns", "read_table"]
+__all__ = ["assemble", "check_columns", "column_names", "read_table"]
 
 
 def read_table(
     source: str | Path | pd.DataFrame,
-    targets: Sequence[str],
+    targets: Sequence[str | int],
     *,
-    kinds: Mapping[str, str] | None = None,
-    ignore: Sequence[str] = (),
+    kinds: Mapping[Any, str] | None = None,
+    ignore: Sequence[str | int] = (),
     val: float = 0.2,
     test: float = 0.2,
     seed: int = 0,
-    group: str | None = None,
+    group: str | int | None = None,
     missing_values: Sequence[str] = (),
 ) -> MultiTaskData:
     """Tasks, splits and encoded inputs from a CSV file, a Parquet file or a DataFrame.
@@ -78,10 +78,12 @@ def read_table(
     """
     frame = read_frame(source, missing_values)
     name = Path(source).stem if not isinstance(source, pd.DataFrame) else "table"
-    chosen = dict(kinds or {})
-    check_columns(frame, targets, chosen, ignore, group)
-    labelled = frame[list(targets)].notna().any(axis=1).to_numpy()
-    for target in targets:
+    chosen = {str(column): kind for column, kind in (kinds or {}).items()}
+    wanted, left_out = column_names("targets", targets), column_names("ignore", ignore)
+    group = None if group is None else str(group)
+    check_columns(frame, wanted, chosen, left_out, group)
+    labelled = frame[wanted].notna().any(axis=1).to_numpy()
+    for target in wanted:
         if frame[target].notna().sum() == 0:
             raise DataError(f"target {target!r}: all {len(frame)} labels are missing; leave it out")
     kept = frame[labelled]  # the index still counts rows of the table as it was read
@@ -92,7 +94,7 @@ def read_table(
             raise DataError(f"group column {group!r} has no value in row {row}; fill it, or leave such rows out")
         groups = kept[group].to_numpy()
     splits = split_rows(len(kept), val=val, test=test, seed=seed, group=groups)
-    apart = {*targets, *ignore, *([group] if group else [])}
+    apart = {*wanted, *left_out, *([] if group is None else [group])}
     train = kept.iloc[splits["train"]]
     columns = [infer_column(train[c], chosen.get(c)) for c in map(str, kept.columns) if c not in apart]
     notes = [f"Split by {f'groups of {group}' if group else 'rows'}, seed {seed}."]
@@ -102,12 +104,23 @@ def read_table(
     return assemble(
         name,
         kept,
-        {target: chosen.get(target) for target in targets},
+        {target: chosen.get(target) for target in wanted},
         columns,
         splits,
         notes=notes,
-        details={"rows": len(frame), "rows_without_label": dropped, "ignored": list(ignore), "group": group},
+        details={"rows": len(frame), "rows_without_label": dropped, "ignored": left_out, "group": group},
     )
+
+
+def column_names(what: str, names: Sequence[str | int]) -> list[str]:
+    """Names of columns as the texts by which a table that was read knows them (a DataFrame's may be numbers).
+
+    Raises:
+        DataError: A single text in place of a list.
+    """
+    if isinstance(names, str):
+        raise DataError(f"{what} must be a list of column names, found the text {names!r}; write [{names!r}]")
+    return [str(name) for name in names]
 
 
 def check_columns(
@@ -118,8 +131,6 @@ def check_columns(
     Raises:
         DataError: A name is unknown, given twice, or has two roles.
     """
-    if isinstance(targets, str):
-        raise DataError(f"targets must be a list of column names, found the text {targets!r}; write [{targets!r}]")
     if not targets:
         raise DataError(f"name at least one target; columns are {', '.join(map(str, frame.columns))}")
     known = [str(column) for column in frame.columns]

@@ -11,7 +11,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from polytask.data.columns import levels, mostly_numbers, numbers, plain
+from polytask.data.columns import by_value, levels, mostly_numbers, numbers, plain
 from polytask.errors import DataError, unknown
 from polytask.tasks import Task
 
@@ -56,7 +56,7 @@ def guess_kind(series: pd.Series[Any]) -> Guess:
     numeric = not isinstance(present.dtype, pd.CategoricalDtype) and mostly_numbers(present)
     if not numeric or pd.api.types.is_bool_dtype(present):
         return Guess("binary", "two values") if distinct <= 2 else Guess("multiclass", f"{distinct} classes")
-    values = numbers(present)
+    values = numbers(present, target=True)
     whole = bool((values == np.round(values)).all())
     if not whole:
         return Guess("regression", "numbers")
@@ -110,8 +110,8 @@ def read_target(
             f"target {name!r}: none of its {len(present)} labels fell into the training split; use another seed, a "
             "smaller val and test, or leave it out"
         )
-    if pd.api.types.is_datetime64_any_dtype(present):
-        raise DataError(f"target {name!r} holds dates; turn them into numbers first, e.g. days since an event")
+    if pd.api.types.is_datetime64_any_dtype(present) or pd.api.types.is_timedelta64_dtype(present):
+        raise DataError(f"target {name!r} holds dates or durations; turn them into numbers first, e.g. into days")
     guess = guess_kind(series) if kind is None else Guess(kind, "as asked")
     if guess.kind not in TARGET_KINDS:
         raise DataError(f"target {name!r}: {unknown('kind of a target column', guess.kind, TARGET_KINDS)}")
@@ -125,7 +125,7 @@ def _number_target(series: pd.Series[Any], train: NDArray[np.int64], kind: str) 
     if isinstance(series.dtype, pd.CategoricalDtype):
         series = series.astype(object)
     try:
-        values = numbers(series)
+        values = numbers(series, target=True)
     except DataError as error:
         raise DataError(f"target {name!r} of kind {kind!r}: {error}") from None
     if kind == "count":
@@ -152,6 +152,7 @@ def _tensor(values: NDArray[np.float64]) -> Tensor:
 
 def _class_target(series: pd.Series[Any], kind: str) -> tuple[Task, Tensor]:
     name = str(series.name)
+    series = _as_numbers(series)
     ordered = _classes(series)
     if kind == "binary" and len(ordered) != 2:
         raise DataError(
@@ -175,22 +176,28 @@ def _class_target(series: pd.Series[Any], kind: str) -> tuple[Task, Tensor]:
     return Task(name, kind, classes=classes, labels=ordered), target
 
 
+def _as_numbers(series: pd.Series[Any]) -> pd.Series[Any]:
+    """The column with texts read as numbers, where all can be: "01" and "1.0" are the class 1, as in a file."""
+    if series.dtype != object and not isinstance(series.dtype, pd.StringDtype):
+        return series
+    if set(map(type, series.dropna().unique())) <= {bool, np.bool_}:
+        return series
+    read = pd.to_numeric(series.astype(object), errors="coerce")
+    return series if (read.isna() & series.notna()).any() else read
+
+
 def _classes(series: pd.Series[Any]) -> list[str]:
     """The classes that occur, in order."""
     if isinstance(series.dtype, pd.CategoricalDtype):
         values = pd.Series(series.cat.remove_unused_categories().cat.categories)
         return [str(level) for level in levels(values)]
-    present = series.dropna()
-    if mostly_numbers(present) and not pd.api.types.is_bool_dtype(present):
-        present = pd.Series(np.sort(pd.to_numeric(present).unique()), name=series.name)
-        return list(dict.fromkeys(str(level) for level in levels(present)))
-    return sorted({str(level) for level in levels(present)})
+    return sorted({str(level) for level in levels(series.dropna())}, key=by_value)
 
 
 def _has_order(series: pd.Series[Any]) -> bool:
     if isinstance(series.dtype, pd.CategoricalDtype):
         return bool(series.dtype.ordered)
-    return mostly_numbers(series.dropna())
+    return pd.api.types.is_numeric_dtype(series) or pd.api.types.is_bool_dtype(series.dropna())
 
 
 def _listed(classes: list[str], most: int = 5) -> str:

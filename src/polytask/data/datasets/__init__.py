@@ -41,6 +41,8 @@ def load(name: str, **options: Any) -> MultiTaskData:
         ('left', 'right', 'parity')
     """
     if name not in DATASETS:
+        if "." in name or "/" in name:
+            raise ConfigError(f"{name!r} is no dataset; polytask.data.read_table(path, targets) reads tables")
         raise ConfigError(unknown("dataset", name, DATASETS))
     known = list(inspect.signature(DATASETS[name]).parameters)
     for option in options:
