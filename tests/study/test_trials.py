@@ -3,6 +3,7 @@
 import dataclasses
 import errno
 import importlib.util
+import inspect
 import json
 import os
 import signal
@@ -291,6 +292,8 @@ def test_selection_rules(tmp_path, selection, epoch):
         ({"selection": "best"}, ConfigError, "selection"),
         ({"workers": 0}, ConfigError, "workers"),
         ({"train": {"epoch": 3}}, ConfigError, "did you mean 'epochs'"),
+        ({"train": {"task_lr": {"aa": 0.1}}}, ConfigError, "unknown task in task_lr 'aa'; did you mean 'a'"),
+        ({"train": {"stop": "men_delta"}}, ConfigError, "unknown stop 'men_delta'; did you mean 'mean_delta'"),
         ({"balancer": {"grad": "params"}}, ConfigError, "did you mean 'grads'"),
         ({"balancer": {"every": 0}}, (ConfigError, MethodError), "every"),
         ({"encoder": "mpl:8"}, ConfigError, "mlp"),
@@ -300,6 +303,28 @@ def test_wrong_arguments_are_told_before_training(tmp_path, options, error, word
     with pytest.raises(error, match=words):
         run(tmp_path, **{"methods": ["equal"], "seeds": 1, **options})
     assert not list(tmp_path.rglob("trial.json"))
+
+
+@pytest.mark.parametrize(("split", "words"), [("val", "no validation rows"), ("test", "no test rows")])
+def test_a_split_without_rows_is_told_before_training(tmp_path, split, words):
+    data = toy.toy_data()
+    empty = dataclasses.replace(data, **{split: data.train.subset(torch.arange(0))})
+    with pytest.raises(ConfigError, match=words):
+        compare(empty, methods=["stl", "equal"], seeds=1, out=tmp_path)
+    assert not list(tmp_path.rglob("trial.json"))
+
+
+def test_without_validation_rows_the_last_epoch_can_be_judged(tmp_path):
+    data = toy.toy_data()
+    empty = dataclasses.replace(data, val=data.train.subset(torch.arange(0)))
+    done = compare(empty, methods=["equal"], seeds=1, train={"epochs": 2}, selection="last", out=tmp_path)
+    assert done.trials[0].best_epoch == 2
+
+
+def test_what_is_no_data_is_named(tmp_path):
+    anything = inspect.unwrap(compare)  # past the type check that only tests have
+    with pytest.raises(ConfigError, match=r"found list; polytask\.data\.read_table makes one"):
+        anything([1], out=tmp_path)
 
 
 def test_an_encoder_of_ones_own(tmp_path):

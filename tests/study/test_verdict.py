@@ -1,6 +1,9 @@
 """The words follow from the numbers."""
 
 import dataclasses
+import math
+
+import pytest
 
 from polytask.study import Comparison
 from polytask.study.verdict import judge
@@ -52,6 +55,24 @@ def test_one_seed_claims_nothing(make):
     assert "With one seed nothing can be told apart" in found.headline
     assert not any("hurt" in line for line in found.details)
     assert any("3 seeds" in line for line in found.next)
+
+
+@pytest.mark.parametrize("seeds", [(0,), (0, 1, 2)])
+def test_an_undefined_delta_is_not_called_one_seed_or_one_method(make, seeds):
+    comparison = make(seeds=seeds)
+    blank = [
+        dataclasses.replace(
+            t, metrics={**t.metrics, "test": {k: dict.fromkeys(m, math.nan) for k, m in t.metrics["test"].items()}}
+        )
+        for t in comparison.trials
+    ]
+    undefined = Comparison(comparison.protocol, blank)
+    assert undefined.verdict_of("uw") == "undefined"
+    found = judge(undefined)
+    assert found.headline == "No verdict: Δm is undefined, because no task can be compared."
+    assert len(found.details) == 3
+    assert "one seed" not in str(undefined).splitlines()[3]
+    assert "undefined %" not in str(undefined)
 
 
 def test_selection_on_test_is_said_first(make):

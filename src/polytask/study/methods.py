@@ -95,7 +95,7 @@ class MethodSpec:
 
 
 def specs_of(methods: Sequence[str | Mapping[str, Any] | MethodSpec] | str) -> tuple[MethodSpec, ...]:
-    """Read several entries; a single string may hold several names separated by commas.
+    """Read several entries, or a single one.
 
     Raises:
         ConfigError: None is given, or one is given twice.

@@ -82,6 +82,11 @@ def compare(
         ('reference', 2)
     """
     data = load(data) if isinstance(data, str) else data
+    if not isinstance(data, MultiTaskData):
+        raise ConfigError(
+            f"data must be a MultiTaskData or the name of a dataset, found {type(data).__name__}; "
+            "polytask.data.read_table makes one of a table"
+        )
     specs = specs_of(methods)
     numbers = _seeds(seeds)
     if selection not in SELECTIONS:
@@ -89,6 +94,8 @@ def compare(
     if workers < 1:
         raise ConfigError(f"workers must be at least 1, found {workers}")
     options = train if isinstance(train, TrainOptions) else TrainOptions(**dict(train or {}))
+    _check_names(options, data)
+    _check_splits(data, selection)
     engine = _engine(balancer or {})
     folder = Path(out) if out is not None else Path("runs") / data.name
     trials = [
@@ -141,9 +148,31 @@ def _run(
     return [results[place.name] for place in places]
 
 
+def _check_names(options: TrainOptions, data: MultiTaskData) -> None:
+    """Tasks named in training options exist; single-task models, which have one task, cannot check it."""
+    for name in options.task_lr:
+        if name not in data.tasks:
+            raise ConfigError(unknown("task in task_lr", name, data.tasks.names))
+    rules = ("mean_delta", "all", "any", *data.tasks.names)
+    if options.stop is not None and options.stop not in rules:
+        raise ConfigError(unknown("stop", options.stop, rules))
+
+
+def _check_splits(data: MultiTaskData, selection: str) -> None:
+    """There are rows to choose the epoch by, and rows to judge by."""
+    if len(data.test) == 0:
+        raise ConfigError(f"{data.name} has no test rows to judge methods by; split it with test above 0")
+    if selection == "val" and len(data.val) == 0:
+        raise ConfigError(
+            f"{data.name} has no validation rows to choose epochs by; split it with val above 0, "
+            'or judge the last epoch: selection="last"'
+        )
+
+
 def _seeds(seeds: int | Sequence[int]) -> tuple[int, ...]:
     numbers = tuple(range(seeds)) if isinstance(seeds, int) else tuple(seeds)
-    if not numbers or len(set(numbers)) != len(numbers) or min(numbers) < 0:
+    whole = all(isinstance(seed, int) for seed in numbers)
+    if not numbers or not whole or len(set(numbers)) != len(numbers) or min(numbers) < 0:
         raise ConfigError(f"seeds must be a positive number, or different numbers from 0 on, found {seeds!r}")
     return numbers
 

@@ -17,7 +17,7 @@ __all__ = ["LEVEL", "Interval", "Verdict", "delta_m", "paired_interval", "seeds_
 LEVEL = 0.95
 """Confidence level of every interval."""
 
-Verdict = Literal["better", "worse", "not separable", "one seed"]
+Verdict = Literal["better", "worse", "not separable", "one seed", "undefined"]
 
 
 def transfer_gain(value: float, reference: float, direction: int) -> float:
@@ -103,6 +103,8 @@ class Interval:
     @property
     def verdict(self) -> Verdict:
         """``"better"`` or ``"worse"`` when 0 is outside the interval; with one seed there is none."""
+        if math.isnan(self.mean):
+            return "undefined"
         if math.isnan(self.low):
             return "one seed"
         if self.low > 0:

@@ -87,7 +87,7 @@ def cells(comparison: Comparison, method: str) -> tuple[list[str], str, str, str
     if verdict == "failed" and not comparison.cost(method)["parameters"]:
         values = [""] * len(values)
     interval = comparison.interval(method)
-    delta = "" if interval is None or verdict == "failed" else signed_interval(interval)
+    delta = "" if interval is None or verdict in ("failed", "undefined") else signed_interval(interval)
     if verdict == "reference":
         delta = "0.0 %"
     ratio = row["seconds_ratio"]

@@ -179,6 +179,9 @@ def _unfinished(comparison: Comparison) -> str:
 
 def _nothing(comparison: Comparison) -> Judgement:
     failed = [_failed(comparison)] if comparison.failures else []
+    if any(comparison.verdict_of(method) == "undefined" for method in comparison.methods):
+        why = tuple(f"{task}: {reason}." for task, reason in comparison.excluded.items())
+        return Judgement("No verdict: Δm is undefined, because no task can be compared.", (*why, *failed))
     if [method for method in comparison.methods if method != comparison.reference] and comparison.failures:
         return Judgement("No verdict: no seed has both a finished method and a finished reference.", tuple(failed))
     return Judgement("Nothing to compare: the study holds one method only.", tuple(failed), ("add a second method.",))
