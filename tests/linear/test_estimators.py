@@ -33,8 +33,10 @@ from polytask.linear import (  # type: ignore[attr-defined]
 
 from .draws import regression
 
-REGRESSORS = [name for name in ESTIMATORS if name.endswith("Regressor")]
-CLASSIFIERS = [name for name in ESTIMATORS if name.endswith("Classifier")]
+#: incomplete sources make their tasks themselves
+PLAIN = [name for name in ESTIMATORS if not name.startswith("IncompleteSources")]
+REGRESSORS = [name for name in PLAIN if name.endswith("Regressor")]
+CLASSIFIERS = [name for name in PLAIN if name.endswith("Classifier")]
 
 
 def _norm(name):
