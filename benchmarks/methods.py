@@ -37,10 +37,11 @@ from polytask.data import MultiTaskData, load
 from polytask.errors import PolytaskError
 from polytask.solvers.simplex import min_norm
 from polytask.study import Comparison, compare
+from polytask.study.comparison import Protocol, TaskInfo
 from polytask.study.methods import MethodSpec
 from polytask.study.results import write_atomically
 from polytask.study.statistics import Interval, paired_interval
-from polytask.study.trial import TrialSpec, build
+from polytask.study.trial import TrialSpec, build, read_trial
 from polytask.train import TrainOptions
 
 SETTINGS: dict[str, dict[str, Any]] = {
@@ -158,13 +159,11 @@ class Tug:
         )
         adam = torch.optim.Adam([theta], lr=0.05)
         schedule = torch.optim.lr_scheduler.CosineAnnealingLR(adam, steps)
-        seconds = 0.0
         for step in range(steps):
             x = torch.randn(batch, len(root), generator=generator) * root
             y = (x @ wanted.T + self.sigma * torch.randn(batch, len(places), generator=generator)) * scales
             if method.needs_metrics:
                 self._tell(balancer, x, y, theta.detach())
-            start = time.perf_counter()
             shared = x @ theta
             losses = {task: (shared * scales[k] - y[:, k]).square().mean() for k, task in enumerate(self.tasks)}
             adam.zero_grad()
@@ -185,7 +184,6 @@ class Tug:
                     balancer.after_step(
                         {t: (z * scales[k] - y[:, k]).square().mean() for k, t in enumerate(self.tasks)}
                     )
-            seconds += time.perf_counter() - start
             schedule.step()
             if (step + 1) % (steps // 10) == 0:
                 balancer.end_epoch()
@@ -194,7 +192,6 @@ class Tug:
             "delta_m": self.delta_m(end),
             "off_front": self.off_front(end),
             "excess_of_sum": 100 * (self.total(end) / self.total(self.best_sum) - 1),
-            "seconds_per_step": seconds / steps,
         }
 
     def _tell(self, balancer: Balancer, x: torch.Tensor, y: torch.Tensor, theta: torch.Tensor) -> None:
@@ -226,8 +223,10 @@ def own_loop(name: str) -> str | None:
     return None
 
 
-def run_study(study: Study, names: Sequence[str], seeds: int, out: Path, workers: int) -> tuple[Comparison, dict]:
-    """All methods that the trainer can run, and why the others cannot."""
+def run_study(
+    study: Study, names: Sequence[str], seeds: int, out: Path, workers: int, *, train: bool = True
+) -> tuple[Comparison, dict[str, str]]:
+    """All methods that the trainer can run, and why the others cannot; without ``train``, what is finished of it."""
     data = study.load()
     left_out: dict[str, str] = {}
     by_engine: dict[str, list[MethodSpec]] = {"params": [], "features": []}
@@ -247,6 +246,8 @@ def run_study(study: Study, names: Sequence[str], seeds: int, out: Path, workers
                 reason = f"is refused: {str(error).split('. ')[0].rstrip('.')}."
         if reason is not None:
             left_out[name] = reason
+    if not train:
+        return finished(study, data, by_engine, seeds, out), left_out
     common = {"seeds": seeds, "encoder": study.encoder, "train": study.train, "out": out, "workers": workers}
     found = compare(data, methods=["stl", *by_engine["params"]], **common)
     if by_engine["features"]:
@@ -254,6 +255,24 @@ def run_study(study: Study, names: Sequence[str], seeds: int, out: Path, workers
         protocol = dataclasses.replace(found.protocol, methods=found.methods + more.methods)
         found = Comparison(protocol, found.trials + more.trials)
     return found, left_out
+
+
+def finished(
+    study: Study, data: MultiTaskData, by_engine: Mapping[str, Sequence[MethodSpec]], seeds: int, out: Path
+) -> Comparison:
+    """The trials that an earlier run left in ``out``, nothing trained."""
+    trials, options = [], TrainOptions(**study.train)
+    plan = [("params", MethodSpec("stl"), (task,)) for task in data.tasks.names]
+    plan += [(engine, spec, data.tasks.names) for engine, specs in by_engine.items() for spec in specs]
+    for engine, spec, tasks in plan:
+        balancer = (("grads", engine),) if engine == "features" else ()
+        for seed in range(seeds):
+            trial = TrialSpec(spec, tasks, seed, "val", study.encoder, "hard", options, balancer)
+            result = read_trial(out / "trials" / trial.id(data))
+            trials += [result] if result is not None else []
+    tasks = {name: TaskInfo(task.kind, task.primary, dict(task.directions)) for name, task in data.tasks.items()}
+    labels = tuple(dict.fromkeys(spec.label for _, spec, _ in plan))
+    return Comparison(Protocol(data.name, tasks, labels, tuple(range(seeds))), trials)
 
 
 def _tug_trial(job: tuple[str, int, int, str]) -> str | None:
@@ -270,11 +289,15 @@ def _tug_trial(job: tuple[str, int, int, str]) -> str | None:
     return None
 
 
-def run_tug(names: Sequence[str], seeds: int, steps: int, out: Path, workers: int) -> tuple[dict, list[str]]:
+def run_tug(
+    names: Sequence[str], seeds: int, steps: int, out: Path, workers: int, *, train: bool = True
+) -> tuple[dict[str, list[dict[str, float]]], list[str]]:
     """Results by method, one entry per seed, and the failures."""
     out.mkdir(parents=True, exist_ok=True)
     jobs = [(name, seed, steps, str(out / f"{name}-s{seed}-{steps}.json")) for seed in range(seeds) for name in names]
-    if workers == 1:
+    if not train:
+        failures: list[str | None] = []
+    elif workers == 1:
         failures = [_tug_trial(job) for job in jobs]
     else:
         with ProcessPoolExecutor(workers) as pool:
@@ -284,6 +307,57 @@ def run_tug(names: Sequence[str], seeds: int, steps: int, out: Path, workers: in
         if Path(path).exists():
             results.setdefault(name, []).append(json.loads(Path(path).read_text(encoding="utf-8")))
     return results, [failure for failure in failures if failure]
+
+
+def step_seconds(study: Study, names: Sequence[str], steps: int) -> dict[str, float]:
+    """Processor time of one step of each method on one batch, as a ratio to the plain sum; median over ``steps``.
+
+    Processor time of a single thread, because a busy machine makes the clock on the wall say anything.
+    """
+    data = study.load()
+    inputs, targets = data.train.batch(torch.arange(study.train["batch_size"]))
+    half = len(next(iter(targets.values()))) // 2
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+
+    def losses(model: Any, rows: slice, z: torch.Tensor | None = None) -> dict[str, torch.Tensor]:
+        x = {k: v[rows] for k, v in inputs.items()} if isinstance(inputs, dict) else inputs[rows]
+        found = model(x) if z is None else model.decode(z)
+        return dict(data.tasks.losses(found, {task: y[rows] for task, y in targets.items()}))
+
+    def run(name: str) -> float:
+        grads = "features" if METHODS[name].needs == "features" else "params"
+        spec = MethodSpec.of({"name": name, **options_of(name, data.tasks.names)})
+        options = TrainOptions(**study.train)
+        trial = TrialSpec(spec, data.tasks.names, 0, "val", study.encoder, "hard", options, (("grads", grads),))
+        model, balancer = build(trial, data)
+        adam, seconds = torch.optim.AdamW(model.parameters(), lr=1e-3), []
+        for _ in range(steps + 2):
+            start = time.process_time()
+            adam.zero_grad()
+            if balancer.needs_twin:
+                balancer.backward(losses(model, slice(half)), twin=losses(model, slice(half, None)))
+            elif grads == "features":
+                z = model.encode(inputs)
+                balancer.backward(losses(model, slice(None), z), features=z)
+            else:
+                balancer.backward(losses(model, slice(None)))
+            adam.step()
+            if balancer.needs_after_step:
+                with torch.no_grad():
+                    balancer.after_step(losses(model, slice(None)))
+            seconds.append(time.process_time() - start)
+        return statistics.median(seconds[2:])
+
+    found = {}
+    for name in names:
+        if own_loop(name) is None:
+            try:
+                found[name] = run(name) / run("equal")
+            except PolytaskError:
+                continue
+    torch.set_num_threads(before)
+    return found
 
 
 # ------------------------------------------------------------------------------------------------------ the table
@@ -301,68 +375,62 @@ def cell(interval: Interval | None, against: Interval | None) -> str:
 class Column:
     """What the table says of one study."""
 
-    def __init__(self, found: Comparison) -> None:
-        self.found = found
+    def __init__(self, found: Comparison, ratios: Mapping[str, float]) -> None:
+        self.found, self.ratios = found, ratios
         self.labels = {label.partition(":")[0]: label for label in found.methods}
-        times = {(t.method, t.seed): t.timing.get("seconds_per_step", math.nan) for t in found.trials if not t.failed}
-        self.ratios = {
-            name: [
-                times[label, seed] / times["equal", seed]
-                for seed in found.protocol.seeds
-                if (label, seed) in times and ("equal", seed) in times
-            ]
-            for name, label in self.labels.items()
-        }
 
     def cells(self, name: str, tasks: Sequence[str] = ()) -> list[str]:
         """Δm, the primary metric of some tasks, and the time per step as a ratio to the plain sum."""
         if name not in self.labels:
             return ["own loop", *("" for _ in tasks), ""]
+        if not any(trial.method == self.labels[name] for trial in self.found.trials):
+            return ["not run yet", *("" for _ in tasks), ""]
         label, sum_ = self.labels[name], self.labels.get("equal")
         against = self.found.difference(label, sum_) if sum_ and name not in ("equal", "stl") else None
         interval = None if self.found.verdict_of(label) == "failed" else self.found.interval(label)
         values = [f"{self.found.values(label, task).mean():.3f}" for task in tasks]
-        ratio = self.ratios[name]
         return [
             "0" if name == "stl" else cell(interval, against),
             *values,
-            "" if name == "stl" or not ratio else f"{statistics.median(ratio):.1f}",
+            f"{self.ratios[name]:.1f}" if name in self.ratios else "",
         ]
 
 
 def tug_cells(name: str, results: Mapping[str, list[dict[str, float]]]) -> list[str]:
     if name not in results:
-        return ["failed", "", ""]
+        return ["not run yet", ""]
     mine, base = results[name], results.get("equal", [])
     values = [trial["delta_m"] for trial in mine]
     paired = [a["delta_m"] - b["delta_m"] for a, b in zip(mine, base, strict=False)]
     against = paired_interval(paired) if paired and name != "equal" else None
-    ratio = [a["seconds_per_step"] / b["seconds_per_step"] for a, b in zip(mine, base, strict=False)]
     return [
         cell(paired_interval(values), against),
         f"{statistics.fmean(trial['off_front'] for trial in mine):.1f}",
-        f"{statistics.median(ratio):.1f}" if ratio else "",
     ]
 
 
-def table(names: Sequence[str], columns: Mapping[str, Column], tug: Mapping[str, Any], seeds: int) -> str:
+def table(names: Sequence[str], columns: Mapping[str, Column], tug: Mapping[str, Any]) -> str:
     """The Markdown table, one block of rows per kind of evidence."""
     problem = Tug()
     digits, star = columns["multidigits"], columns["star"]
     lines = [
-        "| method | MultiDigits Δm | parity | time | STAR Δm | time | tug of war Δm | off front, % | time |",
-        "|---|---|---|---|---|---|---|---|---|",
+        "| method | MultiDigits Δm | parity | time | STAR Δm | time | tug of war Δm | off front, % |",
+        "|---|---|---|---|---|---|---|---|",
         f"| *single-task models, or the known answer* | 0 | {digits.cells('stl', ['parity'])[1]} | | 0 | "
-        f"| best {problem.delta_m(problem.best_mean):+.1f} | 0 | |",
+        f"| best {problem.delta_m(problem.best_mean):+.1f} | 0 |",
     ]
     for needs, heading in NEEDS.items():
         rows = [name for name in names if METHODS[name].needs == needs]
         if rows:
-            lines.append(f"| **{heading}** | | | | | | | | |")
+            lines.append(f"| **{heading}** | | | | | | | |")
         for name in rows:
             cells = [*digits.cells(name, ["parity"]), *star.cells(name), *tug_cells(name, tug)]
             lines.append(f"| `{name}` | " + " | ".join(cells) + " |")
-    return "\n".join(lines) + f"\n\n{seeds} paired seeds.\n"
+    counts = {column.found.protocol.name: len({t.seed for t in column.found.trials}) for column in columns.values()}
+    counts["tug of war"] = max((len(trials) for trials in tug.values()), default=0)
+    said = ", ".join(f"{name} {count}" for name, count in counts.items())
+    lonely = " With one seed there is no interval and no mark." if 1 in counts.values() else ""
+    return "\n".join(lines) + f"\n\nPaired seeds: {said}.{lonely}\n"
 
 
 def notes(columns: Mapping[str, Column], left_out: Mapping[tuple[str, str], list[str]], failures: Sequence[str]) -> str:
@@ -385,6 +453,7 @@ def main() -> None:
     parser.add_argument("--only", default="", help="names of methods, separated by commas")
     parser.add_argument("--seeds", type=int, help="number of paired seeds (5)")
     parser.add_argument("--workers", type=int, default=1, help="trials side by side")
+    parser.add_argument("--finished", action="store_true", help="train nothing: a table of what is finished so far")
     parser.add_argument("--out", type=Path, help="folder of the trials (runs/methods, or runs/methods_quick)")
     parser.add_argument("--table", type=Path, help="write the table to this file too")
     arguments = parser.parse_args()
@@ -392,17 +461,19 @@ def main() -> None:
     out = arguments.out or Path("runs/methods_quick" if arguments.quick else "runs/methods")
     names = [name.strip() for name in arguments.only.split(",") if name.strip()] or list(METHODS)
     names = list(dict.fromkeys(["equal", *names]))  # what all are compared with
-    for seeds in range(1, (arguments.seeds or (2 if arguments.quick else 5)) + 1):
+    last = arguments.seeds or (2 if arguments.quick else 5)
+    ratios = {key: step_seconds(study, names, 3 if arguments.quick else 15) for key, study in studies.items()}
+    for seeds in [last] if arguments.finished else range(1, last + 1):
         start = time.perf_counter()
-        tug, failures = run_tug(names, seeds, steps, out / "tug", arguments.workers)
+        tug, failures = run_tug(names, seeds, steps, out / "tug", arguments.workers, train=not arguments.finished)
         columns: dict[str, Column] = {}
         left_out: dict[tuple[str, str], list[str]] = {}
         for key, study in studies.items():
-            found, missing = run_study(study, names, seeds, out / key, arguments.workers)
-            columns[key] = Column(found)
+            found, missing = run_study(study, names, seeds, out / key, arguments.workers, train=not arguments.finished)
+            columns[key] = Column(found, ratios[key])
             for name, reason in missing.items():
                 left_out.setdefault((name, reason), []).append(study.title)
-        text = table(names, columns, tug, seeds) + "\n" + notes(columns, left_out, failures)
+        text = table(names, columns, tug) + "\n" + notes(columns, left_out, failures)
         for path in [out / "methods.md", *([arguments.table] if arguments.table else [])]:
             write_atomically(path, text)
         print(f"seed {seeds - 1}: {time.perf_counter() - start:.0f} s", flush=True)
