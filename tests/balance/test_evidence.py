@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from polytask.balance import Balancer, Card, Combined, JacobianMethod, Solution
-from polytask.balance.sources import _blocks
+from polytask.balance.cheap_sources import _blocks
 from polytask.errors import MethodError
 
 from .models import Branched, TiedHeads, Trunk
@@ -272,3 +272,46 @@ def test_a_model_compiled_as_one_needs_shared_and_is_then_exact() -> None:
     found = Balancer("upgrad", shared=model.trunk, announce=None).backward(losses_of(compiled(x)))
     np.testing.assert_allclose(found.gramian, expected.gramian, rtol=1e-10)
     assert_same(gradients(model), plain)
+
+
+@pytest.mark.parametrize("method", ["mgda", "upgrad", "nash_mtl"])
+@pytest.mark.parametrize("heads", ["plain", "weighted", "none"])
+def test_a_sub_batch_gives_the_weights_and_the_whole_batch_the_step(method, heads) -> None:
+    model = Trunk()
+    x = torch.randn(12, 4, dtype=torch.float64)
+    judged = Balancer(method, announce=None).backward(model.losses(x[:4])[0])
+    model.zero_grad()
+    losses, _ = model.losses(x)
+    expected: dict[str, Tensor | None] = {}
+    for name, parameter in model.named_parameters():
+        factors = judged.weights if name.startswith("trunk") or heads == "weighted" else dict.fromkeys(losses, 1.0)
+        parts = [
+            (factors[task], torch.autograd.grad(loss, parameter, retain_graph=True, allow_unused=True)[0])
+            for task, loss in losses.items()
+        ]
+        kept = [factor * part for factor, part in parts if part is not None]
+        expected[name] = None if heads == "none" and not name.startswith("trunk") else sum(kept[1:], kept[0])
+    record = Balancer(method, grads="sub_batch", heads=heads, announce=None).backward(
+        losses, judge=model.losses(x[:4])[0]
+    )
+    assert record.weights == pytest.approx(judged.weights, rel=1e-9)
+    assert_same(gradients(model), expected)
+
+
+def test_a_task_without_labels_in_the_sub_batch_keeps_its_preference() -> None:
+    model = Trunk()
+    x = torch.randn(12, 4, dtype=torch.float64)
+    among = Balancer("mgda", announce=None).backward(model.losses(x[:4], ["t0", "t2"])[0]).weights
+    record = Balancer("mgda", grads="sub_batch", announce=None).backward(
+        model.losses(x)[0], judge=model.losses(x[:4], ["t0", "t2"])[0]
+    )
+    assert record.weights == pytest.approx(among | {"t1": 1 / 3})
+
+
+def test_sub_batches_and_their_losses_belong_together() -> None:
+    model = Trunk()
+    x = torch.randn(12, 4, dtype=torch.float64)
+    with pytest.raises(MethodError, match="judge=those"):
+        Balancer("mgda", grads="sub_batch", announce=None).backward(model.losses(x)[0])
+    with pytest.raises(MethodError, match="sub_batch"):
+        Balancer("mgda", announce=None).backward(model.losses(x)[0], judge=model.losses(x)[0])

@@ -8,11 +8,21 @@ from typing import Never, Protocol, runtime_checkable
 import numpy as np
 from torch import Tensor
 
+from polytask.balance.cheap_sources import SubBatchSource
 from polytask.balance.method import GramianMethod, JacobianMethod, LossMethod, Method
-from polytask.balance.sources import FeatureSource, GradientSource, ParameterSource
+from polytask.balance.source import GradientSource
+from polytask.balance.sources import FeatureSource, ParameterSource
 from polytask.errors import MethodError, unknown
 
-__all__ = ["Scaler", "Weighted", "check_needs", "check_options", "check_task_weights", "check_twin", "refuse_windows"]
+__all__ = [
+    "Scaler",
+    "Weighted",
+    "check_batches",
+    "check_needs",
+    "check_options",
+    "check_task_weights",
+    "refuse_windows",
+]
 
 
 @runtime_checkable
@@ -77,7 +87,12 @@ def check_needs(method: Method, source: GradientSource, scale: str, every: int) 
             raise MethodError(f"{name} gives a gradient, not weights: every= and scale= do not apply to it")
 
 
-def check_twin(method: Method, twin: Mapping[str, Tensor | None] | None) -> None:
+def check_batches(
+    method: Method,
+    source: GradientSource,
+    twin: Mapping[str, Tensor | None] | None,
+    judge: Mapping[str, Tensor] | None,
+) -> None:
     """Raise :class:`MethodError` for a second batch that is missing, or that nobody asked for."""
     name = type(method).__name__
     if method.needs_twin and twin is None:
@@ -88,6 +103,10 @@ def check_twin(method: Method, twin: Mapping[str, Tensor | None] | None) -> None
         )
     if twin is not None and not method.needs_twin:
         raise MethodError(f"{name} looks at one batch: leave twin= out and average the losses over all rows")
+    if judge is not None and not isinstance(source, SubBatchSource):
+        raise MethodError(
+            "judge= holds losses on part of the batch, which only grads='sub_batch' looks at; leave it out"
+        )
 
 
 def refuse_windows() -> Never:

@@ -41,7 +41,8 @@ class Balancer:
         shared: What the tasks share: a module or its parameters. When left out, a parameter reached by at least two
             tasks is shared. All other parameters belong to the tasks that reach them.
         grads: What gradient methods judge by: ``"params"`` (exact), ``"features"`` (gradients at the shared
-            representation, which ``backward`` then needs), or some of the shared parameters, e.g. of the last block.
+            representation, which ``backward`` then needs), ``"sub_batch"`` (exact gradients of losses on part of the
+            batch, ``judge=``), or some of the shared parameters, e.g. of the last block.
         every: Solve for new weights every so many steps and reuse them in between.
         heads: What parameters of one task get: ``"plain"`` its own gradient, ``"weighted"`` the same times the task's
             weight, ``"none"`` nothing. ``"auto"`` is ``"weighted"`` for methods that look at losses only (one backward
@@ -79,7 +80,7 @@ class Balancer:
         *,
         tasks: Iterable[str] | Mapping[str, checks.Weighted] | None = None,
         shared: nn.Module | Iterable[Tensor] | None = None,
-        grads: Literal["params", "features"] | Iterable[Tensor] = "params",
+        grads: Literal["params", "features", "sub_batch"] | Iterable[Tensor] = "params",
         every: int = 1,
         heads: Literal["auto"] | Heads = "auto",
         scale: Scale = "native",
@@ -122,6 +123,7 @@ class Balancer:
         features: Tensor | Sequence[Tensor] | None = None,
         *,
         twin: Mapping[str, Tensor | None] | None = None,
+        judge: Mapping[str, Tensor] | None = None,
         scaler: checks.Scaler | None = None,
         retain_graph: bool = False,
     ) -> StepRecord:
@@ -132,6 +134,7 @@ class Balancer:
             features: The shared representation(s) the heads read, for ``grads="features"``.
             twin: Losses of the same tasks on an independent batch, for methods that compare two (see
                 :attr:`needs_twin`). ``.grad`` gets the mean over both batches; a task absent from one is absent.
+            judge: Losses on part of the batch, from a forward pass of its own, for ``grads="sub_batch"``.
             scaler: A ``torch.amp.GradScaler``: ``.grad`` is then scaled as ``scaler.scale(loss).backward()`` would, the
                 method sees unscaled values, and an overflow is left for the scaler to handle (no state changes).
             retain_graph: Keep the graph for another backward pass.
@@ -144,13 +147,13 @@ class Balancer:
             MethodError: ``features`` or ``twin`` is missing, or a loss does not depend on ``features``.
             NonFiniteError: A loss or gradient is not finite (see ``nonfinite``).
         """
-        checks.check_twin(self.method, twin)
+        checks.check_batches(self.method, self._source, twin, judge)
         present, second, values, skipped = self._guard.admit_twins(losses, twin, self.step)
         if second is not None and self._may_reuse(present):
             present, second = {name: (loss + second[name]) / 2 for name, loss in present.items()}, None
         if not present and not self._gathered and not self._applied:
             return self._finish(StepRecord.empty(self.step, skipped))
-        step = self._begin(present, scaler, retain_graph, second)
+        step = self._begin(present, scaler, retain_graph, second, judge)
         if self._gathered or not (self._by_losses or self._may_reuse(present)):
             return self._gradient_step(step, values, skipped, features, overflow_allowed=scaler is not None)
         if self._may_reuse(present):
@@ -220,12 +223,8 @@ class Balancer:
         """
         if self._before is None:
             return
-        values = {
-            name: float(loss.detach())
-            for name, loss in losses.items()
-            if loss is not None and name in self._before.tasks
-        }
-        finite = {name: value for name, value in values.items() if np.isfinite(value)}
+        known = {name: loss for name, loss in losses.items() if loss is not None and name in self._before.tasks}
+        finite = {name: float(loss.detach()) for name, loss in known.items() if torch.isfinite(loss)}
         if finite:
             self.method.after_step(self._before, finite)
         self._before = None
@@ -309,13 +308,15 @@ class Balancer:
         scaler: checks.Scaler | None,
         retain_graph: bool,
         twin: Mapping[str, Tensor] | None = None,
+        judge: Mapping[str, Tensor] | None = None,
     ) -> Step:
         # With weighted heads and losses alone, one backward pass finds every leaf by itself.
         watch = self.heads != "weighted" or not self._by_losses
         if watch or any(name not in self.partition.reach for name in present):
             self.prepare(present)
         loss_scale = (1.0 if scaler is None else float(scaler.get_scale())) / (1 if twin is None else 2)
-        return Step(present, self.partition.shared, self.partition.owned, self.heads, retain_graph, loss_scale, twin)
+        shared, owned = self.partition.shared, self.partition.owned
+        return Step(present, shared, owned, self.heads, retain_graph, loss_scale, twin, judge)
 
     def _may_reuse(self, names: Iterable[str]) -> bool:
         return self.step % self.every != 0 and all(name in self._held for name in names)

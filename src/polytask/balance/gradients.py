@@ -30,6 +30,7 @@ class Step:
         loss_scale: Factor every loss is multiplied by before differentiation (mixed precision; halved with a twin, so
             that the sum of both batches' gradients is their mean).
         twin: The same tasks' losses on another batch, for methods that compare two.
+        judge: Losses on part of the batch, for ``grads="sub_batch"``.
     """
 
     losses: Mapping[str, Tensor]
@@ -39,6 +40,7 @@ class Step:
     retain_graph: bool = False
     loss_scale: float = 1.0
     twin: Mapping[str, Tensor] | None = None
+    judge: Mapping[str, Tensor] | None = None
 
     @property
     def tasks(self) -> tuple[str, ...]:

@@ -1,121 +1,29 @@
-"""Where gradient evidence comes from: all shared parameters, the shared representation, or some of the parameters.
+"""The two main sources of gradient evidence, and the choice among all: shared parameters, representation, or less.
 
-A source is an axis of its own, orthogonal to the method: it collects the tasks' gradients before any weight is known,
-and applies the combination afterwards. ``.grad`` is written in ``apply`` only, after everything that can fail.
+A source is an axis of its own, orthogonal to the method.
 """
 
 from __future__ import annotations
 
-import abc
 import dataclasses
 from collections.abc import Iterable, Sequence
-from typing import ClassVar, final
+from typing import final
 
 import numpy as np
 import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from polytask.balance.cheap_sources import LowMemorySource, SubBatchSource, SubsetSource
 from polytask.balance.combination import weighted
-from polytask.balance.gradients import Step, accumulate, backward_weighted, task_gradients
-from polytask.balance.method import Block
+from polytask.balance.evidence import Block
+from polytask.balance.gradients import Step
 from polytask.balance.partition import reached
 from polytask.balance.rows import GradientRows, Mix
+from polytask.balance.source import Array, GradientSource, Judged, fitting
 from polytask.errors import MethodError, unknown
 
-__all__ = [
-    "FeatureSource",
-    "GradientSource",
-    "LowMemorySource",
-    "ParameterSource",
-    "SubsetSource",
-    "source_of",
-    "weighted",
-]
-
-Array = np.ndarray
-Judged = tuple[tuple[str, ...], Float[Array, "K K"]]
-"""Names of the tasks, and the inner products of their gradients in that order."""
-
-
-class GradientSource(abc.ABC):
-    """Collects one step's gradients and, once the combination is known, puts it into ``.grad``."""
-
-    has_coordinates: ClassVar[bool] = False
-    """Whether the rows of all shared parameters (or features) are at hand, as coordinate-wise methods need."""
-
-    def __init__(self) -> None:
-        self._own: dict[str, list[Tensor | None]] = {}
-
-    @abc.abstractmethod
-    def collect(self, step: Step, features: Sequence[Tensor]) -> Judged:
-        """One backward pass per task; tasks' names, and the Gramian of what is judged by, times ``loss_scale``²."""
-
-    @abc.abstractmethod
-    def apply(self, step: Step, mix: Mix, weights: Float[Array, "K"], rows: Sequence[int]) -> int:
-        """Give the shared parameters the combined gradient of the tasks at ``rows``.
-
-        Args:
-            step: What was collected.
-            mix: The combination, for sources that hold the rows.
-            weights: The same as one weight per task of ``rows``, for sources that do not.
-            rows: Positions of the tasks whose rows are mixed.
-
-        Returns:
-            The number of further backward passes.
-        """
-
-    def blocks(self, step: Step, rows: Sequence[int]) -> Iterable[Block]:
-        """What was collected for the tasks at ``rows``, for sources that hold coordinates."""
-        return ()
-
-    @final
-    def apply_own(self, step: Step, tasks: Sequence[str], weights: Float[Array, "K"]) -> None:
-        """Give the own parameters of these tasks their own gradient, under the heads policy."""
-        for task, weight in zip(tasks, weights.tolist(), strict=True):
-            factor = weight if step.heads == "weighted" else 1.0
-            for parameter, gradient in zip(step.own[task], self._own.get(task, ()), strict=False):
-                if gradient is not None:
-                    accumulate(parameter, gradient, factor)
-
-    def release(self) -> None:
-        """Drop the collected gradients of single tasks; the row buffers stay."""
-        self._own = {}
-
-    @final
-    def _fill(
-        self,
-        step: Step,
-        buffers: Sequence[tuple[GradientRows, Sequence[Tensor]]],
-        *,
-        retain_graph: bool,
-        window: dict[str, int] | None = None,
-        must_reach: Sequence[Tensor] = (),
-        first: int = 0,
-    ) -> None:
-        """Run one pass per task, write the rows, and keep the gradients of the tasks' own parameters.
-
-        With a ``window``, tasks that already have a row in it add to that row, and the others get the next free one,
-        from ``first`` on. Own gradients add up until they are released.
-        """
-        tensors = [tensor for _, group in buffers for tensor in group]
-        window = {} if window is None else window
-        for position, task in enumerate(step.tasks):
-            last = position == len(step.tasks) - 1
-            gradients, own = task_gradients(step, task, tensors, retain_graph=retain_graph or not last)
-            if must_reach and all(gradient is None for gradient in gradients[: len(must_reach)]):
-                raise MethodError(
-                    f"the loss of task {task!r} does not depend on features=; pass the tensor the heads were applied "
-                    "to, not one that was computed again"
-                )
-            known = task in window
-            row = window.setdefault(task, first + len(window))
-            start = 0
-            for rows, group in buffers:
-                rows.write(row, gradients[start : start + len(group)], add=known)
-                start += len(group)
-            if step.heads != "none":
-                self._own[task] = _added(self._own[task], own) if task in self._own else list(own)
+__all__ = ["FeatureSource", "ParameterSource", "source_of"]
 
 
 @final
@@ -156,7 +64,7 @@ class ParameterSource(GradientSource):
         shared = tuple(id(tensor) for tensor in step.shared)
         if not self._window:
             self._shared = shared
-            self._rows = _fitting(self._rows, step.shared, max(capacity, len(step.tasks)), dtype=self._row_dtype)
+            self._rows = fitting(self._rows, step.shared, max(capacity, len(step.tasks)), dtype=self._row_dtype)
         assert self._rows is not None
         if shared != self._shared or len({*self._window, *step.tasks}) > self._rows.capacity:
             raise MethodError(
@@ -209,10 +117,10 @@ class FeatureSource(GradientSource):
         upstream = self._reached(step.shared, features)
         self._features = features
         self._late = [tensor for tensor in step.shared if id(tensor) not in upstream]
-        self._rows = _fitting(self._rows, features, len(step.tasks))
+        self._rows = fitting(self._rows, features, len(step.tasks))
         buffers = [(self._rows, features)]
         if self._late:
-            self._late_rows = _fitting(self._late_rows, self._late, len(step.tasks), label="late:")
+            self._late_rows = fitting(self._late_rows, self._late, len(step.tasks), label="late:")
             buffers.append((self._late_rows, self._late))
         self._fill(step, buffers, retain_graph=step.retain_graph, must_reach=features)
         return step.tasks, self._rows.gramian(len(step.tasks))
@@ -249,61 +157,10 @@ class FeatureSource(GradientSource):
         return self._upstream[1]
 
 
-@final
-class SubsetSource(GradientSource):
-    """Gradients with respect to some shared parameters, then one backward pass of the weighted sum for all of them.
-
-    Args:
-        tensors: The parameters to judge by, e.g. those of the last shared block.
-    """
-
-    def __init__(self, tensors: Iterable[Tensor]) -> None:
-        super().__init__()
-        self._tensors = list(tensors)
-        if not self._tensors:
-            raise MethodError("grads= holds no parameters; pass 'params', 'features' or at least one parameter")
-        self._rows: GradientRows | None = None
-
-    def collect(self, step: Step, features: Sequence[Tensor]) -> Judged:
-        """See :class:`GradientSource`."""
-        self._rows = _fitting(self._rows, self._tensors, len(step.tasks))
-        self._fill(step, [(self._rows, self._tensors)], retain_graph=True)
-        return step.tasks, self._rows.gramian(len(step.tasks))
-
-    def apply(self, step: Step, mix: Mix, weights: Float[Array, "K"], rows: Sequence[int]) -> int:
-        """See :class:`GradientSource`."""
-        return backward_weighted(step.keep(rows).without_heads(), weights)
-
-
-@final
-class LowMemorySource(GradientSource):
-    """Exact gradients in the memory of one: the Gramian is summed over blocks of parameters, a few at a time.
-
-    The shared parameters are split into K blocks of about P/K numbers, from the losses downwards, and every task is
-    differentiated once per block, each time through no more of the network than the block needs. The weighted sum's
-    backward pass then applies the weights. About (K + 1)/2 times the work of :class:`ParameterSource`, and extra memory
-    of P numbers (or of K times the largest single tensor) instead of K·P.
-    """
-
-    def collect(self, step: Step, features: Sequence[Tensor]) -> Judged:
-        """See :class:`GradientSource`."""
-        count = len(step.tasks)
-        gramian = np.zeros((count, count))
-        for i, block in enumerate(_blocks(step.shared, count)):
-            rows = GradientRows(block, count)
-            self._fill(step if i == 0 else step.without_heads(), [(rows, block)], retain_graph=True)
-            gramian += rows.gramian(count)
-        return step.tasks, gramian
-
-    def apply(self, step: Step, mix: Mix, weights: Float[Array, "K"], rows: Sequence[int]) -> int:
-        """See :class:`GradientSource`."""
-        return backward_weighted(step.keep(rows).without_heads(), weights)
-
-
 def source_of(
     grads: str | Iterable[Tensor], *, low_memory: bool = False, row_dtype: torch.dtype | None = None
 ) -> GradientSource:
-    """The gradient evidence that ``grads=`` names: ``"params"``, ``"features"`` or some parameters."""
+    """The gradient evidence that ``grads=`` names: ``"params"``, ``"features"``, ``"sub_batch"`` or some parameters."""
     if (low_memory or row_dtype is not None) and grads != "params":
         raise MethodError("low_memory= and row_dtype= are ways to store exact gradients: use them with grads='params'")
     if low_memory and row_dtype is not None:
@@ -314,42 +171,9 @@ def source_of(
         return LowMemorySource() if low_memory else ParameterSource(row_dtype)
     if grads == "features":
         return FeatureSource()
-    raise MethodError(unknown("gradient evidence", grads, ("params", "features")))
-
-
-def _blocks(tensors: Sequence[Tensor], count: int) -> list[list[Tensor]]:
-    """Consecutive groups of about 1/``count`` of all numbers each."""
-    budget = sum(tensor.numel() for tensor in tensors) / max(count, 1)
-    groups: list[list[Tensor]] = [[]]
-    filled = 0.0
-    for tensor in tensors:
-        if groups[-1] and filled + tensor.numel() > budget:
-            groups.append([])
-            filled = 0.0
-        groups[-1].append(tensor)
-        filled += tensor.numel()
-    return groups
-
-
-def _added(previous: Sequence[Tensor | None], gradients: Sequence[Tensor | None]) -> list[Tensor | None]:
-    """Entry-wise sum of two lists of gradients, in which ``None`` is zero."""
-    return [
-        old if new is None else new if old is None else old + new for old, new in zip(previous, gradients, strict=True)
-    ]
-
-
-def _fitting(
-    rows: GradientRows | None,
-    tensors: Sequence[Tensor],
-    tasks: int,
-    *,
-    label: str = "",
-    dtype: torch.dtype | None = None,
-) -> GradientRows:
-    """The buffer itself if the gradients fit into it, a new one otherwise."""
-    if rows is not None and rows.fits(tensors, tasks):
-        return rows
-    return GradientRows(tensors, tasks, label, dtype)
+    if grads == "sub_batch":
+        return SubBatchSource()
+    raise MethodError(unknown("gradient evidence", grads, ("params", "features", "sub_batch")))
 
 
 @torch.no_grad()
