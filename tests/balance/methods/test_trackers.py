@@ -1,11 +1,13 @@
 """Methods that remember gradients: trimmed mean (which does not), MoCo, DB-MTL, ExcessMTL, AdaTask, MetaBalance."""
 
+import dataclasses
+
 import numpy as np
 import pytest
 import torch
 import torchjd.aggregation as jd
 
-from polytask.balance import Balancer, get_method
+from polytask.balance import Balancer, Evidence, get_method
 from polytask.balance.jacobian.adatask import AdaTask
 from polytask.balance.jacobian.db_mtl import DBMTL
 from polytask.balance.jacobian.excess_mtl import ExcessMTL
@@ -274,3 +276,13 @@ def test_metabalance_remembers_an_absent_main_task():
     np.testing.assert_allclose(loop.step(4 * row[None], tasks=["b"]), 4 * row)
     loop.step(torch.stack([row, 4 * row]), tasks=["a", "b"])
     np.testing.assert_allclose(loop.step(4 * row[None], tasks=["b"]), row, rtol=1e-9)
+
+
+def test_tasks_that_lost_all_their_mass_start_equal_when_they_are_alone():
+    method = get_method("moco", gamma=0.0)
+    method.state.write("mass", ["a", "b", "c"], np.array([0.0, 0.0, 3.0]))
+    evidence = Evidence(("a", "b"), np.ones(2), np.full(2, 0.5), np.eye(2))
+    method.memory.write("tracked", "block", ["a", "b"], torch.zeros(2, 2))
+    evidence = dataclasses.replace(evidence, measures={"tracked": np.zeros((2, 2))})
+    weights = method.solve(evidence).weights
+    np.testing.assert_allclose(weights / weights.sum(), [0.5, 0.5])

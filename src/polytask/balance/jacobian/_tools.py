@@ -39,7 +39,10 @@ def squared_norms(rows: Float[Tensor, "K P"]) -> Float[Array, "K"]:
 
 
 def mass(state: MethodState, name: str, tasks: Sequence[str]) -> tuple[Float[Array, "K"], float]:
-    """A distribution over these tasks, and its total: weights start at one and move inside the present block."""
+    """A distribution over these tasks, and its total: weights start at one and move inside the present block.
+
+    Tasks that all had their mass taken away while others were present start equal.
+    """
     held = state.read(name, tasks)
     total = float(held.sum())
-    return held / total, total
+    return held / total if total > 0 else np.full(len(tasks), 1 / len(tasks)), total
