@@ -55,6 +55,24 @@ def test_a_configuration_is_not_overwritten_unless_asked(polytask, table, tmp_pa
     assert "price" in out.read_text()
 
 
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        (["--group", "plcae"], "unknown column in --group 'plcae'; did you mean 'place'?"),
+        (["--out", "."], "--out .: expected a file in a folder that exists"),
+        (["--out", ".", "--force"], "--out .: expected a file in a folder that exists"),
+        (["--out", "nowhere/polytask.toml"], "expected a file in a folder that exists"),
+    ],
+)
+def test_options_that_cannot_be_are_told_and_nothing_is_written(polytask, table, tmp_path, monkeypatch, options, words):
+    monkeypatch.chdir(tmp_path)
+    outcome = polytask("init", table, "--targets", "price", *options)
+    assert outcome.code == 2
+    assert words in outcome.err
+    assert "Traceback" not in outcome.err
+    assert not list(tmp_path.rglob("polytask.toml"))
+
+
 def test_without_targets_the_columns_are_shown(polytask, table, tmp_path):
     outcome = polytask("init", table, "--out", tmp_path / "polytask.toml")
     assert outcome.code == 2

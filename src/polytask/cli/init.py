@@ -12,7 +12,7 @@ import typer
 from rich.text import Text
 
 from polytask.cli.answer import Answer, Debug, Json, names, verb
-from polytask.errors import ConfigError, DataError
+from polytask.errors import ConfigError, DataError, unknown
 
 if TYPE_CHECKING:
     from polytask.data import TableReport
@@ -39,13 +39,18 @@ def init(
     """Guess what each column of a table is, write a configuration, and list what is surprising."""
     from polytask.data import inspect_table
 
-    if out.exists() and not force:
+    if out.is_file() and not force:
         raise ConfigError(f"{out} exists; --force overwrites it, --out writes another file")
+    if out.is_dir() or not out.parent.is_dir():
+        raise ConfigError(f"--out {out}: expected a file in a folder that exists")
     wanted, left_out, blanks = names(targets), names(ignore), names(missing)
     if not wanted:
         report = inspect_table(table, missing_values=blanks)
         raise ConfigError(f"name the columns to predict: --targets a,b\n{report.describe()}")
     report = inspect_table(table, wanted, ignore=left_out, missing_values=blanks)
+    columns = [column.name for column in report.columns]
+    if group is not None and group not in columns:
+        raise ConfigError(unknown("column in --group", group, columns))
     unusable = [name for name in wanted if name not in report.targets]
     if unusable:
         raise DataError("\n".join(say for say in report.surprises if any(repr(name) in say for name in unusable)))
