@@ -10,6 +10,8 @@ import torch
 from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
 
+from polytask.errors import ConfigError
+
 if TYPE_CHECKING:
     from polytask.share.model import MultiTaskModel
 
@@ -44,7 +46,7 @@ class ModelSummary:
     def flops_of(self, tasks: Iterable[str]) -> int:
         """Operations per row of a forward pass for these tasks alone."""
         if self.flops is None:
-            raise ValueError("operations were not counted; call describe() with a batch of inputs")
+            raise ConfigError("operations were not counted; call describe() with a batch of inputs")
         return self.flops[""] + sum(self.flops[name] for name in tasks)
 
     def to_dict(self) -> dict[str, Any]:

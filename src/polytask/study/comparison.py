@@ -259,7 +259,7 @@ class Comparison:
         return self.primary.loc[method][task].dropna()
 
     def verdict_of(self, method: str) -> str:
-        """``"better"``, ``"worse"``, ``"not separable"``, ``"one seed"``, ``"undefined"``, ``"failed"``, ``"reference"``."""
+        """``"better"``, ``"worse"``, ``"not separable"``, ``"one seed"``, ``"undefined"``, ``"failed"``, reference."""
         interval = self.interval(method)
         if self._seeds(method) == 0 or interval is None:
             return "failed"
