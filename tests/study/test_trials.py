@@ -287,6 +287,7 @@ def test_selection_rules(tmp_path, selection, epoch):
         ({"methods": ["equal", "equal"]}, ConfigError, "given twice"),
         ({"methods": ["cagrad:d=1"]}, (ConfigError, MethodError), "cagrad"),
         ({"methods": ["stl:a=1"]}, ConfigError, "no options"),
+        ({"methods": ["gcs"]}, ConfigError, "method 'gcs' needs the option primary, as in 'gcs:primary="),
         ({"seeds": 0}, ConfigError, "seeds"),
         ({"seeds": [1, 1]}, ConfigError, "seeds"),
         ({"selection": "best"}, ConfigError, "selection"),

@@ -1,5 +1,7 @@
 """Every kind: loss against a hand-written row loss, gradients, checks, decoding; then what is special to each."""
 
+import math
+
 import pytest
 import torch
 from torch.nn import functional
@@ -259,7 +261,7 @@ class TestQuantile:
         assert (decoded.diff(dim=1) >= 0).all()
         assert (task.entry_losses(decoded, target) <= task.entry_losses(prediction, target) + 1e-6).all()
 
-    @pytest.mark.parametrize("levels", [(), (0.5, 0.5), (0.9, 0.1), (0.0, 0.5), (0.5, 1.0), (0.5, 1.5)])
+    @pytest.mark.parametrize("levels", [(), (0.5, 0.5), (0.9, 0.1), (0.0, 0.5), (0.5, 1.0), (0.5, 1.5), (math.nan,)])
     def test_levels_must_increase_between_0_and_1(self, levels):
         with pytest.raises(TaskError, match="increasing levels between 0 and 1"):
             Task("t", "quantile", quantiles=levels)

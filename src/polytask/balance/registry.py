@@ -202,8 +202,12 @@ def get_method(name: str, **options: Any) -> Method:
     if name not in METHODS:
         raise MethodError(unknown("method", name, METHODS))
     kind = METHODS[name]
-    known = list(inspect.signature(kind).parameters)
+    parameters = inspect.signature(kind).parameters
+    known = list(parameters)
     for option in options:
         if option not in known:
             raise ConfigError(unknown(f"option of method {name!r}:", option, known))
+    lacking = [key for key, value in parameters.items() if value.default is value.empty and key not in options]
+    if lacking:
+        raise ConfigError(f"method {name!r} needs the option {', '.join(lacking)}, as in '{name}:{lacking[0]}=…'")
     return kind(**options)

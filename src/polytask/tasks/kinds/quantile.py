@@ -35,7 +35,7 @@ class Quantile(Kind):
         """Increasing levels between 0 and 1."""
         self.quantiles = (0.1, 0.5, 0.9) if self.quantiles is None else self.quantiles
         levels = (0.0, *self.quantiles, 1.0)
-        if len(levels) < 3 or any(low >= high for low, high in itertools.pairwise(levels)):
+        if len(levels) < 3 or any(not low < high for low, high in itertools.pairwise(levels)):
             raise self.fail(f"quantiles must be one or more increasing levels between 0 and 1, found {self.quantiles}")
 
     @property
