@@ -3,6 +3,7 @@
 Run with ``python examples/linear_real_data.py``; needs ``pip install "polytask[data]"``. Three minutes on one core.
 """
 
+import argparse
 import warnings
 
 import numpy as np
@@ -14,7 +15,6 @@ from sklearn.linear_model import RidgeCV
 
 from polytask.linear import get_estimator
 
-SPLITS = 8
 SHARED = ("MeanRegularizedRegressorCV", "TaskRelationshipRegressorCV", "DirichletTasksRegressorCV")
 GRID = np.geomspace(1e-3, 1e3, 13)
 
@@ -76,14 +76,21 @@ def errors(X, y, task, names, size, seed):
 
 def main():
     """Print one table per data set."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--splits", type=int, default=8, help="random splits, at least 2")
+    parser.add_argument("--only", choices=["STAR", "Exam", "Chem97"], help="one data set")
+    arguments = parser.parse_args()
+    splits = arguments.splits
     for name, data, size in (("STAR", star, 40), ("Exam", exam, 15), ("Chem97", chem97, 15)):
+        if arguments.only not in (None, name):
+            continue
         X, y, task, names = data()
-        frame = pd.DataFrame([errors(X, y, task, names, size, seed) for seed in range(SPLITS)])
-        print(f"\n{name}: {len(np.unique(task))} tasks, at most {size} training rows each, {SPLITS} splits")
+        frame = pd.DataFrame([errors(X, y, task, names, size, seed) for seed in range(splits)])
+        print(f"\n{name}: {len(np.unique(task))} tasks, at most {size} training rows each, {splits} splits")
         base = frame["single tasks (RidgeCV)"]
         for method in frame:
             gap = frame[method] - base
-            half = student.ppf(0.975, SPLITS - 1) * gap.std(ddof=1) / np.sqrt(SPLITS)
+            half = student.ppf(0.975, splits - 1) * gap.std(ddof=1) / np.sqrt(splits)
             interval = f"   {gap.mean():+.3f} [{gap.mean() - half:+.3f}, {gap.mean() + half:+.3f}]"
             change = "" if method == base.name else interval
             print(f"  {method:32s} {frame[method].mean():.3f}{change}")

@@ -78,7 +78,11 @@ def test_the_version_is_the_same_everywhere():
 
 @pytest.mark.parametrize(
     ("script", "options", "expected"),
-    [("own_loop.py", [], "fairgrad"), ("compare_table.py", ["--seeds", "2", "--epochs", "2"], "report.html")],
+    [
+        ("own_loop.py", [], "fairgrad"),
+        ("compare_table.py", ["--seeds", "2", "--epochs", "2"], "report.html"),
+        ("linear_real_data.py", ["--splits", "2", "--only", "STAR"], "TaskRelationshipRegressorCV"),
+    ],
 )
 def test_examples_run(script, options, expected, tmp_path):
     command = [sys.executable, "-W", "error", str(ROOT / "examples" / script), *options]

@@ -223,7 +223,7 @@ def solve(
         _full(oracle, penalty, coupling, state, tol, max_iter, screen=rows and wide)
     assert state.best is not None
     gap = max(state.best.primal - state.dual, 0.0)
-    converged = gap <= tol * abs(state.best.primal)
+    converged = bool(gap <= tol * abs(state.best.primal))
     if not converged and warn:
         warnings.warn(
             f"no convergence in {state.iterations} iterations: the duality gap is {gap:.3g}, "

@@ -60,7 +60,9 @@ class CNN(nn.Module):
             self.project.append(nn.Dropout(dropout))
         self.out_features = width
         he_(self)
-        self.blocks.to(memory_format=torch.channels_last)
+        for block in self.blocks:
+            if isinstance(block, nn.Conv2d):
+                block.weight.data = block.weight.data.contiguous(memory_format=torch.channels_last)
 
     def forward(self, inputs: Float[Tensor, "B C H W"]) -> Float[Tensor, "B width"]:
         """The representation."""
