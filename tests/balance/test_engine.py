@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import copy
 import io
+import subprocess
+import sys
 
 import numpy as np
 import pytest
@@ -456,3 +458,12 @@ def test_one_hundred_tasks_and_one_task() -> None:
     Balancer("upgrad", announce=None).backward(losses)
     for parameter, gradient in zip(alone.parameters(), expected, strict=True):
         torch.testing.assert_close(parameter.grad, gradient)
+
+
+def test_a_number_instead_of_a_loss_is_refused_with_the_remedy() -> None:
+    """In a process of its own, because in this one the types of arguments are checked before the engine sees them."""
+    code = "from polytask.balance import Balancer; Balancer('equal').backward({'a': 1.5})"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert "TaskError: loss of task 'a' must be a tensor" in done.stderr
+    assert "found float 1.5" in done.stderr
+    assert ".item()" in done.stderr

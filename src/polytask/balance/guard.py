@@ -45,6 +45,11 @@ class Guard:
         for name, loss in given.items():
             if self._tasks is not None and name not in self._tasks:
                 raise TaskError(f"losses has an {unknown('task', name, self._tasks)}. To skip a task, leave it out")
+            if not isinstance(loss, Tensor):
+                raise TaskError(
+                    f"loss of task {name!r} must be a tensor with a graph, found {type(loss).__name__} {loss!r}; pass "
+                    "what the loss function returned, without .item()"
+                )
             if loss.numel() != 1 or not loss.requires_grad:
                 raise TaskError(
                     f"loss of task {name!r} must be one number with a graph, found shape {tuple(loss.shape)}, "
