@@ -87,7 +87,7 @@ def test_a_normalised_mgda_is_a_chain():
         ([], "mgda", "stages"),
         ("log", "uw", "inner"),
         ("log", "mgd", "inner"),
-        ("log", "gcs", "gcs has options without a default"),
+        ("log", "gcs", "'gcs' needs the option primary.*pass the method itself"),
     ],
 )
 def test_parts_that_do_not_fit_are_refused(stages, inner, message):

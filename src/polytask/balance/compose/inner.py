@@ -36,8 +36,8 @@ def resolve(inner: str | GramianMethod) -> GramianMethod:
     else:
         try:
             method = get_method(inner)
-        except TypeError as error:
-            raise ConfigError(f"{inner} has options without a default: pass a method instead of its name") from error
+        except ConfigError as error:
+            raise ConfigError(f"{error}; inside another method, pass the method itself instead of its name") from error
     assert isinstance(method, GramianMethod)
     if method.needs_after_step:
         raise ConfigError(f"{type(method).__name__} wants losses after the step and cannot be part of another method")
