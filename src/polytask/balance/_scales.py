@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from collections.abc import Sequence
+from typing import Literal, final
 
 import numpy as np
 from jaxtyping import Float
 
+from polytask.balance._adam import TaskAdam
 from polytask.balance.method import Evidence
+from polytask.balance.state import MethodState
 from polytask.errors import MethodError
 
-__all__ = ["SCALES", "RowScale", "rescaled", "row_scales"]
+__all__ = ["SCALES", "LogScales", "RowScale", "rescaled", "row_scales"]
 
 Array = np.ndarray
 RowScale = Literal["none", "l2", "loss", "loss+"]
@@ -41,3 +44,28 @@ def row_scales(mode: RowScale, evidence: Evidence) -> Float[Array, "K"]:
 def rescaled(gramian: Float[Array, "K K"], scales: Float[Array, "K"]) -> Float[Array, "K K"]:
     """The Gramian S·G·S of the rows s_i·g_i."""
     return np.asarray(gramian * scales * scales[:, None])
+
+
+@final
+class LogScales:
+    """Learned loss scales e^(s_i), which descend Σ e^(s_i)·L_i − s_i by an Adam of their own, within |s_i| ≤ 10.
+
+    Args:
+        state: Where the s_i and Adam's moments are kept, by task.
+        lr: Learning rate of the s_i.
+    """
+
+    _reach = 10.0
+
+    def __init__(self, state: MethodState, lr: float) -> None:
+        self._state = state
+        self._adam = TaskAdam(state, "log_scale", start=0.0, lr=lr)
+
+    def read(self, tasks: Sequence[str]) -> Float[Array, "K"]:
+        """e^s."""
+        return np.asarray(np.exp(self._state.read("log_scale", tasks)))
+
+    def learn(self, evidence: Evidence) -> None:
+        """One Adam step on s; the gradient is e^s·L − 1."""
+        gradient = self.read(evidence.tasks) * evidence.losses - 1.0
+        self._adam.update(evidence.tasks, gradient, -self._reach, self._reach)

@@ -4,17 +4,12 @@ from __future__ import annotations
 
 from typing import ClassVar, final
 
-import numpy as np
-
-from polytask.balance._adam import TaskAdam
 from polytask.balance._params import Limits, Real, check
-from polytask.balance._scales import rescaled
+from polytask.balance._scales import LogScales, rescaled
 from polytask.balance.method import Card, Evidence, GramianMethod, Solution
 from polytask.solvers.spectral import equiangular
 
 __all__ = ["IMTL"]
-
-_REACH = 10.0
 
 
 @final
@@ -60,14 +55,13 @@ class IMTL(GramianMethod):
         super().__init__()
         self.lr = lr
         check(self)
-        self._adam = TaskAdam(self.state, "log_scale", start=0.0, lr=lr)
+        self._scales = LogScales(self.state, lr)
 
     def solve(self, evidence: Evidence) -> Solution:
         """e^s times the equiangular weights of the scaled rows."""
-        scales = np.exp(self.state.read("log_scale", evidence.tasks))
+        scales = self._scales.read(evidence.tasks)
         return Solution(scales * equiangular(rescaled(evidence.inner, scales)))
 
     def observe(self, evidence: Evidence, solution: Solution) -> None:
-        """One Adam step on s; the gradient is e^s·L − 1."""
-        scales = np.exp(self.state.read("log_scale", evidence.tasks))
-        self._adam.update(evidence.tasks, scales * evidence.losses - 1.0, -_REACH, _REACH)
+        """Let the loss scales learn."""
+        self._scales.learn(evidence)

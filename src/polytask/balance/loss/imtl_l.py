@@ -4,15 +4,11 @@ from __future__ import annotations
 
 from typing import ClassVar, final
 
-import numpy as np
-
-from polytask.balance._adam import TaskAdam
 from polytask.balance._params import Limits, Real, check
+from polytask.balance._scales import LogScales
 from polytask.balance.method import Card, Evidence, LossMethod, Solution
 
 __all__ = ["IMTLL"]
-
-_REACH = 10.0
 
 
 @final
@@ -56,12 +52,12 @@ class IMTLL(LossMethod):
         super().__init__()
         self.lr = lr
         check(self)
-        self._adam = TaskAdam(self.state, "log_scale", start=0.0, lr=lr)
+        self._scales = LogScales(self.state, lr)
 
     def solve(self, evidence: Evidence) -> Solution:
         """e^s."""
-        return Solution(np.exp(self.state.read("log_scale", evidence.tasks)))
+        return Solution(self._scales.read(evidence.tasks))
 
     def observe(self, evidence: Evidence, solution: Solution) -> None:
-        """One Adam step on s; the gradient is e^s·L − 1."""
-        self._adam.update(evidence.tasks, solution.weights * evidence.losses - 1.0, -_REACH, _REACH)
+        """Let the loss scales learn."""
+        self._scales.learn(evidence)
