@@ -265,3 +265,13 @@ class TestQuantile:
     def test_levels_must_increase_between_0_and_1(self, levels):
         with pytest.raises(TaskError, match="increasing levels between 0 and 1"):
             Task("t", "quantile", quantiles=levels)
+
+
+@kinds
+def test_directions_are_those_of_torchmetrics(kind):
+    """The catalogue declares them, so that nothing has to be built to know them."""
+    task = CASES[kind].draw(2)[0]
+    for name, score in task.rule.scores().items():
+        declared, said = score.higher_is_better, score.build().higher_is_better
+        assert declared is not None
+        assert said is None or declared == said, name

@@ -25,7 +25,7 @@ from polytask.balance.evidence import (
     tensor_like,
 )
 from polytask.balance.state import CoordinateMemory, MethodState
-from polytask.solvers.prox import one_blas_thread
+from polytask.blas import one_blas_thread
 
 __all__ = [
     "Block",

@@ -1,15 +1,20 @@
 """From which data? Ready-made datasets, user tables, and loaders over one source or several."""
 
-from polytask.data.datasets import DATASETS, load
-from polytask.data.encoder import TableEncoder
-from polytask.data.inspect import ColumnReport, TableReport, inspect_table
-from polytask.data.leakage import LeakageWarning
+from typing import TYPE_CHECKING
+
 from polytask.data.loader import Batch, MultiTaskLoader, mixing_shares
 from polytask.data.multitask import SPLITS, MultiTaskData
 from polytask.data.source import Inputs, MapSource, Part, Source, TensorSource, batches, only
 from polytask.data.spec import InputSpec
-from polytask.data.split import split_rows
-from polytask.data.table import read_table
+from polytask.lazy import lazy
+
+if TYPE_CHECKING:  # what reads tables comes with pandas, on first use
+    from polytask.data.datasets import DATASETS, load
+    from polytask.data.encoder import TableEncoder
+    from polytask.data.inspect import ColumnReport, TableReport, inspect_table
+    from polytask.data.leakage import LeakageWarning
+    from polytask.data.split import split_rows
+    from polytask.data.table import read_table
 
 __all__ = [
     "DATASETS",
@@ -35,3 +40,15 @@ __all__ = [
     "read_table",
     "split_rows",
 ]
+
+__getattr__, __dir__ = lazy(
+    __name__,
+    {
+        "datasets": ("DATASETS", "load"),
+        "encoder": ("TableEncoder",),
+        "inspect": ("ColumnReport", "TableReport", "inspect_table"),
+        "leakage": ("LeakageWarning",),
+        "split": ("split_rows",),
+        "table": ("read_table",),
+    },
+)

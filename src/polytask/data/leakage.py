@@ -10,7 +10,6 @@ import numpy as np
 import pandas as pd
 import torch
 from numpy.typing import NDArray
-from scipy.stats import rankdata
 from torch import Tensor
 
 from polytask.data.columns import levels
@@ -104,7 +103,7 @@ def _number_leak(values: NDArray[np.float64], labels: NDArray[np.float64], discr
         sizes = np.unique(labels, return_counts=True)[1]
         if changes == len(sizes) - 1 and sizes.min() >= _EACH and not tied:
             return "determines"
-    ranked = float(np.corrcoef(rankdata(values), rankdata(labels))[0, 1])
+    ranked = float(np.corrcoef(pd.Series(values).rank(), pd.Series(labels).rank())[0, 1])
     if max(abs(correlation), abs(ranked)) > _LIMIT:
         what = "correlation" if abs(correlation) > _LIMIT else "rank correlation"
         return f"has {what} {correlation if abs(correlation) > _LIMIT else ranked:.4f} with"

@@ -7,15 +7,17 @@ import functools
 import hashlib
 from collections import Counter
 from collections.abc import Iterable
-from typing import Any, final
+from typing import TYPE_CHECKING, Any, final
 
-import pandas as pd
-
-from polytask.data.encoder import TableEncoder
 from polytask.data.source import Source, TensorSource, batches, only
 from polytask.data.spec import InputSpec
 from polytask.errors import DataError, unknown
 from polytask.tasks import TaskSet
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from polytask.data.encoder import TableEncoder
 
 __all__ = ["SPLITS", "MultiTaskData"]
 
@@ -71,6 +73,8 @@ class MultiTaskData:
 
     @functools.cached_property
     def _counts(self) -> pd.DataFrame:
+        import pandas as pd
+
         columns = {}
         for split, source in self.splits.items():
             present: Counter[str] = Counter()

@@ -6,16 +6,14 @@ prox_{τΩ}(V) = argmin_W ½‖W − V‖_F² + τ Ω(W). Thresholds are non-neg
 
 from __future__ import annotations
 
-from typing import Any
-
 import numpy as np
 from jaxtyping import Float
-from threadpoolctl import ThreadpoolController  # type: ignore[import-untyped]
+
+from polytask.blas import one_blas_thread
 
 __all__ = [
     "clip_l1_rows",
     "clip_l2_rows",
-    "one_blas_thread",
     "project_l1_rows",
     "shrink_entries",
     "shrink_group_entries",
@@ -29,25 +27,6 @@ __all__ = [
 
 Matrix = Float[np.ndarray, "d T"]
 Vector = Float[np.ndarray, " k"]
-
-_CONTROLLER: ThreadpoolController | None = None
-
-
-def one_blas_thread() -> Any:
-    """Context manager that holds BLAS to one thread; about ten microseconds to enter.
-
-    Small eigenvalue problems are several times slower with two threads than with one as soon as the machine is busy.
-
-    Examples:
-        >>> import numpy as np
-        >>> with one_blas_thread():
-        ...     np.linalg.eigvalsh(np.eye(2)).tolist()
-        [1.0, 1.0]
-    """
-    global _CONTROLLER  # noqa: PLW0603 - finding the loaded BLAS libraries is slow and done once
-    if _CONTROLLER is None:
-        _CONTROLLER = ThreadpoolController()
-    return _CONTROLLER.limit(limits=1, user_api="blas")
 
 
 def shrink_entries(V: Matrix, threshold: float | Float[np.ndarray, "..."]) -> Matrix:

@@ -4,18 +4,22 @@ from __future__ import annotations
 
 import abc
 import dataclasses
+import functools
+import importlib
 import math
 from collections.abc import Callable, Mapping
-from typing import Any, ClassVar, Protocol, final
+from typing import TYPE_CHECKING, Any, ClassVar, Protocol, final
 
 import torch
 from jaxtyping import Float
 from torch import Tensor, nn
-from torchmetrics import Metric
 
 from polytask.errors import TaskError
 
-__all__ = ["Kind", "Score", "Seen"]
+if TYPE_CHECKING:
+    from torchmetrics import Metric
+
+__all__ = ["Kind", "Score", "Seen", "made_by"]
 
 
 class OutputLayer(Protocol):
@@ -118,7 +122,8 @@ class Score:
         build: Makes a fresh torchmetrics object.
         undefined: Says from the labels seen why the metric is undefined, or None.
         partial: With a reason, the value still stands: it is the mean over the classes for which it is defined.
-        higher_is_better: Only where the torchmetrics object does not say.
+        higher_is_better: Whether more is better; by default what the torchmetrics object says, which then has to be
+            made before anything is measured.
     """
 
     build: Callable[[], Metric]
@@ -254,6 +259,20 @@ def whole(kind: Kind, target: Tensor, levels: int, remedy: str) -> Tensor:
             f"expected labels 0 … {levels - 1}, found {bad} ({wrong} of {len(index)} labels are outside); {remedy}"
         )
     return index
+
+
+def made_by(path: str, **options: Any) -> Callable[[], Metric]:
+    """What makes the metric at ``path`` with these options, importing its package when first called.
+
+    torchmetrics is slow to import, and most of what is done with tasks measures nothing.
+    """
+    return functools.partial(_make, path, options)
+
+
+def _make(path: str, options: Mapping[str, Any]) -> Metric:
+    module, _, name = path.rpartition(".")
+    metric: Metric = getattr(importlib.import_module(module), name)(**options)
+    return metric
 
 
 def settings(**given: Any) -> dict[str, Any]:

@@ -4,16 +4,18 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Iterator, Mapping
-from typing import final
+from typing import TYPE_CHECKING, final
 
 import torch
 from torch import Tensor
-from torchmetrics import Metric
 
 from polytask.tasks import labels
 from polytask.tasks.kind import Score, Seen
 from polytask.tasks.task import Task
 from polytask.tasks.taskset import TaskSet
+
+if TYPE_CHECKING:
+    from torchmetrics import Metric
 
 __all__ = ["TaskMeter"]
 

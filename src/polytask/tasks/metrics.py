@@ -11,6 +11,8 @@ from torchmetrics import Metric
 from torchmetrics.functional.classification import binary_auroc, binary_average_precision
 from torchmetrics.utilities import dim_zero_cat
 
+from polytask.tasks.kinds.quantile import pinball
+
 __all__ = ["CoverageError", "MacroAUROC", "MacroAveragePrecision", "PinballLoss"]
 
 
@@ -153,12 +155,3 @@ class CoverageError(Metric):
     def compute(self) -> Tensor:
         """The mean distance between the observed and the nominal share."""
         return (self.below / self.count - self.below.new_tensor(self.quantiles)).abs().mean()
-
-
-def pinball(
-    prediction: Float[Tensor, "n Q"], target: Float[Tensor, "n"], quantiles: tuple[float, ...]
-) -> Float[Tensor, "n"]:
-    """The pinball loss of each row, averaged over the levels."""
-    levels = prediction.new_tensor(quantiles)
-    error = target[:, None] - prediction
-    return torch.maximum(levels * error, (levels - 1) * error).mean(1)

@@ -4,18 +4,20 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any, final
+from typing import TYPE_CHECKING, Any, final
 
 import torch
 from jaxtyping import Bool, Float
 from torch import Tensor
-from torchmetrics import Metric
 
 from polytask.errors import TaskError, unknown
 from polytask.tasks import arguments as read
 from polytask.tasks import labels as _labels
 from polytask.tasks.kind import Kind, Score
 from polytask.tasks.kinds import KINDS
+
+if TYPE_CHECKING:
+    from torchmetrics import Metric
 
 __all__ = ["LossFunction", "Task"]
 
@@ -164,6 +166,8 @@ class Task:
     def _own_score(self, name: str, metric: Metric | Score) -> Score:
         if isinstance(metric, Score):
             return metric
+        from torchmetrics import Metric  # slow to import, and loaded already where somebody has made a metric
+
         if not isinstance(metric, Metric):
             raise self.rule.fail(f"metric {name!r} must be a torchmetrics object, found {type(metric).__name__}")
         if metric.higher_is_better is None:

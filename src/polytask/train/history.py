@@ -6,9 +6,9 @@ import math
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, TypedDict, final
 
-import pandas as pd
-
 if TYPE_CHECKING:
+    import pandas as pd
+
     from polytask.train.evaluation import Evaluation
     from polytask.train.meter import EpochSummary
     from polytask.train.stopping import Verdict
@@ -89,6 +89,8 @@ class History:
     @property
     def frame(self) -> pd.DataFrame:
         """The rows as a table with the columns epoch, step, split, task, other, quantity, value."""
+        import pandas as pd
+
         return pd.DataFrame(self.rows, columns=list(_COLUMNS))
 
     def add(
@@ -119,6 +121,8 @@ class History:
 
     def curve(self, quantity: str, task: str | None = None, *, split: str = "train") -> pd.Series:
         """One quantity over epochs, indexed by epoch."""
+        import pandas as pd
+
         points = {
             row["epoch"]: row["value"]
             for row in self.rows
@@ -131,6 +135,8 @@ class History:
 
         Empty when the method looked at losses only.
         """
+        import pandas as pd
+
         rows = [r for r in self.rows if r["quantity"] == "cosine" and epoch in (None, r["epoch"])]
         names = list(dict.fromkeys(str(name) for row in rows for name in (row["task"], row["other"])))
         table = pd.DataFrame(math.nan, index=names, columns=names)

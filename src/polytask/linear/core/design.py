@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import sparse
 
-from polytask.solvers.prox import one_blas_thread
+from polytask.blas import one_blas_thread
 
 __all__ = ["Design", "SharedDesign", "StackedDesign"]
 

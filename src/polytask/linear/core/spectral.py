@@ -7,6 +7,7 @@ from typing import Any, final
 import numpy as np
 from numpy.typing import NDArray
 
+from polytask.blas import one_blas_thread
 from polytask.linear.core.penalties import Penalty
 from polytask.solvers import prox
 
@@ -60,7 +61,7 @@ class Quadratic(Penalty):
     homogeneous = False
 
     def __init__(self, M: Array) -> None:
-        with prox.one_blas_thread():
+        with one_blas_thread():
             self.roots, self.vectors = np.linalg.eigh(M)
         self.M = M
 
@@ -148,5 +149,5 @@ class SquaredTraceNorm(Penalty):
 
 def _singular_values(V: Array) -> Array:
     # the values of a sum must be accurate when small ones are exactly zero: no squaring here
-    with prox.one_blas_thread():
+    with one_blas_thread():
         return np.linalg.svd(V, compute_uv=False)

@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from functools import partial
 from typing import final
 
 from torch import Tensor
 from torch.nn import functional
-from torchmetrics.classification import BinaryAccuracy, BinaryAUROC, BinaryAveragePrecision, BinaryF1Score
 
-from polytask.tasks.kind import Kind, Score, Seen, rows_of_one, settings, whole
+from polytask.tasks.kind import Kind, Score, Seen, made_by, rows_of_one, settings, whole
 
 __all__ = ["Binary"]
 
@@ -50,8 +48,22 @@ class Binary(Kind):
     def scores(self) -> Mapping[str, Score]:
         """Ranking metrics, and metrics at the threshold ½."""
         return {
-            "auroc": Score(partial(BinaryAUROC, **settings()), undefined=Seen.both_classes),
-            "accuracy": Score(partial(BinaryAccuracy, **settings())),
-            "f1": Score(partial(BinaryF1Score, **settings()), undefined=Seen.a_positive),
-            "average_precision": Score(partial(BinaryAveragePrecision, **settings()), undefined=Seen.a_positive),
+            "auroc": Score(
+                made_by("torchmetrics.classification.BinaryAUROC", **settings()),
+                higher_is_better=True,
+                undefined=Seen.both_classes,
+            ),
+            "accuracy": Score(
+                made_by("torchmetrics.classification.BinaryAccuracy", **settings()), higher_is_better=True
+            ),
+            "f1": Score(
+                made_by("torchmetrics.classification.BinaryF1Score", **settings()),
+                higher_is_better=True,
+                undefined=Seen.a_positive,
+            ),
+            "average_precision": Score(
+                made_by("torchmetrics.classification.BinaryAveragePrecision", **settings()),
+                higher_is_better=True,
+                undefined=Seen.a_positive,
+            ),
         }

@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from functools import partial
 from typing import final
 
 import torch
 from torch import Tensor
-from torchmetrics import MeanAbsoluteError, MeanSquaredError, TweedieDevianceScore
 
-from polytask.tasks.kind import Kind, Score, finite, rows_of_one
+from polytask.tasks.kind import Kind, Score, finite, made_by, rows_of_one
 
 __all__ = ["Count"]
 
@@ -63,7 +61,7 @@ class Count(Kind):
     def scores(self) -> Mapping[str, Score]:
         """Mean Poisson deviance 2·[y·log(y/λ) − y + λ], and errors of the expected count λ."""
         return {
-            "deviance": Score(partial(TweedieDevianceScore, power=1.0), higher_is_better=False),
-            "mae": Score(MeanAbsoluteError),
-            "rmse": Score(partial(MeanSquaredError, squared=False)),
+            "deviance": Score(made_by("torchmetrics.TweedieDevianceScore", power=1.0), higher_is_better=False),
+            "mae": Score(made_by("torchmetrics.MeanAbsoluteError"), higher_is_better=False),
+            "rmse": Score(made_by("torchmetrics.MeanSquaredError", squared=False), higher_is_better=False),
         }

@@ -3,15 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from functools import partial
 from typing import final
 
 from torch import Tensor
 from torch.nn import functional
-from torchmetrics.classification import MulticlassAccuracy, MulticlassF1Score
 
-from polytask.tasks.kind import Kind, Score, Seen, rows_of_many, settings, whole
-from polytask.tasks.metrics import MacroAUROC
+from polytask.tasks.kind import Kind, Score, Seen, made_by, rows_of_many, settings, whole
 
 __all__ = ["Multiclass"]
 
@@ -58,8 +55,22 @@ class Multiclass(Kind):
         """Share of right answers; means over classes of F1, recall and one-against-rest AUROC."""
         options = settings(num_classes=self.classes)
         return {
-            "accuracy": Score(partial(MulticlassAccuracy, average="micro", **options)),
-            "f1": Score(partial(MulticlassF1Score, average="macro", **options)),
-            "balanced_accuracy": Score(partial(MulticlassAccuracy, average="macro", **options)),
-            "auroc": Score(MacroAUROC, undefined=Seen.every_class_and_another, partial=True),
+            "accuracy": Score(
+                made_by("torchmetrics.classification.MulticlassAccuracy", average="micro", **options),
+                higher_is_better=True,
+            ),
+            "f1": Score(
+                made_by("torchmetrics.classification.MulticlassF1Score", average="macro", **options),
+                higher_is_better=True,
+            ),
+            "balanced_accuracy": Score(
+                made_by("torchmetrics.classification.MulticlassAccuracy", average="macro", **options),
+                higher_is_better=True,
+            ),
+            "auroc": Score(
+                made_by("polytask.tasks.metrics.MacroAUROC"),
+                higher_is_better=True,
+                undefined=Seen.every_class_and_another,
+                partial=True,
+            ),
         }

@@ -3,15 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from functools import partial
 from typing import final
 
 from torch import Tensor
 from torch.nn import functional
-from torchmetrics.classification import MultilabelAccuracy, MultilabelF1Score
 
-from polytask.tasks.kind import Kind, Score, Seen, rows_of_many, settings, whole
-from polytask.tasks.metrics import MacroAUROC, MacroAveragePrecision
+from polytask.tasks.kind import Kind, Score, Seen, made_by, rows_of_many, settings, whole
 
 __all__ = ["Multilabel"]
 
@@ -63,8 +60,24 @@ class Multilabel(Kind):
         """Means over labels of ranking metrics and F1; share of right answers over all labels."""
         options = settings(num_labels=self.classes, ignore_index=-1)
         return {
-            "auroc": Score(MacroAUROC, undefined=Seen.every_label_both_ways, partial=True),
-            "average_precision": Score(MacroAveragePrecision, undefined=Seen.every_label_positive, partial=True),
-            "accuracy": Score(partial(MultilabelAccuracy, average="micro", **options)),
-            "f1": Score(partial(MultilabelF1Score, average="macro", **options)),
+            "auroc": Score(
+                made_by("polytask.tasks.metrics.MacroAUROC"),
+                higher_is_better=True,
+                undefined=Seen.every_label_both_ways,
+                partial=True,
+            ),
+            "average_precision": Score(
+                made_by("polytask.tasks.metrics.MacroAveragePrecision"),
+                higher_is_better=True,
+                undefined=Seen.every_label_positive,
+                partial=True,
+            ),
+            "accuracy": Score(
+                made_by("torchmetrics.classification.MultilabelAccuracy", average="micro", **options),
+                higher_is_better=True,
+            ),
+            "f1": Score(
+                made_by("torchmetrics.classification.MultilabelF1Score", average="macro", **options),
+                higher_is_better=True,
+            ),
         }

@@ -3,17 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from functools import partial
 from typing import final
 
 import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 from torch.nn import functional
-from torchmetrics import MeanAbsoluteError
-from torchmetrics.classification import MulticlassAccuracy, MulticlassCohenKappa
 
-from polytask.tasks.kind import Kind, Score, Seen, rows_of_many, settings, whole
+from polytask.tasks.kind import Kind, Score, Seen, made_by, rows_of_many, settings, whole
 
 __all__ = ["CumulativeLinks", "Ordinal"]
 
@@ -105,7 +102,14 @@ class Ordinal(Kind):
         """Distance in classes, share of right answers, and chance-corrected agreement with quadratic weights."""
         options = settings(num_classes=self.classes)
         return {
-            "mae": Score(MeanAbsoluteError),
-            "accuracy": Score(partial(MulticlassAccuracy, average="micro", **options)),
-            "qwk": Score(partial(MulticlassCohenKappa, weights="quadratic", **options), undefined=Seen.two_classes),
+            "mae": Score(made_by("torchmetrics.MeanAbsoluteError"), higher_is_better=False),
+            "accuracy": Score(
+                made_by("torchmetrics.classification.MulticlassAccuracy", average="micro", **options),
+                higher_is_better=True,
+            ),
+            "qwk": Score(
+                made_by("torchmetrics.classification.MulticlassCohenKappa", weights="quadratic", **options),
+                higher_is_better=True,
+                undefined=Seen.two_classes,
+            ),
         }

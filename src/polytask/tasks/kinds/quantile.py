@@ -4,15 +4,15 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Mapping
-from functools import partial
 from typing import final
 
+import torch
+from jaxtyping import Float
 from torch import Tensor
 
-from polytask.tasks.kind import Kind, Score, finite, rows_of_many
-from polytask.tasks.metrics import CoverageError, PinballLoss, pinball
+from polytask.tasks.kind import Kind, Score, finite, made_by, rows_of_many
 
-__all__ = ["Quantile"]
+__all__ = ["Quantile", "pinball"]
 
 
 @final
@@ -58,7 +58,7 @@ class Quantile(Kind):
 
     def loss(self, prediction: Tensor, target: Tensor) -> Tensor:
         """Pinball loss, averaged over levels."""
-        return pinball(prediction, target, self.levels_asked)
+        return pinball(prediction, target, quantiles=self.levels_asked)
 
     def decode(self, prediction: Tensor) -> Tensor:
         """Quantiles in increasing order, (B, Q)."""
@@ -71,6 +71,19 @@ class Quantile(Kind):
     def scores(self) -> Mapping[str, Score]:
         """Pinball loss in the target's own units, and distance of the observed from the nominal coverage."""
         return {
-            "pinball": Score(partial(PinballLoss, self.levels_asked)),
-            "coverage_error": Score(partial(CoverageError, self.levels_asked)),
+            "pinball": Score(
+                made_by("polytask.tasks.metrics.PinballLoss", quantiles=self.levels_asked), higher_is_better=False
+            ),
+            "coverage_error": Score(
+                made_by("polytask.tasks.metrics.CoverageError", quantiles=self.levels_asked), higher_is_better=False
+            ),
         }
+
+
+def pinball(
+    prediction: Float[Tensor, "n Q"], target: Float[Tensor, "n"], quantiles: tuple[float, ...]
+) -> Float[Tensor, "n"]:
+    """The pinball loss of each row, averaged over the levels."""
+    levels = prediction.new_tensor(quantiles)
+    error = target[:, None] - prediction
+    return torch.maximum(levels * error, (levels - 1) * error).mean(1)

@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from functools import partial
 from typing import final
 
 from torch import Tensor
-from torchmetrics import MeanAbsoluteError, MeanSquaredError, R2Score
 
-from polytask.tasks.kind import Kind, Score, Seen, finite, rows_of_one
+from polytask.tasks.kind import Kind, Score, Seen, finite, made_by, rows_of_one
 
 __all__ = ["Regression"]
 
@@ -49,8 +47,8 @@ class Regression(Kind):
     def scores(self) -> Mapping[str, Score]:
         """Errors and explained variance, in the target's own units."""
         return {
-            "mse": Score(MeanSquaredError),
-            "rmse": Score(partial(MeanSquaredError, squared=False)),
-            "mae": Score(MeanAbsoluteError),
-            "r2": Score(R2Score, undefined=Seen.two_rows_that_differ),
+            "mse": Score(made_by("torchmetrics.MeanSquaredError"), higher_is_better=False),
+            "rmse": Score(made_by("torchmetrics.MeanSquaredError", squared=False), higher_is_better=False),
+            "mae": Score(made_by("torchmetrics.MeanAbsoluteError"), higher_is_better=False),
+            "r2": Score(made_by("torchmetrics.R2Score"), higher_is_better=True, undefined=Seen.two_rows_that_differ),
         }
