@@ -20,6 +20,7 @@ LEVELS = {
     "errors": 0,
     "lazy": 0,
     "blas": 0,
+    "registry": 1,
     "solvers": 1,
     "tasks": 2,
     "linear": 2,

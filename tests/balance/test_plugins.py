@@ -8,8 +8,8 @@ import pytest
 import torch
 
 from polytask.balance import METHODS, Balancer, get_method
-from polytask.balance.registry import Registry
 from polytask.errors import ConfigError, MethodError
+from polytask.registry import Registry
 
 SOURCE = """
     import numpy as np
@@ -54,7 +54,16 @@ def package(tmp_path, monkeypatch):
 
 
 def fresh():
-    return Registry({"equal": "loss.equal.EW", "mgda": "gramian.mgda.MGDA"})
+    own = {"equal": "loss.equal:EW", "mgda": "gramian.mgda:MGDA"}
+    return Registry(
+        METHODS.what,
+        own,
+        package="polytask.balance",
+        group=METHODS.group,
+        fits=METHODS.fits,
+        expected=METHODS.expected,
+        error=MethodError,
+    )
 
 
 def test_a_plugin_is_a_method_like_any_other(package):

@@ -98,5 +98,5 @@ def test_options_out_of_range(options, message):
 def test_unknown_names():
     with pytest.raises(ConfigError, match="unknown dataset 'multidigit'; did you mean 'multidigits'"):
         load("multidigit")
-    with pytest.raises(ConfigError, match="unknown option of dataset 'multidigits' 'canvass'; did you mean 'canvas'"):
+    with pytest.raises(ConfigError, match="unknown option of dataset 'multidigits': 'canvass'; did you mean 'canvas'"):
         load("multidigits", canvass=3)

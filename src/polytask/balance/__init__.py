@@ -49,11 +49,14 @@ __all__ = [
 ]
 
 
+_CLASSES = {place.partition(":")[2]: name for name, place in METHODS.own.items()}
+
+
 def __getattr__(name: str) -> Any:
-    if name in METHODS.class_names:
-        return METHODS[METHODS.of_class(name)]
+    if name in _CLASSES:
+        return METHODS[_CLASSES[name]]
     raise AttributeError(f"module 'polytask.balance' has no attribute {name!r}")
 
 
 def __dir__() -> list[str]:
-    return sorted({*globals(), *METHODS.class_names})
+    return sorted({*globals(), *_CLASSES})

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import inspect
 from collections.abc import Callable
 from typing import Any
 
@@ -12,17 +11,24 @@ from polytask.data.datasets.movielens import movielens
 from polytask.data.datasets.multidigits import multidigits
 from polytask.data.datasets.star import star
 from polytask.data.multitask import MultiTaskData
-from polytask.errors import ConfigError, unknown
+from polytask.errors import ConfigError
+from polytask.registry import Registry, check_options
 
 __all__ = ["DATASETS", "exam", "flights", "load", "movielens", "multidigits", "star"]
 
-DATASETS: dict[str, Callable[..., MultiTaskData]] = {
-    "multidigits": multidigits,
-    "star": star,
-    "exam": exam,
-    "movielens": movielens,
-    "flights": flights,
-}
+DATASETS: Registry[Callable[..., MultiTaskData]] = Registry(
+    "dataset",
+    {
+        "multidigits": "multidigits:multidigits",
+        "star": "star:star",
+        "exam": "exam:exam",
+        "movielens": "movielens:movielens",
+        "flights": "flights:flights",
+    },
+    package="polytask.data.datasets",
+    group="polytask.datasets",
+    expected="a function that returns a MultiTaskData",
+)
 
 
 def load(name: str, **options: Any) -> MultiTaskData:
@@ -40,12 +46,8 @@ def load(name: str, **options: Any) -> MultiTaskData:
         >>> load("multidigits", n=60).tasks.names
         ('left', 'right', 'parity')
     """
-    if name not in DATASETS:
-        if "." in name or "/" in name:
-            raise ConfigError(f"{name!r} is no dataset; polytask.data.read_table(path, targets) reads tables")
-        raise ConfigError(unknown("dataset", name, DATASETS))
-    known = list(inspect.signature(DATASETS[name]).parameters)
-    for option in options:
-        if option not in known:
-            raise ConfigError(unknown(f"option of dataset {name!r}", option, known))
-    return DATASETS[name](**options)
+    if name not in DATASETS and ("." in name or "/" in name):
+        raise ConfigError(f"{name!r} is no dataset; polytask.data.read_table(path, targets) reads tables")
+    made = DATASETS.find(name)
+    check_options(f"dataset {name!r}", made, options)
+    return made(**options)

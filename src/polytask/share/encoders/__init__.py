@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from torch import nn
 
 from polytask.errors import ConfigError, unknown
+from polytask.registry import Registry
 from polytask.share.encoders.cnn import CNN
 from polytask.share.encoders.mlp import MLP
 from polytask.share.encoders.spec import GRAMMAR, Spec, parse
@@ -19,11 +20,13 @@ if TYPE_CHECKING:
 
 __all__ = ["CNN", "ENCODERS", "MLP", "Spec", "Tabular", "build_encoder"]
 
-ENCODERS: dict[str, Callable[[Spec, "InputSpec"], nn.Module]] = {
-    "cnn": CNN.from_spec,
-    "mlp": MLP.from_spec,
-    "tabular": Tabular.from_spec,
-}
+ENCODERS: Registry[Callable[[Spec, "InputSpec"], nn.Module]] = Registry(
+    "encoder",
+    {"cnn": "cnn:CNN.from_spec", "mlp": "mlp:MLP.from_spec", "tabular": "tabular:Tabular.from_spec"},
+    package="polytask.share.encoders",
+    group="polytask.encoders",
+    expected="a function of a parsed specification and an InputSpec",
+)
 
 
 def build_encoder(spec: str, inputs: InputSpec, *, seed: int | None = None) -> nn.Module:

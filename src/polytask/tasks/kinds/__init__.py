@@ -7,6 +7,8 @@ come first, and everything else (missing labels, means over present labels, metr
 
 from __future__ import annotations
 
+from polytask.errors import TaskError
+from polytask.registry import Registry
 from polytask.tasks.kind import Kind
 from polytask.tasks.kinds.binary import Binary
 from polytask.tasks.kinds.count import Count
@@ -19,13 +21,21 @@ from polytask.tasks.kinds.regression import Regression
 
 __all__ = ["KINDS", "Binary", "Count", "Custom", "Multiclass", "Multilabel", "Ordinal", "Quantile", "Regression"]
 
-KINDS: dict[str, type[Kind]] = {
-    "regression": Regression,
-    "binary": Binary,
-    "multiclass": Multiclass,
-    "multilabel": Multilabel,
-    "ordinal": Ordinal,
-    "count": Count,
-    "quantile": Quantile,
-    "custom": Custom,
-}
+KINDS: Registry[type[Kind]] = Registry(
+    "kind",
+    {
+        "regression": "regression:Regression",
+        "binary": "binary:Binary",
+        "multiclass": "multiclass:Multiclass",
+        "multilabel": "multilabel:Multilabel",
+        "ordinal": "ordinal:Ordinal",
+        "count": "count:Count",
+        "quantile": "quantile:Quantile",
+        "custom": "custom:Custom",
+    },
+    package="polytask.tasks.kinds",
+    group="polytask.kinds",
+    fits=lambda found: isinstance(found, type) and issubclass(found, Kind),
+    expected="a subclass of polytask.tasks.Kind",
+    error=TaskError,
+)
