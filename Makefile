@@ -32,7 +32,7 @@ help:
 	@echo "make test       tests, docstring examples and the snippets of README and docs, without the slow ones"
 	@echo "make test-all   the slow ones too"
 	@echo "make lint       ruff and mypy"
-	@echo "make format     let ruff rewrite the files"
+	@echo "make format     let ruff rewrite the files, and write down what polytask methods lists"
 	@echo "make bench      run the scripts in benchmarks/"
 	@echo "make docs       build the documentation into docs/_build/html"
 	@echo "make clean      remove what these targets made, except .venv and runs/"
@@ -55,6 +55,7 @@ lint: $(DEV_READY)
 format: $(DEV_READY)
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
+	$(BIN)/python -c "from polytask.cli.catalogue import write; write()"
 
 bench: $(DEV_READY)
 	@set -e; for script in benchmarks/*.py; do echo "== $$script"; $(BIN)/python $$script; done

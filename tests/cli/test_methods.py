@@ -1,5 +1,8 @@
 """``polytask methods``."""
 
+import json
+import subprocess
+import sys
 from importlib.metadata import EntryPoint
 
 import pytest
@@ -7,7 +10,9 @@ from rich.cells import cell_len
 from rich.console import Console
 
 from polytask.balance import METHODS, registry
-from polytask.cli.methods import _facts, _List
+from polytask.cli import catalogue
+from polytask.cli.catalogue import method_facts
+from polytask.cli.methods import _List
 
 
 def test_the_table_names_every_method_and_what_it_needs(polytask):
@@ -69,7 +74,7 @@ def test_json_has_every_fact_of_every_method(polytask):
     ],
 )
 def test_the_state_is_that_of_the_method(name, per, count):
-    assert len(_facts(name, METHODS[name])["state"][per]) == count
+    assert len(method_facts(name, METHODS[name])["state"][per]) == count
 
 
 def test_state_in_the_card(polytask):
@@ -80,7 +85,7 @@ def test_state_in_the_card(polytask):
 @pytest.mark.parametrize("width", [60, 80, 119, 120, 160, 400])
 def test_the_list_fits_the_terminal_and_hides_nothing(width):
     console = Console(width=width, record=True, file=open("/dev/null", "w"))  # noqa: SIM115, PTH123
-    facts = [_facts(name, METHODS[name]) for name in METHODS]
+    facts = [method_facts(name, METHODS[name]) for name in METHODS]
     console.print(_List(facts))
     console.file.close()
     text = console.export_text()
@@ -121,6 +126,7 @@ def test_plugins_are_marked_and_broken_ones_do_not_hide_the_others(polytask, mon
         "gone": EntryPoint("gone", "no_such_module:Method", group),
     }
     monkeypatch.setattr(METHODS, "_found", points)
+    monkeypatch.setattr(catalogue, "entry_points", lambda group: points.values())
     monkeypatch.setattr(EntryPoint, "load", lambda self: Stranger if self.name == "stranger" else _missing())
     outcome = polytask("methods", "--json")
     assert outcome.code == 0
@@ -135,3 +141,21 @@ def test_plugins_are_marked_and_broken_ones_do_not_hide_the_others(polytask, mon
 
 def _missing():
     raise ModuleNotFoundError("No module named 'no_such_module'")
+
+
+def test_what_is_kept_is_what_the_classes_say():
+    kept = json.loads(catalogue.FILE.read_text(encoding="utf-8"))
+    assert kept["facts"] == json.loads(json.dumps(catalogue.fresh())), "run `make format`"
+    assert kept["sources"] == catalogue._digest(), "run `make format`"
+
+
+def test_changed_sources_are_read_afresh(monkeypatch):
+    monkeypatch.setattr(catalogue, "_digest", lambda: "other")
+    monkeypatch.setattr(catalogue, "fresh", lambda: {"methods": "read afresh"})
+    assert catalogue.catalogue() == {"methods": "read afresh"}
+
+
+def test_the_list_needs_no_torch():
+    code = "import sys; from polytask.cli.catalogue import catalogue; catalogue(); print('torch' in sys.modules)"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "False"

@@ -1,25 +1,14 @@
-"""The part of ``polytask methods`` about estimators: what ``polytask compare`` can fit beside networks."""
+"""What ``polytask methods`` knows of estimators, which ``polytask compare`` can fit beside networks."""
 
 from __future__ import annotations
 
-import dataclasses
 import inspect
 import re
-from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
-
-from rich.console import Console, ConsoleOptions, RenderableType
-from rich.table import Table
-from rich.text import Text
 
 from polytask.study.classical import BASELINES, Entry, entry_names, find_entry
 
-__all__ = ["Listing", "card", "every", "facts", "names"]
-
-
-def names() -> tuple[str, ...]:
-    """All estimators."""
-    return entry_names()
+__all__ = ["every", "facts"]
 
 
 def facts(name: str) -> dict[str, Any]:
@@ -97,43 +86,6 @@ def _options(entry: Entry, described: Any) -> dict[str, str]:
     for made in _family(entry.name):
         parameters |= dict(inspect.signature(made).parameters)
     return {key: repr(value.default) for key, value in parameters.items() if key not in OURS}
-
-
-def card(found: Mapping[str, Any]) -> Table:
-    """The card of one estimator."""
-    table = Table(box=None, pad_edge=False, show_header=False)
-    table.add_column(style="bold", no_wrap=True)
-    table.add_column()
-    baseline = found["name"] in BASELINES
-    options = [f"{key}: {value}" if baseline else f"{key}={value}" for key, value in found["options"].items()]
-    shown = {
-        **found,
-        "learns": f"{', '.join(found['learns'])} tasks, {found['tasks']}",
-        "estimators": ", ".join(found["estimators"]),
-        "options": ("\n" if baseline else ", ").join(options),
-        "use": f"polytask compare --methods stl,equal,{found['name']}"
-        + ("" if baseline or "alpha" not in found["options"] else f"; {found['name']}:alpha=0.1 fixes its α"),
-    }
-    for key in ("name", "idea", "objective", "learns", "estimators", "options", "use", "notes", "paper"):
-        if shown[key]:
-            table.add_row(key, Text(shown[key]))
-    return table
-
-
-@dataclasses.dataclass(frozen=True)
-class Listing:
-    """All estimators, one below the other."""
-
-    found: Sequence[Mapping[str, Any]]
-
-    def __rich_console__(self, console: Console, options: ConsoleOptions) -> Iterator[RenderableType]:
-        yield Text("\nestimators: fitted, not trained; in polytask compare beside networks", style="bold underline")
-        table = Table(box=None, pad_edge=False, show_header=False)
-        table.add_column(no_wrap=True, style="bold")
-        table.add_column()
-        for one in [one for one in self.found if one["name"] != "logistic"]:
-            table.add_row(one["name"], Text(f"{one['idea']} ({', '.join(one['learns'])})"))
-        yield table
 
 
 def every() -> list[dict[str, Any]]:

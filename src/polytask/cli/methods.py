@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import dataclasses
-import inspect
 from collections.abc import Iterator, Mapping, Sequence
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import Annotated, Any
 
 import typer
 from rich.console import Console, ConsoleOptions, Group, RenderableType
@@ -13,9 +12,7 @@ from rich.table import Table
 from rich.text import Text
 
 from polytask.cli.answer import Answer, Debug, Json, verb
-
-if TYPE_CHECKING:
-    from polytask.balance import Method
+from polytask.cli.catalogue import catalogue
 
 __all__ = ["methods"]
 
@@ -36,103 +33,19 @@ def methods(
     debug: Debug = False,
 ) -> Answer:
     """List the balancing methods and the estimators, or print the card of one."""
-    from polytask.balance import METHODS
-    from polytask.cli import estimators
     from polytask.errors import MethodError, unknown
 
-    if name is not None:
-        if name in estimators.names():
-            facts = estimators.facts(name)
-            return Answer(facts, (estimators.card(facts),))
-        if name not in METHODS:
-            raise MethodError(unknown("method", name, [*METHODS, *estimators.names()]))
-        facts = _facts(name, METHODS[name])
-        return Answer(facts, (_card(facts),))
-    found, broken = [], {}
-    for key in METHODS:
-        try:
-            found.append(_facts(key, METHODS[key]))
-        except MethodError as error:  # another package's, which should not hide all others
-            broken[key] = str(error)
-    fitted = estimators.every()
-    lost = (Text(f"left out: {message}") for message in broken.values())
-    data = {"methods": found, "estimators": fitted, "broken": broken}
-    return Answer(data, (_List(found), *lost, estimators.Listing(fitted)))
-
-
-def _facts(name: str, method: type[Method]) -> dict[str, Any]:
-    from polytask.balance import METHODS
-
-    card = method.card
-    plugin = METHODS.plugins.get(name)
-    return {
-        "name": name,
-        "title": card.title,
-        "needs": method.needs,
-        "needs_after_step": method.needs_after_step,
-        "needs_metrics": method.needs_metrics,
-        "also_needs": _also(method),
-        "state": _state(method),
-        "cost": card.cost,
-        "idea": card.idea,
-        "invariances": list(card.invariances),
-        "verified": list(card.verified),
-        "notes": card.notes,
-        "paper": card.paper,
-        "url": card.url,
-        "package": "polytask" if plugin is None else plugin.dist.name if plugin.dist else plugin.value,
-    }
-
-
-def _also(method: type[Method]) -> list[str]:
-    """What a method wants besides the evidence of a step."""
-    wanted = []
-    if method.needs_after_step:
-        wanted.append("the losses of the same batch after the step")
-    if method.needs_twin:
-        wanted.append("the losses of a second, independent batch in every step")
-    if method.needs_metrics:
-        wanted.append(
-            "each task's validation metric, in [0, 1] with 1 the best"
-            if method.takes_skill
-            else "numbers that only a loop of your own can measure (not available in train and compare)"
-        )
-    return wanted
-
-
-def _state(method: type[Method]) -> dict[str, list[str]] | None:
-    """Names of what a method remembers from step to step: per task, per pair of tasks, per task and coordinate.
-
-    Of a method made of another one, ``"inner"`` holds the option's name; the other's state comes on top. The
-    names are read off an example that has combined one small Jacobian; ``None`` where none can be made.
-    """
-    import numpy as np
-    import torch
-
-    from polytask.balance import Block, Evidence, JacobianMethod
-
-    signature = inspect.signature(method).parameters.values()
-    tasks = ("a", "b")
-    try:
-        example = method(
-            **{p.name: tasks[0] for p in signature if p.default is p.empty and p.kind is not p.VAR_KEYWORD}
-        )
-        found: dict[str, list[str]] = {"task": [], "pair": [], "coordinate": [], "inner": [], "object": []}
-        found["object"] += example.state.attached
-        for quantity in [name for name in example.state.state_dict() if name not in found["object"]]:
-            found["task" if example.state.read(quantity, tasks).ndim == 1 else "pair"].append(quantity)
-        if hasattr(example, "inner"):
-            found["inner"].append("inner")
-        if isinstance(example, JacobianMethod):
-            rows, point = torch.tensor([[1.0, 0.5, 0.0], [0.2, 1.0, 0.3]]), torch.ones(3)
-            evidence = Evidence(tasks, np.ones(2), np.full(2, 0.5), (rows @ rows.T).double().numpy())
-            block = Block("example", rows, (slice(0, 3),), point, 1, (point,))
-            memory = example.combine(block, *example.solve_blocks(evidence, [block])).memory
-            for quantity, values in memory.items():
-                found["coordinate" if values.shape[1] == 3 else "task"].append(quantity)
-    except Exception:  # noqa: BLE001 - whatever a method of another package needs, the list goes on
-        return None
-    return found
+    known = catalogue()
+    listed = {entry["name"]: entry for entry in (*known["methods"], *known["estimators"])}
+    if name is None:
+        lost = (Text(f"left out: {message}") for message in known["broken"].values())
+        return Answer(known, (_List(known["methods"]), *lost, _Estimators(known["estimators"])))
+    if name in known["broken"]:
+        raise MethodError(known["broken"][name])
+    if name not in listed:
+        raise MethodError(unknown("method", name, listed))
+    found = listed[name]
+    return Answer(found, (_estimator_card(found) if "estimators" in found else _card(found),))
 
 
 def _state_in_words(facts: Mapping[str, Any]) -> str:
@@ -237,3 +150,40 @@ def _card(facts: Mapping[str, Any]) -> Table:
         text = "; ".join(shown[key]) if isinstance(shown[key], list) else str(shown[key])
         table.add_row(key, Text(text or "-"))
     return table
+
+
+def _estimator_card(found: Mapping[str, Any]) -> Table:
+    """The card of one estimator."""
+    table = Table(box=None, pad_edge=False, show_header=False)
+    table.add_column(style="bold", no_wrap=True)
+    table.add_column()
+    baseline = not found["estimators"]
+    options = [f"{key}: {value}" if baseline else f"{key}={value}" for key, value in found["options"].items()]
+    shown = {
+        **found,
+        "learns": f"{', '.join(found['learns'])} tasks, {found['tasks']}",
+        "estimators": ", ".join(found["estimators"]),
+        "options": ("\n" if baseline else ", ").join(options),
+        "use": f"polytask compare --methods stl,equal,{found['name']}"
+        + ("" if baseline or "alpha" not in found["options"] else f"; {found['name']}:alpha=0.1 fixes its α"),
+    }
+    for key in ("name", "idea", "objective", "learns", "estimators", "options", "use", "notes", "paper"):
+        if shown[key]:
+            table.add_row(key, Text(shown[key]))
+    return table
+
+
+@dataclasses.dataclass(frozen=True)
+class _Estimators:
+    """All estimators, one below the other."""
+
+    found: Sequence[Mapping[str, Any]]
+
+    def __rich_console__(self, console: Console, options: ConsoleOptions) -> Iterator[RenderableType]:
+        yield Text("\nestimators: fitted, not trained; in polytask compare beside networks", style="bold underline")
+        table = Table(box=None, pad_edge=False, show_header=False)
+        table.add_column(no_wrap=True, style="bold")
+        table.add_column()
+        for one in [one for one in self.found if one["name"] != "logistic"]:
+            table.add_row(one["name"], Text(f"{one['idea']} ({', '.join(one['learns'])})"))
+        yield table
