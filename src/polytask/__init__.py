@@ -9,6 +9,8 @@ from __future__ import annotations
 import importlib
 from typing import TYPE_CHECKING, Any
 
+from polytask.version import __version__ as __version__
+
 if TYPE_CHECKING:
     from polytask import balance, data, errors, linear, share, solvers, study, tasks, train
     from polytask.balance import Balancer
@@ -17,8 +19,6 @@ if TYPE_CHECKING:
     from polytask.study import compare
     from polytask.tasks import Task, TaskSet
     from polytask.train import Trainer
-
-__version__ = "0.1.0"
 
 __all__ = [
     "Balancer",

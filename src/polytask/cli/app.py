@@ -6,8 +6,8 @@ from typing import Annotated
 
 import typer
 
-from polytask import __version__
 from polytask.cli import check, compare, demo, init, methods, report, train
+from polytask.version import __version__
 
 __all__ = ["app", "main"]
 

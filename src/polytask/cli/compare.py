@@ -61,15 +61,15 @@ def compare(
     if folder is not None and Path(folder).exists() and not Path(folder).is_dir():
         raise ConfigError(f"expected a folder for the study, found the file {folder}; give another --out")
     comparison = study.compare(settings.build_data(), **options)
-    return outcome(comparison, comparison.out or Path())
+    return outcome(comparison, comparison.out or Path(), again=False)
 
 
-def outcome(comparison: Comparison, folder: Path) -> Answer:
+def outcome(comparison: Comparison, folder: Path, *, again: bool = True) -> Answer:
     """Write results and report of a finished comparison into a folder, and answer with the table."""
     from polytask.study.text import table_for
 
     results = comparison.to_json(folder / "results.json")
-    page = comparison.report(folder / "report.html")
+    page = comparison.report(folder / "report.html", again=again)
     data: dict[str, Any] = {**comparison.to_dict(), "files": {"results": results, "report": page}}
     # A terminal's width is known; in a pipe or file, the table of fixed width is left as it is.
     table = table_for(comparison, Console().width) if sys.stdout.isatty() else Text(str(comparison))

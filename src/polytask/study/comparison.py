@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import functools
+import hashlib
 import json
 import math
 from collections.abc import Sequence
@@ -16,6 +17,7 @@ from polytask.errors import TrialError
 from polytask.study.protocol import Protocol, TaskInfo
 from polytask.study.results import SCHEMA, TrialResult, encode, write_atomically
 from polytask.study.statistics import Interval, paired_interval, transfer_gain
+from polytask.version import __version__
 
 __all__ = ["Comparison", "Protocol", "TaskInfo"]
 
@@ -288,18 +290,36 @@ class Comparison:
         except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
             raise TrialError(f"{path} is not the result of a study: {type(error).__name__}: {error}") from error
 
-    def report(self, path: str | Path) -> Path:
+    def report(self, path: str | Path, *, again: bool = True) -> Path:
         """Write the report: one HTML file that needs nothing else.
 
         Args:
             path: File to write, or a folder to write ``report.html`` in.
+            again: Whether to draw it again where it is there already, made of the same results by the same version.
 
         Raises:
             TrialError: The file cannot be written.
         """
-        from polytask.study.report import write_report
+        path = Path(path)
+        path = path if path.suffix in (".html", ".htm") else path / "report.html"
+        if again or not self._is_reported(path):
+            from polytask.study.report import write_report  # brings matplotlib
 
-        return write_report(self, path)
+            write_report(self, path)
+        return path
+
+    @property
+    def stamp(self) -> str:
+        """A hash of the results and of polytask's version, which the report carries."""
+        said = f"polytask {__version__}\n{encode(self.to_dict())}"
+        return hashlib.sha256(said.encode()).hexdigest()
+
+    def _is_reported(self, path: Path) -> bool:
+        try:
+            with path.open(encoding="utf-8", errors="replace") as page:
+                return self.stamp in page.read(400)
+        except OSError:
+            return False
 
     def _seeds(self, method: str) -> int:
         return int((self.primary.index.get_level_values("method") == method).sum())

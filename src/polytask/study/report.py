@@ -25,20 +25,13 @@ from polytask.study.verdict import judge
 __all__ = ["render", "write_report"]
 
 
-def write_report(comparison: Comparison, path: str | Path) -> Path:
+def write_report(comparison: Comparison, path: Path) -> None:
     """Write the report of a study.
-
-    Args:
-        comparison: The study.
-        path: File to write, or a folder to write ``report.html`` in.
 
     Raises:
         TrialError: The file cannot be written.
     """
-    path = Path(path)
-    path = path if path.suffix in (".html", ".htm") else path / "report.html"
     write_atomically(path, render(comparison))
-    return path
 
 
 def render(comparison: Comparison) -> str:

@@ -6,8 +6,8 @@ import platform
 from collections.abc import Iterable, Mapping
 from importlib import metadata
 
-import polytask
 from polytask.study.methods import MethodSpec
+from polytask.version import __version__
 
 __all__ = ["mixed_versions", "versions"]
 
@@ -23,7 +23,7 @@ def versions(*methods: MethodSpec) -> dict[str, str]:
         wanted.insert(0, "torch")
     if any(method.is_estimator for method in methods):
         wanted.append("scikit-learn")
-    found = {"polytask": polytask.__version__, **{name: metadata.version(name) for name in wanted}}
+    found = {"polytask": __version__, **{name: metadata.version(name) for name in wanted}}
     return {**found, "python": platform.python_version()}
 
 

@@ -23,8 +23,8 @@ import torch
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
-import polytask
 from polytask.errors import CheckpointError
+from polytask.version import __version__
 
 __all__ = ["Checkpoint", "check_options", "check_owner", "find", "load_weights", "read", "weights", "write"]
 
@@ -196,7 +196,7 @@ def read(path: Path) -> Checkpoint:
         meta = json.loads((place / "meta.json").read_text())
         if meta["format"] > FORMAT:
             raise CheckpointError(
-                f"{path} has format {meta['format']} of polytask {meta['polytask']}; polytask {polytask.__version__} "
+                f"{path} has format {meta['format']} of polytask {meta['polytask']}; polytask {__version__} "
                 "reads "
                 f"formats up to {FORMAT}: install the newer version"
             )

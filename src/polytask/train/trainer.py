@@ -10,7 +10,6 @@ from typing import Any, Literal, final
 import torch
 from torch import Tensor, nn
 
-import polytask
 from polytask.balance import Balancer, Method
 from polytask.data import Inputs, MultiTaskData, MultiTaskLoader, Source
 from polytask.errors import CheckpointError, ConfigError, unknown
@@ -32,6 +31,7 @@ from polytask.train.surroundings import (
     seeded,
     threads,
 )
+from polytask.version import __version__
 
 __all__ = ["Trainer"]
 
@@ -222,7 +222,7 @@ class Trainer:
         if self._run is not None:
             state |= {"run": self._run.state_dict()}
         meta = {
-            "polytask": polytask.__version__,
+            "polytask": __version__,
             "tasks": list(self.tasks.names),
             "kinds": {name: task.kind for name, task in self.tasks.items()},
             "method": type(self.balancer.method).__name__,
