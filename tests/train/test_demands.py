@@ -11,8 +11,8 @@ from polytask.balance import Balancer, get_method
 from polytask.data import Batch, MultiTaskLoader, Part
 from polytask.errors import ConfigError
 from polytask.tasks import Task, TaskSet
-from polytask.train import Trainer, check_metrics
-from polytask.train.demands import UNIT, halves
+from polytask.train import Trainer, check_metrics, halves
+from polytask.train.demands import UNIT
 
 
 class TestMetrics:

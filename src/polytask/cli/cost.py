@@ -17,11 +17,10 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
 from polytask.balance import Balancer, Method, get_method
-from polytask.data import Batch, Part
+from polytask.data import Batch, Part, halves
 from polytask.errors import MethodError
 from polytask.share import MultiTaskModel
 from polytask.tasks import TaskSet
-from polytask.train import halves
 
 __all__ = ["EVIDENCE", "Bench", "PeakMemory"]
 

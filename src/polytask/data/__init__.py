@@ -2,8 +2,10 @@
 
 from typing import TYPE_CHECKING
 
-from polytask.data.loader import Batch, MultiTaskLoader, mixing_shares
+from polytask.data.batch import Batch, halves
+from polytask.data.loader import MultiTaskLoader
 from polytask.data.multitask import SPLITS, MultiTaskData
+from polytask.data.plan import Alternating, Joint, Plan, mixing_shares
 from polytask.data.source import Inputs, MapSource, Part, Source, TensorSource, batches, only
 from polytask.data.spec import InputSpec
 from polytask.lazy import lazy
@@ -19,20 +21,24 @@ if TYPE_CHECKING:  # what reads tables comes with pandas, on first use
 __all__ = [
     "DATASETS",
     "SPLITS",
+    "Alternating",
     "Batch",
     "ColumnReport",
     "InputSpec",
     "Inputs",
+    "Joint",
     "LeakageWarning",
     "MapSource",
     "MultiTaskData",
     "MultiTaskLoader",
     "Part",
+    "Plan",
     "Source",
     "TableEncoder",
     "TableReport",
     "TensorSource",
     "batches",
+    "halves",
     "inspect_table",
     "load",
     "mixing_shares",

@@ -7,7 +7,8 @@
 
 from __future__ import annotations
 
-from polytask.train.demands import check_metrics, halves
+from polytask.data import halves
+from polytask.train.demands import check_metrics
 from polytask.train.evaluation import Evaluation
 from polytask.train.history import History, Row
 from polytask.train.meter import EpochMeter, EpochSummary

@@ -1,19 +1,15 @@
-"""What a balancing method asks of the training loop beyond losses: metrics, and a second batch per step."""
+"""What a balancing method asks of validation."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
-
-from torch import Tensor
 
 from polytask.balance import Method
-from polytask.data import Batch, Inputs, Part
 from polytask.errors import ConfigError
 from polytask.tasks import TaskSet
 from polytask.train.evaluation import Evaluation
 
-__all__ = ["check_metrics", "halves", "skills"]
+__all__ = ["check_metrics", "skills"]
 
 UNIT = ("accuracy", "auroc", "average_precision", "balanced_accuracy", "f1")
 """Metrics in [0, 1] of which higher is better."""
@@ -64,39 +60,3 @@ def skills(found: Evaluation, tasks: TaskSet) -> dict[str, float]:
     """Validation value of each task's primary metric; tasks for which it is undefined are left out."""
     values = {name: found.metrics.get(name, {}).get(task.primary, math.nan) for name, task in tasks.items()}
     return {name: value for name, value in values.items() if math.isfinite(value)}
-
-
-def halves(batch: Batch) -> tuple[Batch, Batch]:
-    """The first and the second half of the rows of every part; a part of one row is in the second half only.
-
-    Examples:
-        >>> import torch
-        >>> part = Part(torch.arange(5), {"a": torch.arange(5)})
-        >>> first, second = halves(Batch((part,), ("data",)))
-        >>> first.parts[0].inputs.tolist(), second.parts[0].targets["a"].tolist()
-        ([0, 1], [2, 3, 4])
-    """
-    first: list[tuple[Part, str]] = []
-    second: list[tuple[Part, str]] = []
-    for part, source in zip(batch.parts, batch.sources, strict=True):
-        one = part.inputs if isinstance(part.inputs, Tensor) else next(iter(part.inputs.values()))
-        rows = len(one)
-        if rows >= 2:
-            first.append((_rows(part, slice(0, rows // 2)), source))
-        if rows >= 1:
-            second.append((_rows(part, slice(rows // 2, rows)), source))
-    return _batch(first), _batch(second)
-
-
-def _rows(part: Part, rows: slice) -> Part:
-    inputs: Inputs = (
-        part.inputs[rows]
-        if isinstance(part.inputs, Tensor)
-        else {name: value[rows] for name, value in part.inputs.items()}
-    )
-    targets: Mapping[str, Tensor] = {name: target[rows] for name, target in part.targets.items()}
-    return Part(inputs, dict(targets))
-
-
-def _batch(parts: list[tuple[Part, str]]) -> Batch:
-    return Batch(tuple(part for part, _ in parts), tuple(source for _, source in parts))

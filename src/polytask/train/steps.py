@@ -24,8 +24,7 @@ from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LRScheduler
 
 from polytask.balance import Balancer, StepRecord
-from polytask.data import Batch
-from polytask.train.demands import halves
+from polytask.data import Batch, halves
 from polytask.train.forward import Forward, frozen_side_effects, random_state
 from polytask.train.meter import EpochMeter
 
