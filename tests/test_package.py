@@ -18,6 +18,7 @@ PACKAGE = ROOT / "src" / "polytask"
 # A room may import the rooms below it, never one beside or above it.
 LEVELS = {
     "errors": 0,
+    "remedies": 0,
     "lazy": 0,
     "version": 0,
     "blas": 0,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import csv
 import dataclasses
 import functools
 import json
@@ -12,7 +13,7 @@ import shlex
 import sys
 import traceback
 import warnings
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any, NoReturn
 
@@ -20,6 +21,7 @@ import typer
 from rich.console import Console, Group, RenderableType
 
 from polytask.errors import ConfigError, DataError, MethodError, MissingExtraError, PolytaskError, TaskError
+from polytask.remedies import Notation, said_in
 
 __all__ = ["Answer", "Debug", "Json", "names", "plain", "verb"]
 
@@ -55,7 +57,8 @@ def verb(run: Callable[..., Answer]) -> Callable[..., None]:
     @functools.wraps(run)
     def command(*args: Any, as_json: bool, debug: bool, **options: Any) -> None:
         try:
-            with contextlib.redirect_stdout(sys.stderr), _logging(run.__name__):
+            spoken: Notation = "init" if run.__name__ == "init" else "toml"
+            with contextlib.redirect_stdout(sys.stderr), _logging(run.__name__), said_in(spoken):
                 answer = run(*args, as_json=as_json, debug=debug, **options)
         except KeyboardInterrupt as error:
             again = shlex.join(["polytask", *sys.argv[1:]])
@@ -106,9 +109,17 @@ def _show_warning(message: Warning | str, category: type[Warning], *place: Any, 
     typer.echo(f"warning: {message}", err=True)
 
 
-def names(text: str) -> list[str]:
-    """The parts of a comma-separated option, trimmed, without empty ones."""
-    return [part.strip() for part in text.split(",") if part.strip()]
+def names(texts: Sequence[str] | None) -> list[str]:
+    """The parts of a comma-separated option that may be repeated, trimmed, without empty ones.
+
+    As in a CSV file, a part in double quotes is taken as it stands, commas included.
+
+    Examples:
+        >>> names(["a, b", '"weight, kg",c'])
+        ['a', 'b', 'weight, kg', 'c']
+    """
+    parts = [part for text in texts or () for part in next(csv.reader([text], skipinitialspace=True), [])]
+    return [part.strip() for part in parts if part.strip()]
 
 
 def _stop(code: int, kind: str, message: str, as_json: bool) -> NoReturn:

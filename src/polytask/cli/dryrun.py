@@ -111,7 +111,7 @@ def _data(data: MultiTaskData) -> dict[str, Any]:
             for task in data.tasks
         },
         "notes": data.notes,
-        "warnings": list(data.details.get("warnings", ())),
+        "warnings": list(data.details.get("surprises", ())),
     }
 
 

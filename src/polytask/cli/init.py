@@ -22,16 +22,23 @@ __all__ = ["init"]
 # Rows of the table up to which a batch of this size still gives a few hundred steps per epoch.
 _BATCHES = {20_000: 64, 200_000: 256}
 _LARGEST_BATCH = 1024
+_LIST = "separated by commas or repeated; a name with a comma in double quotes"
 
 
 @verb
 def init(
     table: Annotated[Path, typer.Argument(help="CSV or Parquet file.", metavar="data.csv")],
-    targets: Annotated[str, typer.Option(help="Columns to predict, separated by commas.")] = "",
+    targets: Annotated[list[str] | None, typer.Option(help=f"Columns to predict, {_LIST}.")] = None,
     out: Annotated[Path, typer.Option(help="Configuration to write.")] = Path("polytask.toml"),
-    ignore: Annotated[str, typer.Option(help="Columns that are no input, separated by commas.")] = "",
+    ignore: Annotated[list[str] | None, typer.Option(help=f"Columns that are no input, {_LIST}.")] = None,
     group: Annotated[str | None, typer.Option(help="Column whose rows stay in one split (patient, school).")] = None,
-    missing: Annotated[str, typer.Option(help="Texts that mean 'no value', separated by commas.")] = "",
+    missing: Annotated[list[str] | None, typer.Option(help=f"Texts that mean 'no value', {_LIST}.")] = None,
+    kind: Annotated[
+        list[str] | None, typer.Option(metavar="COLUMN=KIND", help="Kind of a column where the guess is wrong.")
+    ] = None,
+    decimal: Annotated[str | None, typer.Option(help="Decimal mark of numbers: . or , (found by default).")] = None,
+    thousands: Annotated[str | None, typer.Option(help="Separator of thousands (found by default).")] = None,
+    encoding: Annotated[str | None, typer.Option(help="Encoding of the text, such as cp1252 (default: UTF-8).")] = None,
     force: Annotated[bool, typer.Option("--force", help="Overwrite the configuration.")] = False,
     as_json: Json = False,
     debug: Debug = False,
@@ -43,11 +50,14 @@ def init(
         raise ConfigError(f"{out} exists; --force overwrites it, --out writes another file")
     if out.is_dir() or not out.parent.is_dir():
         raise ConfigError(f"--out {out}: expected a file in a folder that exists")
-    wanted, left_out, blanks = names(targets), names(ignore), names(missing)
+    wanted, left_out = names(targets), names(ignore)
+    asked = {"decimal": decimal, "thousands": thousands, "encoding": encoding, "missing_values": names(missing)}
+    reading = {key: value for key, value in asked.items() if value}
     if not wanted:
-        report = inspect_table(table, missing_values=blanks)
+        report = inspect_table(table, **reading)
         raise ConfigError(f"name the columns to predict: --targets a,b\n{report.describe()}")
-    report = inspect_table(table, wanted, ignore=left_out, missing_values=blanks)
+    kinds = dict(map(_kind, kind or ()))
+    report = inspect_table(table, wanted, ignore=left_out, kinds=kinds, **reading)
     columns = [column.name for column in report.columns]
     if group is not None and group not in columns:
         raise ConfigError(unknown("column in --group", group, columns))
@@ -56,7 +66,8 @@ def init(
         raise DataError("\n".join(say for say in report.surprises if any(repr(name) in say for name in unusable)))
     left_out += [column.name for column in report.columns if column.role == "unusable" and column.name not in left_out]
     source = Path(os.path.relpath(table, out.parent)).as_posix()
-    page = _page(report, source, {"ignore": left_out, "group": group, "missing_values": blanks})
+    inputs = {column: chosen for column, chosen in kinds.items() if column not in wanted}
+    page = _page(report, source, {**reading, "ignore": left_out, "group": group, "kinds": inputs})
     out.write_text(page, encoding="utf-8")
     return Answer(
         {**report.to_dict(), "targets": report.targets, "file": out},
@@ -64,8 +75,17 @@ def init(
     )
 
 
+def _kind(text: str) -> tuple[str, str]:
+    column, equals, chosen = text.rpartition("=")
+    if not equals or not column.strip():
+        raise ConfigError(f"--kind {text!r}: expected COLUMN=KIND, for example --kind zip=categorical")
+    return column.strip(), chosen.strip()
+
+
 def _page(report: TableReport, source: str, table: dict[str, Any]) -> str:
     """The configuration, with a remark on everything that one may want to change."""
+    from polytask.study import toml
+
     batch = next((size for rows, size in _BATCHES.items() if report.rows <= rows), _LARGEST_BATCH)
     columns = {column.name: column for column in report.columns}
     lines = [
@@ -75,7 +95,9 @@ def _page(report: TableReport, source: str, table: dict[str, Any]) -> str:
     lines += [_line("val", 0.2, "share of the rows to select epochs by"), _line("test", 0.2, "share to report on")]
     lines += [_line("ignore", table["ignore"], "columns that are no input")]
     lines += [_optional("group", table["group"], "school", "rows with the same value stay in one split")]
-    lines += [_optional("missing_values", table["missing_values"], ["unknown"], "texts that mean 'no value'")]
+    lines += [_optional("missing_values", table.get("missing_values"), ["unknown"], "texts that mean 'no value'")]
+    lines += [_line(key, table[key]) for key in ("decimal", "thousands", "encoding") if key in table]
+    lines += [f"kinds.{toml.dumps({column: kind}).strip()}" for column, kind in table["kinds"].items()]
     if report.surprises:
         lines += ["#", "# Look at these before you believe a result:"]
         lines += [line for say in report.surprises for line in _remark(say)]

@@ -5,7 +5,6 @@ from __future__ import annotations
 import dataclasses
 import datetime as dt
 import re
-import shlex
 import warnings
 from typing import Any, Literal, final
 
@@ -14,6 +13,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from polytask.errors import ConfigError, DataError, unknown
+from polytask.remedies import column_kind, option
 
 __all__ = [
     "COLUMN_KINDS",
@@ -37,6 +37,7 @@ _ID = re.compile(
 )
 _ID_CAMEL = re.compile(r"[a-z](Id|ID|Key|Uuid)$")
 _FORMATS = ("ISO8601", "%Y/%m/%d", "%d.%m.%Y", "%m/%d/%Y", "%d/%m/%Y", "%Y/%m/%d %H:%M:%S", "%m/%d/%Y %H:%M")
+_LARGEST = float(np.finfo(np.float32).max)
 _DAY = 86_400e9  # nanoseconds
 
 
@@ -145,7 +146,8 @@ def _text_column(name: str, present: pd.Series[Any], distinct: int) -> Column:
     return Column(
         name,
         "dropped",
-        f"free text: {distinct} different texts in {len(present)} rows; kinds={{{name!r}: 'categorical'}} keeps it",
+        f"free text: {distinct} different texts in {len(present)} rows; "
+        f"{column_kind(name, 'categorical', target=False)} keeps it",
     )
 
 
@@ -195,13 +197,11 @@ def numbers(series: pd.Series[Any], *, target: bool = False) -> NDArray[np.float
         value, row = series.iloc[first], row_number(series, first)
         others = int(bad.sum()) - 1
         more = f", and {others} more like it" if others else ""
-        kind, out = ("multiclass", "leave the target out")
-        if not target:
-            kind, out = ("categorical", f"leave the column out (ignore=[{name!r}])")
+        out = "leave the target out" if target else f"leave the column out ({option('ignore', [str(name)])})"
+        kind = column_kind(str(name), "multiclass" if target else "categorical", target=target)
         raise DataError(
             f"column {name!r} holds numbers, but row {row} holds {value!r}{more}. Correct it, declare it missing "
-            f"(missing_values=[{str(value)!r}]; --missing {shlex.quote(str(value))} of polytask init), use "
-            f"kinds={{{name!r}: {kind!r}}}, or {out}"
+            f"({option('missing_values', [str(value)])}), use {kind}, or {out}"
         )
     values = parsed.to_numpy(dtype=np.float64, na_value=np.nan)
     if np.isinf(values).any():
@@ -209,6 +209,14 @@ def numbers(series: pd.Series[Any], *, target: bool = False) -> NDArray[np.float
         raise DataError(
             f"column {name!r} holds {values[first]} in row {row_number(series, first)} "
             f"({int(np.isinf(values).sum())} infinite values in all); replace them by a number or by NaN (missing)"
+        )
+    large = np.abs(values) > _LARGEST
+    if large.any():
+        first = int(np.flatnonzero(large)[0])
+        raise DataError(
+            f"column {name!r} holds {values[first]:.6g} in row {row_number(series, first)} ({int(large.sum())} such "
+            f"values in all), beyond the numbers of single precision (3.4e38); correct it, or declare it missing "
+            f"({option('missing_values', [str(series.iloc[first])])})"
         )
     return values
 
@@ -231,7 +239,7 @@ def dates(series: pd.Series[Any], form: str = "") -> NDArray[np.float64]:
         first = int(np.flatnonzero(bad)[0])
         raise DataError(
             f"column {series.name!r} holds dates, but row {row_number(series, first)} holds {series.iloc[first]!r}; "
-            f"correct it or leave the column out (ignore=[{series.name!r}])"
+            f"correct it or leave the column out ({option('ignore', [str(series.name)])})"
         )
     return _days(parsed)
 

@@ -12,8 +12,9 @@ import pandas as pd
 
 from polytask.data.columns import Column, infer_column, plain
 from polytask.data.encoder import TableEncoder
-from polytask.data.files import read_frame
 from polytask.data.leakage import find_leaks
+from polytask.data.oddities import oddities
+from polytask.data.opening import open_table
 from polytask.data.table import check_columns, column_names
 from polytask.data.targets import read_target
 from polytask.errors import DataError
@@ -101,6 +102,9 @@ def inspect_table(
     kinds: Mapping[Any, str] | None = None,
     ignore: Sequence[str | int] = (),
     missing_values: Sequence[str] = (),
+    decimal: str | None = None,
+    thousands: str | None = None,
+    encoding: str | None = None,
 ) -> TableReport:
     """What :func:`read_table` would take each column for, without stopping at the first problem.
 
@@ -110,6 +114,9 @@ def inspect_table(
         kinds: Kind by column where the guess is not wanted.
         ignore: Columns to leave out of the search for leaks.
         missing_values: Texts that mean "missing".
+        decimal: Decimal mark of numbers that are texts.
+        thousands: Separator of thousands.
+        encoding: How a CSV file's text is encoded.
 
     Returns:
         The report; unusable columns are named in ``surprises`` with the remedy.
@@ -130,12 +137,13 @@ def inspect_table(
         ! column 'row_id' would be dropped: an id: a different whole number in each row
         ! 10 of 40 rows have no label and would be dropped
     """
-    frame = read_frame(source, missing_values)
     chosen = {str(column): kind for column, kind in (kinds or {}).items()}
+    frame, surprises = open_table(
+        source, missing_values=missing_values, decimal=decimal, thousands=thousands, encoding=encoding, kinds=chosen
+    )
     wanted, left_out = column_names("targets", targets or []), column_names("ignore", ignore)
     if targets is not None:
         check_columns(frame, wanted, chosen, left_out, None)
-    surprises: list[str] = []
     reports, columns, tasks, labels = [], [], [], {}
     everything = np.arange(len(frame))
     for name in map(str, frame.columns):
@@ -156,6 +164,7 @@ def inspect_table(
         if name not in left_out:
             columns.append(column)
         reports.append(_report(series, column.role if column.reason != _BAD else "unusable", "", column.reason))
+    surprises += oddities(frame, [column for column in columns if column.name not in left_out], labels)
     unlabelled = int(frame[wanted].isna().all(axis=1).sum()) if wanted else 0
     if unlabelled:
         surprises.append(f"{unlabelled} of {len(frame)} rows have no label and would be dropped")

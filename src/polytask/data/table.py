@@ -17,13 +17,15 @@ from torch import Tensor
 
 from polytask.data.columns import Column, infer_column
 from polytask.data.encoder import TableEncoder
-from polytask.data.files import read_frame
 from polytask.data.leakage import LeakageWarning, find_leaks
 from polytask.data.multitask import SPLITS, MultiTaskData
+from polytask.data.oddities import oddities
+from polytask.data.opening import open_table
 from polytask.data.source import TensorSource
 from polytask.data.split import split_rows
 from polytask.data.targets import read_target
 from polytask.errors import DataError, unknown
+from polytask.remedies import option
 from polytask.tasks import TaskSet
 
 __all__ = ["assemble", "check_columns", "column_names", "read_table"]
@@ -40,6 +42,9 @@ def read_table(
     seed: int = 0,
     group: str | int | None = None,
     missing_values: Sequence[str] = (),
+    decimal: str | None = None,
+    thousands: str | None = None,
+    encoding: str | None = None,
 ) -> MultiTaskData:
     """Tasks, splits and encoded inputs from a CSV file, a Parquet file or a DataFrame.
 
@@ -59,6 +64,10 @@ def read_table(
         seed: Seed of the split.
         group: Column whose equal values stay in one split (patient, school); it is not an input.
         missing_values: Texts that mean "missing", besides the empty field, ``NA`` and the like.
+        decimal: Decimal mark of numbers that are texts, ``"."`` or ``","``; found from the values when None. Currency
+            and percent signs, parentheses for negative numbers and signs that look like a minus are read in any case.
+        thousands: Separator of thousands (a comma, point, apostrophe or space); any that fits the mark when None.
+        encoding: How a CSV file's text is encoded (``"cp1252"``); UTF-8 when None.
 
     Returns:
         The data; ``.table`` encodes later rows, ``.details`` lists what was dropped and noticed.
@@ -76,9 +85,11 @@ def read_table(
         >>> len(data.train), data.tasks["pain"].kind, data.inputs.cardinalities
         (24, 'regression', (3,))
     """
-    frame = read_frame(source, missing_values)
     name = Path(source).stem if not isinstance(source, pd.DataFrame) else "table"
     chosen = {str(column): kind for column, kind in (kinds or {}).items()}
+    frame, written = open_table(
+        source, missing_values=missing_values, decimal=decimal, thousands=thousands, encoding=encoding, kinds=chosen
+    )
     wanted, left_out = column_names("targets", targets), column_names("ignore", ignore)
     group = None if group is None else str(group)
     check_columns(frame, wanted, chosen, left_out, group)
@@ -108,6 +119,7 @@ def read_table(
         columns,
         splits,
         notes=notes,
+        surprises=written,
         details={"rows": len(frame), "rows_without_label": dropped, "ignored": left_out, "group": group},
     )
 
@@ -157,6 +169,7 @@ def assemble(
     *,
     units: Mapping[str, str] | None = None,
     notes: Sequence[str] = (),
+    surprises: Sequence[str] = (),
     details: Mapping[str, Any] | None = None,
     encoder: str = "tabular:128,128",
     scale_targets: bool = True,
@@ -172,6 +185,7 @@ def assemble(
         splits: Row positions by split.
         units: Units of targets.
         notes: Sentences about origin and splits.
+        surprises: Sentences about how the table was read.
         details: Facts to keep.
         encoder: Default built-in encoder.
         scale_targets: Set shift and scale of numeric targets from the training labels.
@@ -181,13 +195,13 @@ def assemble(
         DataError: A column does not hold what it should, or no input is left.
     """
     train = frame.iloc[splits["train"]]
-    tasks, labels, surprises = [], {}, []
+    tasks, labels, noticed = [], {}, [*surprises]
     for target, kind in targets.items():
         task, labels[target], guess = read_target(frame[target], splits["train"], kind)
         tasks.append(task)
         if guess.surprise:
-            surprises.append(f"target {target!r}: {guess.surprise}")
-        surprises += _unlearnable(task.labels, labels[target], splits["train"], target)
+            noticed.append(f"target {target!r}: {guess.surprise}")
+        noticed += _unlearnable(task.labels, labels[target], splits["train"], target)
     if not scale_targets:
         tasks = [dataclasses.replace(task, shift=0.0, scale=1.0) for task in tasks]
     if units:
@@ -206,16 +220,17 @@ def assemble(
         listed = "; ".join(map(str, leaks))
         columns_named = list(dict.fromkeys(leak.column for leak in leaks))
         warnings.warn(
-            f"{listed}. If it is not known when predicting, leave it out: ignore={columns_named}",
+            f"{listed}. If it is not known when predicting, leave it out: {option('ignore', columns_named)}",
             LeakageWarning,
             stacklevel=3,
         )
     dropped = {column.name: column.reason for column in columns if column.role == "dropped"}
-    surprises += [f"column {column.name!r}: {column.surprise}" for column in columns if column.surprise]
+    noticed += [f"column {column.name!r}: {column.surprise}" for column in columns if column.surprise]
+    noticed += oddities(frame, columns, labels)
     said = [*notes]
     if dropped:
         said.append("Dropped: " + "; ".join(f"{column} ({reason})" for column, reason in dropped.items()) + ".")
-    said += [f"Note: {surprise}." for surprise in surprises]
+    said += [f"Note: {surprise}." for surprise in noticed]
     said += [f"Possible leakage: {leak}." for leak in leaks]
     return MultiTaskData(
         name=name,
@@ -230,7 +245,7 @@ def assemble(
             **(details or {}),
             "roles": {column.name: column.role for column in columns},
             "dropped_columns": dropped,
-            "surprises": surprises,
+            "surprises": noticed,
             "leakage": [{"column": leak.column, "target": leak.target, "how": leak.how} for leak in leaks],
         },
         table=table,

@@ -13,6 +13,7 @@ from torch import Tensor
 
 from polytask.data.columns import by_value, levels, mostly_numbers, numbers, plain
 from polytask.errors import DataError, unknown
+from polytask.remedies import column_kind
 from polytask.tasks import Task
 
 __all__ = ["TARGET_KINDS", "Guess", "guess_kind", "read_target"]
@@ -66,10 +67,15 @@ def guess_kind(series: pd.Series[Any]) -> Guess:
         return Guess(
             "multiclass",
             f"{distinct} different whole numbers",
-            f"{distinct} whole numbers taken as classes; kinds={{{str(series.name)!r}: 'ordinal'}} keeps their order",
+            f"{distinct} whole numbers taken as classes; "
+            f"{column_kind(str(series.name), 'ordinal', target=True)} keeps their order",
         )
     if values.min() == 0 and values.mean() < 10:
-        return Guess("count", "whole numbers from 0 on", "taken as counts; 'regression' is the other choice")
+        return Guess(
+            "count",
+            "whole numbers from 0 on",
+            f"taken as counts; {column_kind(str(series.name), 'regression', target=True)} is the other choice",
+        )
     return Guess("regression", "numbers")
 
 
@@ -136,7 +142,7 @@ def _number_target(series: pd.Series[Any], train: NDArray[np.int64], kind: str) 
             row = int(series.index[bad[0]]) + 1
             raise DataError(
                 f"target {name!r} of kind 'count' must hold whole numbers from 0 on, but row {row} holds "
-                f"{values[bad[0]]}; use kinds={{{name!r}: 'regression'}}"
+                f"{values[bad[0]]}; use {column_kind(name, 'regression', target=True)}"
             )
         return Task(name, kind), _tensor(values)
     known = values[train]
@@ -159,7 +165,7 @@ def _class_target(series: pd.Series[Any], kind: str) -> tuple[Task, Tensor]:
     if kind == "binary" and len(ordered) != 2:
         raise DataError(
             f"target {name!r} of kind 'binary' must have 2 values, found {len(ordered)}: {_listed(ordered)}; use "
-            f"kinds={{{name!r}: 'multiclass'}} or correct the others"
+            f"{column_kind(name, 'multiclass', target=True)} or correct the others"
         )
     labelled = int(series.notna().sum())
     if len(ordered) > max(2, labelled // 2):

@@ -14,7 +14,8 @@ from polytask.tasks import Task, TaskSet
 
 __all__ = ["build_data"]
 
-_TABLE_ONLY = ("val", "test", "seed", "group", "ignore", "kinds", "missing_values")
+_READING = ("group", "ignore", "missing_values", "decimal", "thousands", "encoding")
+_TABLE_ONLY = ("val", "test", "seed", "kinds", *_READING)
 
 
 def build_data(config: Config) -> MultiTaskData:
@@ -50,7 +51,7 @@ def _table(config: Config) -> MultiTaskData:
     if section.options:
         raise ConfigError(f"{config.where}: [data.options] applies to built-in datasets only")
     options: dict[str, Any] = {"val": section.val, "test": section.test, "seed": section.seed}
-    for key in ("group", "ignore", "missing_values"):
+    for key in _READING:
         if key in section.model_fields_set:
             options[key] = getattr(section, key)
     path = Path(section.source)

@@ -40,6 +40,9 @@ class DataSection(_Section):
         ignore: Columns that are no input (identifiers, leakage); tables only.
         kinds: Kinds of input columns where the guess is wrong (``{zip = "categorical"}``); tables only.
         missing_values: Strings that mean "no value" besides the usual ones; tables only.
+        decimal: Decimal mark of numbers that are texts (``","``); found from the values by default; tables only.
+        thousands: Separator of thousands; any that fits the decimal mark by default; tables only.
+        encoding: How a CSV file's text is encoded, ``"utf-8"`` by default; tables only.
         options: Keyword arguments of a built-in dataset or of ``module:function``.
     """
 
@@ -51,6 +54,9 @@ class DataSection(_Section):
     ignore: tuple[str, ...] = ()
     kinds: dict[str, str] = Field(default_factory=dict)
     missing_values: tuple[str, ...] = ()
+    decimal: Literal[".", ","] | None = None
+    thousands: str | None = None
+    encoding: str | None = None
     options: dict[str, Any] = Field(default_factory=dict)
 
     @property

@@ -1,0 +1,96 @@
+"""Remedies in the words of whoever reads them: a call in Python, a line of the configuration, an option of ``init``."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import shlex
+from collections.abc import Iterator
+from contextvars import ContextVar
+from typing import Literal
+
+__all__ = ["Notation", "column_kind", "option", "said_in"]
+
+Notation = Literal["python", "toml", "init"]
+
+_notation: ContextVar[Notation] = ContextVar("notation", default="python")
+# Options of ``polytask init`` that are not called as the argument they fill.
+_FLAGS = {"missing_values": "missing"}
+
+
+@contextlib.contextmanager
+def said_in(notation: Notation) -> Iterator[None]:
+    """Word the remedies of every message made inside the context in this notation.
+
+    Args:
+        notation: ``"python"`` (the default elsewhere), ``"toml"`` for whoever has a configuration file, ``"init"`` for
+            whoever is about to make one with ``polytask init``.
+
+    Examples:
+        >>> with said_in("toml"):
+        ...     option("ignore", ["id"])
+        '[data] ignore = ["id"]'
+    """
+    token = _notation.set(notation)
+    try:
+        yield
+    finally:
+        _notation.reset(token)
+
+
+def option(name: str, value: str | list[str]) -> str:
+    """How an option of :func:`~polytask.data.read_table` is set.
+
+    Args:
+        name: The argument.
+        value: Its value: a text, or a list of texts.
+
+    Examples:
+        >>> option("missing_values", ["?"])
+        "missing_values=['?']"
+        >>> with said_in("init"):
+        ...     option("missing_values", ["n/a", "?"])
+        "--missing n/a --missing '?'"
+    """
+    match _notation.get():
+        case "python":
+            return f"{name}={value!r}"
+        case "toml":
+            return f"[data] {name} = {json.dumps(value, ensure_ascii=False)}"
+        case _:
+            flag = f"--{_FLAGS.get(name, name)}"
+            if isinstance(value, str):
+                return f"{flag} {shlex.quote(value)}"
+            return " ".join(f"{flag} {shlex.quote(_quoted(text))}" for text in value)
+
+
+def column_kind(column: str, kind: str, *, target: bool) -> str:
+    """How a column is told its kind.
+
+    Args:
+        column: The column.
+        kind: The kind.
+        target: Whether it is to be predicted; a configuration has a section for each such column.
+
+    Examples:
+        >>> column_kind("zip", "categorical", target=False)
+        "kinds={'zip': 'categorical'}"
+        >>> with said_in("toml"):
+        ...     column_kind("zip", "categorical", target=False), column_kind("a b", "count", target=True)
+        ('[data.kinds] zip = "categorical"', '[tasks."a b"] kind = "count"')
+    """
+    match _notation.get():
+        case "python":
+            return f"kinds={{{column!r}: {kind!r}}}"
+        case "toml":
+            key = column if column.isascii() and column.replace("-", "_").isidentifier() else json.dumps(column)
+            return f'[tasks.{key}] kind = "{kind}"' if target else f'[data.kinds] {key} = "{kind}"'
+        case _:
+            return f"--kind {shlex.quote(f'{column}={kind}')}"
+
+
+def _quoted(text: str) -> str:
+    """The text as one field of a comma-separated option."""
+    if any(character in text for character in ',"') or text != text.strip():
+        return '"' + text.replace('"', '""') + '"'
+    return text
