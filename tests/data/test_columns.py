@@ -6,6 +6,7 @@ import pytest
 
 from polytask.data.columns import dates, infer_column, levels, numbers
 from polytask.errors import ConfigError, DataError
+from polytask.remedies import said_in
 
 N = 100
 
@@ -78,9 +79,11 @@ def test_text_between_numbers_names_value_row_and_remedy():
     with pytest.raises(DataError) as caught:
         infer_column(column(values, "dose"))
     message = str(caught.value)
-    remedies = ("missing_values=['unknown']", "--missing unknown", "ignore=['dose']")
+    remedies = ("missing_values=['unknown']", "ignore=['dose']")
     for part in ("'dose'", "row 99", "'unknown'", "1 more like it", *remedies):
         assert part in message
+    with said_in("init"), pytest.raises(DataError, match="--missing unknown.*--kind dose=categorical.*--ignore dose"):
+        infer_column(column(values, "dose"))
 
 
 def test_row_numbers_are_those_of_the_whole_table():

@@ -7,162 +7,26 @@ import inspect
 import tomllib
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Any
 
 import pydantic
-from pydantic import ConfigDict, Field
+from pydantic import Field
 
+from polytask.balance.section import ENGINE_OPTIONS, MethodSection
+from polytask.data.section import DataSection
 from polytask.errors import ConfigError
+from polytask.section import Section
+from polytask.share.section import ModelSection
 from polytask.study import toml
+from polytask.study.section import ProtocolSection
+from polytask.study.values import check_values
 from polytask.study.wording import accepts, no_key, say
+from polytask.tasks.section import TaskSection
 
-__all__ = ["Config", "DataSection", "MethodSection", "ModelSection", "ProtocolSection", "Selection", "TaskSection"]
-
-SELECTIONS = ("val", "last", "test")
-Selection = Literal["val", "last", "test"]
+__all__ = ["Config", "DataSection", "MethodSection", "ModelSection", "ProtocolSection", "TaskSection"]
 
 
-class _Section(pydantic.BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True, validate_default=True)
-
-
-class DataSection(_Section):
-    """``[data]``: where the rows come from and how they are split.
-
-    Attributes:
-        source: Name of a built-in dataset (``"multidigits"``), a table (``"scores.csv"``, ``"scores.parquet"``;
-            relative to the configuration file), or ``"module:function"`` returning a
-            :class:`~polytask.data.MultiTaskData`.
-        val: Fraction of the rows held out to select epochs; tables only.
-        test: Fraction of the rows held out to report on; tables only.
-        seed: Seed of the split, the same for all trials; tables only.
-        group: Column whose rows must stay in one split (a patient, a school); tables only.
-        ignore: Columns that are no input (identifiers, leakage); tables only.
-        kinds: Kinds of input columns where the guess is wrong (``{zip = "categorical"}``); tables only.
-        missing_values: Strings that mean "no value" besides the usual ones; tables only.
-        decimal: Decimal mark of numbers that are texts (``","``); found from the values by default; tables only.
-        thousands: Separator of thousands; any that fits the decimal mark by default; tables only.
-        encoding: How a CSV file's text is encoded, ``"utf-8"`` by default; tables only.
-        options: Keyword arguments of a built-in dataset or of ``module:function``.
-    """
-
-    source: str
-    val: Annotated[float, Field(gt=0, lt=1)] = 0.2
-    test: Annotated[float, Field(gt=0, lt=1)] = 0.2
-    seed: int = 0
-    group: str | None = None
-    ignore: tuple[str, ...] = ()
-    kinds: dict[str, str] = Field(default_factory=dict)
-    missing_values: tuple[str, ...] = ()
-    decimal: Literal[".", ","] | None = None
-    thousands: str | None = None
-    encoding: str | None = None
-    options: dict[str, Any] = Field(default_factory=dict)
-
-    @property
-    def is_factory(self) -> bool:
-        """Whether ``source`` names a function to call."""
-        module, colon, function = self.source.partition(":")
-        return bool(colon) and function.isidentifier() and all(part.isidentifier() for part in module.split("."))
-
-    @property
-    def is_table(self) -> bool:
-        """Whether ``source`` is a file."""
-        return not self.is_factory and not self.source.replace("-", "_").isidentifier()
-
-
-class TaskSection(_Section):
-    """``[tasks.NAME]``: one column to predict; NAME is the column, or the task of a built-in dataset.
-
-    Attributes:
-        kind: Kind of the task (``"regression"``, ``"binary"``, …); guessed from the column by default.
-        metric: The metric that Δm and the selection of epochs look at; the kind's first one by default.
-        weight: Fixed preference, a factor of the task's loss.
-        lr: Learning rate of this task's own parameters; the shared ones use ``train.lr``.
-        unit: Unit of the values, printed in tables.
-        quantiles: Levels of a quantile task.
-    """
-
-    kind: str | None = None
-    metric: str | None = None
-    weight: Annotated[float, Field(gt=0)] = 1.0
-    lr: Annotated[float, Field(gt=0)] | None = None
-    unit: str = ""
-    quantiles: tuple[float, ...] | None = None
-
-
-class ModelSection(_Section):
-    """``[model]``: the network.
-
-    Attributes:
-        encoder: Specification of the shared part (``"mlp:128,128"``), or ``"module:function"`` taking an
-            :class:`~polytask.data.InputSpec` and returning a module; the dataset's own default when left out.
-        architecture: How the tasks share it.
-    """
-
-    encoder: str | None = None
-    architecture: str = "hard"
-
-
-class MethodSection(pydantic.BaseModel):
-    """``[method]``: the balancing method of ``polytask train``, and the engine's options for every method.
-
-    Attributes:
-        name: Registry name of the method; further keys of the section are this method's own options.
-        grads: Gradient evidence, ``"params"`` (exact) or ``"features"`` (at the shared representation).
-        every: Steps between two recomputations of the weights.
-        low_memory: Exact gradients with one task's at a time in memory, for more backward passes.
-        heads: Rule for the parameters of one task.
-        scale: Convention for the size of the weights.
-        nonfinite: What a NaN or infinite loss does.
-    """
-
-    model_config = ConfigDict(extra="allow", frozen=True)
-
-    name: str = "equal"
-    grads: Literal["params", "features"] | None = None
-    every: Annotated[int, Field(ge=1)] | None = None
-    low_memory: bool | None = None
-    heads: Literal["auto", "plain", "weighted", "none"] | None = None
-    scale: Literal["native", "sum_to_k", "norm_of_mean"] | None = None
-    nonfinite: Literal["raise", "skip"] | None = None
-
-    @property
-    def options(self) -> dict[str, Any]:
-        """The method's own options."""
-        return dict(self.model_extra or {})
-
-    @property
-    def engine(self) -> dict[str, Any]:
-        """The engine's options that are set, as keyword arguments of :class:`~polytask.balance.Balancer`."""
-        values = {key: getattr(self, key) for key in type(self).model_fields if key != "name"}
-        return {key: value for key, value in values.items() if value is not None}
-
-
-class ProtocolSection(_Section):
-    """``[protocol]``: how methods are compared.
-
-    Attributes:
-        methods: Registry names, names of estimators (``"ridge"``, ``"joint_feature"``), ``"name:option=value"``, or
-            tables with a ``name``; ``"stl"`` is one network per task. By default these baselines, the plain sum, and
-            ``[method]``'s own (``uw`` if that is the sum).
-        seeds: Number of paired seeds, or the seeds themselves.
-        selection: Which epoch of a trial is reported: the best on validation, the last, or the best on test (then
-            every table is marked, because such numbers are too good).
-        baseline: Which of the methods gains are measured against; ``"stl"`` by default, or the first one without it.
-        workers: Trials run side by side, in processes of their own.
-        out: Folder of the study; ``runs/<name of the data>`` by default.
-    """
-
-    methods: tuple[str | dict[str, Any], ...] | None = None
-    seeds: Annotated[int, Field(ge=1)] | tuple[Annotated[int, Field(ge=0)], ...] = 3
-    selection: Selection = "val"
-    baseline: str | None = None
-    workers: Annotated[int, Field(ge=1)] = 1
-    out: str | None = None
-
-
-class Config(_Section):
+class Config(Section):
     """A whole experiment: data, tasks, model, method, training, protocol.
 
     Read from TOML with :meth:`load`; an unknown key is an error that names the nearest one. Paths are relative to the
@@ -232,8 +96,10 @@ class Config(_Section):
         """
         try:
             raw = tomllib.loads(text)
-        except tomllib.TOMLDecodeError as error:
+        except ValueError as error:  # a TOMLDecodeError, or a number too long to be read
             raise ConfigError(f"{where} is not valid TOML: {error}") from error
+        except RecursionError:
+            raise ConfigError(f"{where} is not valid TOML: its brackets are nested too deeply") from None
         return cls.of(raw, where=where, folder=folder)
 
     @classmethod
@@ -243,6 +109,7 @@ class Config(_Section):
         Raises:
             ConfigError: As for :meth:`load`.
         """
+        check_values(raw, where)
         try:
             config = cls.model_validate(dict(raw))
         except pydantic.ValidationError as error:
@@ -307,7 +174,10 @@ class Config(_Section):
         rates = {name: task.lr for name, task in self.tasks.items() if task.lr is not None}
         options = dict(self.train)
         if rates:
-            options["task_lr"] = {**options.get("task_lr", {}), **rates}
+            own = options.get("task_lr", {})
+            if not isinstance(own, Mapping):
+                raise ConfigError(f"task_lr must be a table such as {{ price = 1e-3 }}, found {own!r}")
+            options["task_lr"] = {**own, **rates}
         return options
 
     def compare_options(self) -> dict[str, Any]:
@@ -360,18 +230,17 @@ class Config(_Section):
         from polytask.balance import METHODS
         from polytask.study.methods import MethodSpec
 
-        engine = [key for key in MethodSection.model_fields if key != "name"]
         if self.method.name in METHODS:
             accepted = inspect.signature(METHODS[self.method.name]).parameters
             for key in self.method.options:
                 if key not in accepted:
-                    head = f"{self._where}: [method] {no_key(key, [*engine, *accepted])}"
+                    head = f"{self._where}: [method] {no_key(key, [*ENGINE_OPTIONS, *accepted])}"
                     raise ConfigError(f"{head}. {self.method.name} accepts: {accepts(accepted)}")
         entries = ({"name": self.method.name, **self.method.options}, *(self.protocol.methods or ()))
         for place, entry in enumerate(entries):
             try:
                 spec = MethodSpec.of(entry)
-            except (ValueError, TypeError) as error:
+            except (ValueError, TypeError, OverflowError) as error:
                 raise ConfigError(f"{self._where}: {error}") from error
             if place == 0 and spec.is_estimator:
                 raise ConfigError(
@@ -384,7 +253,7 @@ class Config(_Section):
 
         try:
             TrainOptions(**self.train_options())
-        except ConfigError as error:
+        except (ValueError, TypeError, OverflowError) as error:  # a ConfigError is a ValueError
             raise ConfigError(f"{self._where}: [train] {error}") from None
 
 

@@ -7,15 +7,16 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from polytask.balance.section import ENGINE_OPTIONS
 from polytask.data import MultiTaskData, load
 from polytask.errors import ConfigError, TrialError, unknown
 from polytask.study.comparison import Comparison
-from polytask.study.config import SELECTIONS
 from polytask.study.methods import MethodSpec, specs_of
 from polytask.study.pool import Job, locked, run_jobs
 from polytask.study.progress import Bar
 from polytask.study.protocol import Protocol, TaskInfo
 from polytask.study.results import TrialResult
+from polytask.study.section import SELECTIONS
 from polytask.study.trial import TrialSpec, encoder_name, read_trial, rehearse
 from polytask.study.versions import mixed_versions, versions
 from polytask.train import TrainOptions
@@ -62,7 +63,7 @@ def compare(
             default.
         architecture: How tasks share it.
         train: Training options; its ``seed`` is replaced by each trial's.
-        balancer: Options of the engine for all methods (``grads``, ``every``, ``heads``, ``scale``, ``nonfinite``).
+        balancer: Options of the engine for all methods: :data:`~polytask.balance.section.ENGINE_OPTIONS`.
         selection: ``"val"``; ``"last"`` judges the last epoch; ``"test"`` chooses on test and marks every table.
         baseline: Which of ``methods`` gains are measured against; ``"stl"`` by default, or the first method when
             ``"stl"`` is not among them.
@@ -190,10 +191,9 @@ def _seeds(seeds: int | Sequence[int]) -> tuple[int, ...]:
 
 
 def _engine(options: Mapping[str, Any]) -> tuple[tuple[str, Any], ...]:
-    allowed = ("grads", "every", "heads", "scale", "nonfinite")
     for name in options:
-        if name not in allowed:
-            raise ConfigError(unknown("engine option", name, allowed))
+        if name not in ENGINE_OPTIONS:
+            raise ConfigError(unknown("engine option", name, ENGINE_OPTIONS))
     return tuple(sorted(options.items()))
 
 

@@ -73,7 +73,7 @@ class TrainOptions(pydantic.BaseModel):
         polytask.errors.ConfigError: unknown training option 'epoch'; did you mean 'epochs'? Known: ...
     """
 
-    model_config = pydantic.ConfigDict(frozen=True, extra="forbid", arbitrary_types_allowed=True)
+    model_config = pydantic.ConfigDict(frozen=True, extra="forbid", arbitrary_types_allowed=True, allow_inf_nan=False)
 
     epochs: int = pydantic.Field(20, ge=1)
     batch_size: int = pydantic.Field(64, ge=1)

@@ -1,0 +1,56 @@
+"""``[data]`` of the configuration."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, Literal
+
+from pydantic import Field
+
+from polytask.section import Section
+
+__all__ = ["DataSection"]
+
+
+class DataSection(Section):
+    """``[data]``: where the rows come from and how they are split.
+
+    Attributes:
+        source: Name of a built-in dataset (``"multidigits"``), a table (``"scores.csv"``, ``"scores.parquet"``;
+            relative to the configuration file), or ``"module:function"`` returning a
+            :class:`~polytask.data.MultiTaskData`.
+        val: Fraction of the rows held out to select epochs; tables only.
+        test: Fraction of the rows held out to report on; tables only.
+        seed: Seed of the split, the same for all trials; tables only.
+        group: Column whose rows must stay in one split (a patient, a school); tables only.
+        ignore: Columns that are no input (identifiers, leakage); tables only.
+        kinds: Kinds of input columns where the guess is wrong (``{zip = "categorical"}``); tables only.
+        missing_values: Strings that mean "no value" besides the usual ones; tables only.
+        decimal: Decimal mark of numbers that are texts (``","``); found from the values by default; tables only.
+        thousands: Separator of thousands; any that fits the decimal mark by default; tables only.
+        encoding: How a CSV file's text is encoded, ``"utf-8"`` by default; tables only.
+        options: Keyword arguments of a built-in dataset or of ``module:function``.
+    """
+
+    source: str
+    val: Annotated[float, Field(gt=0, lt=1)] = 0.2
+    test: Annotated[float, Field(gt=0, lt=1)] = 0.2
+    seed: Annotated[int, Field(ge=0)] = 0
+    group: str | None = None
+    ignore: tuple[str, ...] = ()
+    kinds: dict[str, str] = Field(default_factory=dict)
+    missing_values: tuple[str, ...] = ()
+    decimal: Literal[".", ","] | None = None
+    thousands: str | None = None
+    encoding: str | None = None
+    options: dict[str, Any] = Field(default_factory=dict)
+
+    @property
+    def is_factory(self) -> bool:
+        """Whether ``source`` names a function to call."""
+        module, colon, function = self.source.partition(":")
+        return bool(colon) and function.isidentifier() and all(part.isidentifier() for part in module.split("."))
+
+    @property
+    def is_table(self) -> bool:
+        """Whether ``source`` is a file."""
+        return not self.is_factory and not self.source.replace("-", "_").isidentifier()

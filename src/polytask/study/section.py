@@ -1,0 +1,37 @@
+"""``[protocol]`` of the configuration."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, Literal, get_args
+
+from pydantic import Field
+
+from polytask.section import Section
+
+__all__ = ["SELECTIONS", "ProtocolSection", "Selection"]
+
+Selection = Literal["val", "last", "test"]
+SELECTIONS: tuple[str, ...] = get_args(Selection)
+
+
+class ProtocolSection(Section):
+    """``[protocol]``: how methods are compared.
+
+    Attributes:
+        methods: Registry names, names of estimators (``"ridge"``, ``"joint_feature"``), ``"name:option=value"``, or
+            tables with a ``name``; ``"stl"`` is one network per task. By default these baselines, the plain sum, and
+            ``[method]``'s own (``uw`` if that is the sum).
+        seeds: Number of paired seeds, or the seeds themselves.
+        selection: Which epoch of a trial is reported: the best on validation, the last, or the best on test (then
+            every table is marked, because such numbers are too good).
+        baseline: Which of the methods gains are measured against; ``"stl"`` by default, or the first one without it.
+        workers: Trials run side by side, in processes of their own.
+        out: Folder of the study; ``runs/<name of the data>`` by default.
+    """
+
+    methods: tuple[str | dict[str, Any], ...] | None = None
+    seeds: Annotated[int, Field(ge=1)] | tuple[Annotated[int, Field(ge=0)], ...] = 3
+    selection: Selection = "val"
+    baseline: str | None = None
+    workers: Annotated[int, Field(ge=1)] = 1
+    out: str | None = None

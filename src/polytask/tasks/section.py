@@ -1,0 +1,31 @@
+"""``[tasks.NAME]`` of the configuration."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+from pydantic import Field
+
+from polytask.section import Section
+
+__all__ = ["TaskSection"]
+
+
+class TaskSection(Section):
+    """``[tasks.NAME]``: one column to predict; NAME is the column, or the task of a built-in dataset.
+
+    Attributes:
+        kind: Kind of the task (``"regression"``, ``"binary"``, …); guessed from the column by default.
+        metric: The metric that Δm and the selection of epochs look at; the kind's first one by default.
+        weight: Fixed preference, a factor of the task's loss.
+        lr: Learning rate of this task's own parameters; the shared ones use ``train.lr``.
+        unit: Unit of the values, printed in tables.
+        quantiles: Levels of a quantile task.
+    """
+
+    kind: str | None = None
+    metric: str | None = None
+    weight: Annotated[float, Field(gt=0)] = 1.0
+    lr: Annotated[float, Field(gt=0)] | None = None
+    unit: str = ""
+    quantiles: tuple[float, ...] | None = None
