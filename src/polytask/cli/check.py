@@ -85,8 +85,12 @@ def _evidence(found: dict[str, Any]) -> tuple[Any, ...]:
             table.add_row(f"{label}:", *[""] * len(_COSTS))
         for way, own in ways.items():
             table.add_row(f"  {EVIDENCE[way]}", *_cost(own, found["steps_per_epoch"]))
+    left = [
+        Text(f"not timed for {label}, since the steps before took long: {', '.join(EVIDENCE[way] for way in ways)}")
+        for label, ways in found["not_timed"].items()
+    ]
     note = "extra MB: at the peak of a step, beyond a step of the plain sum"
-    return (Text(), table, Text(), Text(note)) if table.rows else (Text(), Text(note))
+    return (Text(), table, Text(), *left, Text(note)) if table.rows else (Text(), *left, Text(note))
 
 
 def _cost(cost: dict[str, Any], steps: int) -> tuple[str, ...]:

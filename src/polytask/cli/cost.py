@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import functools
+import math
 import statistics
 import time
 import weakref
@@ -25,7 +26,9 @@ from polytask.tasks import TaskSet
 __all__ = ["EVIDENCE", "Bench", "PeakMemory"]
 
 REPEATS = 3
-"""Timed steps, after one that is not counted; the median is reported."""
+"""Timed steps, after one that is not counted, unless they take long; the median is reported."""
+LONG = 1.0
+"""Seconds after which no further steps are timed, if one has been."""
 REUSED = 10
 EVIDENCE = {
     "params": 'grads="params"',
@@ -59,11 +62,14 @@ class PeakMemory(TorchDispatchMode):
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         """Run the operation and count what it allocated."""
-        inputs = {_key(leaf) for leaf in tree_leaves((args, kwargs)) if isinstance(leaf, Tensor)}
         result = func(*args, **(kwargs or {}))
-        for leaf in tree_leaves(result):
-            if isinstance(leaf, Tensor) and _key(leaf) not in inputs | self._seen:
-                self._count(leaf)
+        inputs: set[int] | None = None
+        for leaf in (result,) if isinstance(result, Tensor) else tree_leaves(result):
+            if isinstance(leaf, Tensor) and _key(leaf) not in self._seen:
+                if inputs is None:
+                    inputs = {_key(given) for given in tree_leaves((args, kwargs)) if isinstance(given, Tensor)}
+                if _key(leaf) not in inputs:
+                    self._count(leaf)
         return result
 
     def _count(self, tensor: Tensor) -> None:
@@ -112,21 +118,29 @@ class Bench:
 
         return self.cost(lambda: steps)
 
-    def evidence(self, build: Callable[[], Method], engine: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
+    def evidence(
+        self, build: Callable[[], Method], engine: Mapping[str, Any], deadline: float = math.inf
+    ) -> tuple[dict[str, dict[str, Any]], list[str]]:
         """Cost of a method's step under each way to collect gradients that it can work with.
 
         Args:
             build: Makes the method.
             engine: Options of the balancer that stay as they are.
+            deadline: Reading of :func:`time.perf_counter` after which no further way is begun.
+
+        Returns:
+            The costs, and the ways that were not tried.
         """
         kept = {key: value for key, value in engine.items() if key not in ("grads", "every", "low_memory", "row_dtype")}
-        found = {}
-        for name in EVIDENCE:
+        found: dict[str, dict[str, Any]] = {}
+        for place, name in enumerate(EVIDENCE):
+            if time.perf_counter() > deadline:
+                return found, list(EVIDENCE)[place:]
             options, steps = self._options(name), REUSED if name == "every" else 1
             make = functools.partial(self.start, build, {**kept, **options}, judged=name == "sub_batch")
             with contextlib.suppress(MethodError):  # the method cannot work with it
                 found[name] = self.cost(make, steps)
-        return found
+        return found, []
 
     def cost(self, make: Callable[[], Callable[[], int]], steps: int = 1) -> dict[str, Any]:
         """Median milliseconds, peak memory (gradients included, parameters not) and backward passes of a step.
@@ -141,7 +155,10 @@ class Bench:
         torch.set_num_threads(1)  # as in the trials of a study
         try:
             step = make()
+            began = time.perf_counter()
             for _ in range((REPEATS + 1) * steps):
+                if len(times) >= 2 * steps and len(times) % steps == 0 and time.perf_counter() - began > LONG:
+                    break
                 self.model.zero_grad(set_to_none=True)
                 start = time.perf_counter()
                 passes.append(step())

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import time
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
 
@@ -21,13 +22,16 @@ if TYPE_CHECKING:
 __all__ = ["dry_run"]
 
 
-def dry_run(settings: Config, say: Callable[[str], None] = print, *, evidence: bool = True) -> dict[str, Any]:
+def dry_run(
+    settings: Config, say: Callable[[str], None] = print, *, evidence: bool = True, seconds: float = 30.0
+) -> dict[str, Any]:
     """Send one batch through everything that a configuration describes; nothing is written.
 
     Args:
         settings: The configuration.
         say: Called with each stage before it begins.
         evidence: Also take steps with every way to collect gradients, for methods that look at them.
+        seconds: How long to go on trying such ways; those that were not begun by then are named under ``not_timed``.
 
     Returns:
         ``data`` (rows, labels and missing shares per split), ``model`` (partition, unreached parameters), ``batch``
@@ -54,6 +58,8 @@ def dry_run(settings: Config, say: Callable[[str], None] = print, *, evidence: b
     probe.backward(losses)
     bench = Bench(model, data.tasks, inputs, targets)
     plain = bench.plain()
+    not_timed: dict[str, list[str]] = {}
+    deadline = time.perf_counter() + seconds
     for entry in asked["methods"]:
         spec = MethodSpec.of(entry)
         label = spec.label
@@ -72,7 +78,8 @@ def dry_run(settings: Config, say: Callable[[str], None] = print, *, evidence: b
             methods[label] = bench.cost(start, engine.get("every", 1))
             if evidence and not issubclass(METHODS[spec.name], LossMethod):
                 say(f"timing the ways to collect gradients for {label}")
-                methods[label]["evidence"] = bench.evidence(spec.build, engine)
+                methods[label]["evidence"], left = bench.evidence(spec.build, engine, deadline)
+                not_timed |= {label: left} if left else {}
     for cost in [one for method in methods.values() for one in (method, *method.get("evidence", {}).values())]:
         _relate(cost, plain)
     return {
@@ -84,6 +91,7 @@ def dry_run(settings: Config, say: Callable[[str], None] = print, *, evidence: b
             "labels": data.tasks.counts(targets),
         },
         "methods": methods,
+        "not_timed": not_timed,
         "steps_per_epoch": len(loader),
     }
 

@@ -37,6 +37,7 @@ _ID = re.compile(
 )
 _ID_CAMEL = re.compile(r"[a-z](Id|ID|Key|Uuid)$")
 _FORMATS = ("ISO8601", "%Y/%m/%d", "%d.%m.%Y", "%m/%d/%Y", "%d/%m/%Y", "%Y/%m/%d %H:%M:%S", "%m/%d/%Y %H:%M")
+_EACH = 5  # rows that a text must have on average to be a category
 _LARGEST = float(np.finfo(np.float32).max)
 _DAY = 86_400e9  # nanoseconds
 
@@ -69,7 +70,7 @@ def infer_column(series: pd.Series[Any], kind: str | None = None) -> Column:
         kind: One of :data:`COLUMN_KINDS` to skip the guess.
 
     Returns:
-        Its role. Numbers are numeric; text with few distinct values (at most 10, or one per 20 rows up to 1,000) is
+        Its role. Numbers are numeric; text with few distinct values (at most 10, or one per 5 rows up to 1,000) is
         categorical; dates become days. Columns that are empty, constant, different in every row (ids), or free text
         are dropped, with the reason.
 
@@ -103,7 +104,8 @@ def _guess(name: str, series: pd.Series[Any], present: pd.Series[Any]) -> Column
     if pd.api.types.is_complex_dtype(present):
         return Column(name, "dropped", "complex numbers; give real and imaginary part a column each")
     if distinct == 1:
-        return Column(name, "dropped", f"constant: every training row that has a value holds {present.iloc[0]}")
+        only = " ".join(str(present.iloc[0]).split())
+        return Column(name, "dropped", f"constant: every training row that has a value holds {only}")
     if pd.api.types.is_bool_dtype(present) or set(map(type, present.unique())) <= {bool, np.bool_}:
         return Column(name, "boolean")
     if pd.api.types.is_datetime64_any_dtype(present) or pd.api.types.is_timedelta64_dtype(present):
@@ -138,9 +140,12 @@ def _text_column(name: str, present: pd.Series[Any], distinct: int) -> Column:
     form = _date_format(present)
     if form is not None:
         return Column(name, "date", format=form, surprise="dates, encoded as a number of days")
-    few = max(10, min(1000, len(present) // 20))
+    mixed = "dates in more than one notation; written alike (2024-01-31) they become days" if _dates(present) else ""
+    few = max(10, min(1000, len(present) // _EACH))
     if distinct <= few and distinct < max(len(present), 2):
-        return Column(name, "categorical")
+        return Column(name, "categorical", surprise=mixed and f"{mixed}, now they are {distinct} categories")
+    if mixed:
+        return Column(name, "dropped", mixed)
     if distinct == len(present):
         return Column(name, "dropped", f"an id or free text: {distinct} different texts in {len(present)} rows")
     return Column(
@@ -296,6 +301,17 @@ def _date_format(present: pd.Series[Any]) -> str | None:
             if pd.to_datetime(texts, format=form, errors="coerce", utc=True).notna().all():
                 return form
     return None
+
+
+def _dates(present: pd.Series[Any]) -> bool:
+    """Whether every text is a date in one of several notations."""
+    texts = present.drop_duplicates().astype(object).map(str)
+    if not texts.iloc[:100].str.fullmatch(r"[\dT:./ -]{8,}").all():
+        return False
+    read = np.zeros(len(texts), dtype=bool)
+    for form in _FORMATS:
+        read |= pd.to_datetime(texts, format=form, errors="coerce", utc=True).notna().to_numpy()
+    return bool(read.all())
 
 
 def _bad_date(series: pd.Series[Any]) -> str:

@@ -47,6 +47,10 @@ def read_text(
             lines = list(itertools.islice(file, _LOOK))
         if not lines or not lines[0].strip():
             raise DataError(f"{path.name}: the first line is blank; expected column names{_header_below(path, lines)}")
+        if lines[0].lstrip().lower().startswith(("<!doctype", "<html", "<?xml", "<table")):
+            raise DataError(
+                f"{path.name} is a page ({lines[0].strip()[:40]}), not a table; download the CSV file itself"
+            )
         separator = _separator(lines[0])
         names = next(csv.reader(lines, delimiter=separator))
         _check_title(path, lines, names)
@@ -72,8 +76,10 @@ def read_text(
     except PermissionError as error:
         raise DataError(f"{path} cannot be read: permission denied") from error
     except (pd.errors.ParserError, pd.errors.EmptyDataError, pd.errors.ParserWarning, csv.Error) as error:
+        is_warning = isinstance(error, pd.errors.ParserWarning)
+        found = "rows have more fields than the header" if is_warning else str(error).strip()
         raise DataError(
-            f"{path.name} cannot be read as a table separated by {separator!r}: {str(error).strip()}. "
+            f"{path.name} cannot be read as a table separated by {separator!r}: {found}. "
             f"Check quotes and the number of fields in that line{_header_below(path, lines)}"
         ) from error
     if len(frame.columns) != len(names):

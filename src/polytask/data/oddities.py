@@ -103,12 +103,14 @@ def odd_spelling(series: pd.Series[Any]) -> str:
     counts = pd.Series(texts, dtype=object).value_counts(sort=False)
     spellings: dict[str, list[str]] = {}
     for text in counts.index:
-        spellings.setdefault(" ".join(str(text).split()).casefold(), []).append(text)
+        seen = "".join(character for character in " ".join(text.split()) if character.isprintable())
+        spellings.setdefault(seen.casefold(), []).append(text)
     several = [found for found in spellings.values() if len(found) > 1]
     if several:
         listed = " and ".join(f"{text!r} ({counts[text]} rows)" for text in several[0])
         more = f", and {len(several) - 1} more such groups" if len(several) > 1 else ""
-        return f"{listed} differ in capitals or spaces only, and count as different{more}; write them alike"
+        which = "differ in capitals, spaces or invisible characters only"
+        return f"{listed} {which}, and count as different{more}; write them alike"
     whole = sorted(int(text) for text in spellings if re.fullmatch(r"-?\d+", text))
     if len(whole) == len(spellings) > 2 and whole[0] in _SENTINELS and whole[1] >= 0:
         return f"a class of its own is {whole[0]} ({counts[str(whole[0])]} rows): if it means 'no label', " + _missing(
