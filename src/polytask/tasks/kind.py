@@ -255,8 +255,10 @@ def whole(kind: Kind, target: Tensor, levels: int, remedy: str) -> Tensor:
     if low < 0 or high >= levels:
         bad = low if low < 0 else high
         wrong = int(((index < 0) | (index >= levels)).sum())
+        marker = f"missing={bad} if it means 'no label', or " if low < 0 else ""
         raise kind.fail(
-            f"expected labels 0 … {levels - 1}, found {bad} ({wrong} of {len(index)} labels are outside); {remedy}"
+            f"expected labels 0 … {levels - 1}, found {bad} ({wrong} of {len(index)} labels are outside); "
+            f"{marker}{remedy}"
         )
     return index
 

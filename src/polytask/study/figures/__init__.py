@@ -20,7 +20,7 @@ def affinity(comparison: Comparison) -> Omitted:
 
 def experts(comparison: Comparison) -> Omitted:
     """How tasks use experts: only architectures with experts have any."""
-    return Omitted("Use of experts", f"the architecture ({comparison.protocol.architecture}) has no experts")
+    return Omitted("Use of experts", f"the trials recorded none (architecture: {comparison.protocol.architecture})")
 
 
 SECTIONS: tuple[Callable[[Comparison], Figure | Omitted], ...] = (
