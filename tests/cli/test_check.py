@@ -2,6 +2,10 @@
 
 import pytest
 
+from polytask.cli.cost import EVIDENCE
+from polytask.cli.dryrun import dry_run
+from polytask.study import Config
+
 
 def test_a_dry_run_says_what_training_would_meet(polytask, config):
     outcome = polytask("check", config, "--json")
@@ -100,3 +104,22 @@ def test_metrics_that_training_cannot_give_are_said(polytask, config, method, ex
     outcome = polytask("check", config, "--set", f'protocol.methods=["equal", "{method}"]')
     assert outcome.code == 2
     assert expected in " ".join(outcome.err.split())
+
+
+def test_surprises_of_the_table_are_shown_with_remedies_for_the_configuration(polytask, config, tmp_path):
+    path = next(tmp_path.glob("*.csv"))
+    lines = path.read_text().splitlines()
+    fields = lines[5].split(",")
+    fields[1] = "1e20"
+    path.write_text("\n".join([*lines[:5], ",".join(fields), *lines[6:]]) + "\n")
+    outcome = polytask("check", config, "--no-evidence", "--set", 'protocol.methods=["equal"]')
+    assert outcome.code == 0, outcome.err
+    assert "row 5 holds 1e+20" in outcome.out
+    assert '[data] missing_values = ["1e+20"]' in outcome.out
+
+
+def test_ways_are_not_begun_when_time_is_up(config):
+    settings = Config.load(config).with_values({"protocol.methods": ["equal", "upgrad"]})
+    found = dry_run(settings, say=lambda text: None, seconds=0.0)
+    assert found["not_timed"] == {"upgrad": list(EVIDENCE)}
+    assert found["methods"]["upgrad"]["milliseconds"] > 0

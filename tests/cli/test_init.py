@@ -173,3 +173,42 @@ def test_the_whole_star_table(polytask, tmp_path):
     spread = pd.read_csv(table)[targets.split(",")].std()
     for row in compared.json["summary"]:
         assert all(row[task] < spread[task] for task in targets.split(",")), row["method"]
+
+
+def test_a_name_with_a_comma_is_quoted_or_repeated(polytask, tmp_path):
+    path, out = tmp_path / "t.csv", tmp_path / "polytask.toml"
+    values = [0.5 * i % 7 for i in range(60)]
+    pd.DataFrame({"weight, kg": values, "a": values[::-1], "b": range(60)}).to_csv(path, index=False)
+    ways = (['"weight, kg",a'], ['"weight, kg"', "a"])
+    for way in ways:
+        options = [word for names in way for word in ("--targets", names)]
+        outcome = polytask("init", path, *options, "--out", out, "--force", "--json")
+        assert outcome.code == 0, outcome.err
+        assert list(outcome.json["targets"]) == ["weight, kg", "a"]
+        assert list(Config.load(out).tasks) == ["weight, kg", "a"]
+
+
+def test_remedies_are_options_of_init_and_following_them_helps(polytask, tmp_path):
+    path, out = tmp_path / "t.csv", tmp_path / "polytask.toml"
+    rows = [f"{i % 7 + 0.5};{i % 11 + 0.25}".replace(".", ",") for i in range(100)]
+    path.write_bytes("x;größe\n".encode("cp1252") + "\n".join([*rows, "?;1,5"]).encode())
+    refused = polytask("init", path, "--targets", "größe", "--out", out)
+    assert refused.code == 2
+    assert "--encoding cp1252" in refused.err
+    said = polytask("init", path, "--targets", "größe", "--encoding", "cp1252", "--out", out)
+    assert "--missing '?'" in said.out
+    assert "missing_values=" not in said.out
+    words = ("--encoding", "cp1252", "--missing", "?", "--decimal", ",", "--kind", "größe=quantile")
+    done = polytask("init", path, "--targets", "größe", *words, "--out", out, "--force", "--json")
+    assert done.json["targets"] == {"größe": "quantile"}
+    config = Config.load(out)
+    assert (config.data.encoding, config.data.decimal, config.data.missing_values) == ("cp1252", ",", ("?",))
+    assert config.build_data().table.numeric[0].name == "x"
+
+
+def test_a_kind_of_an_input_is_kept(polytask, table, tmp_path):
+    out = tmp_path / "polytask.toml"
+    outcome = polytask("init", table, "--targets", "price", "--kind", "age=categorical", "--out", out)
+    assert outcome.code == 0, outcome.err
+    assert Config.load(out).data.kinds == {"age": "categorical"}
+    assert "expected COLUMN=KIND" in polytask("init", table, "--targets", "price", "--kind", "age", "--force").err

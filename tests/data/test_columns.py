@@ -82,7 +82,7 @@ def test_text_between_numbers_names_value_row_and_remedy():
     remedies = ("missing_values=['unknown']", "ignore=['dose']")
     for part in ("'dose'", "row 99", "'unknown'", "1 more like it", *remedies):
         assert part in message
-    with said_in("init"), pytest.raises(DataError, match="--missing unknown.*--kind dose=categorical.*--ignore dose"):
+    with said_in("init"), pytest.raises(DataError, match=r"--missing unknown.*--kind dose=categorical.*--ignore dose"):
         infer_column(column(values, "dose"))
 
 

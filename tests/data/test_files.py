@@ -1,7 +1,9 @@
 import builtins
 import importlib
 import inspect
+import subprocess
 
+import numpy as np
 import pandas as pd
 import pytest
 
@@ -138,3 +140,52 @@ def test_parquet_without_pyarrow(write, monkeypatch):
     with pytest.raises(MissingExtraError, match=r't\.parquet: .*pip install "polytask\[data\]"'):
         read_frame(path)
     assert builtins.__import__ is not None
+
+
+HEADER = "x,y,z\n" + "1,2,3\n" * 5
+
+
+@pytest.mark.parametrize(
+    ("above", "line"),
+    [("Report 2024\n\n", 3), ("Report 2024,,\n", 2), ("Sales, all\nby us\n", 3), ("# made by a tool\n", 2), ("\n", 2)],
+)
+def test_lines_above_the_header_are_found_and_a_command_removes_them(write, tmp_path, above, line):
+    with pytest.raises(DataError, match=rf"header seems to be line {line} \('x,y,z'\).*tail -n \+{line} ") as caught:
+        read_frame(write(above + HEADER))
+    command = str(caught.value).rpartition(": ")[2]
+    subprocess.run(command, shell=True, cwd=tmp_path, check=True)
+    assert list(read_frame(tmp_path / "t-table.csv").columns) == ["x", "y", "z"]
+
+
+def test_a_header_of_one_long_table_is_no_title(write):
+    assert read_frame(write("x\n1\n2\n")).shape == (2, 1)
+    assert read_frame(write("x,,\n1,2,\n3,4,\n")).columns.tolist() == ["x", "column 2", "column 3"]
+
+
+@pytest.mark.parametrize(
+    ("name", "words"),
+    [("t.xlsx", "libreoffice --headless --convert-to csv"), ("t.ods", "Save as, CSV"), ("t.csv.gz", "Unpack it first")],
+)
+def test_other_files_come_with_a_way_from_the_terminal(write, name, words):
+    with pytest.raises(DataError, match=words):
+        read_frame(write("PK", name))
+
+
+def test_a_page_is_no_table(write):
+    with pytest.raises(DataError, match="is a page"):
+        read_frame(write("<!DOCTYPE html>\n<html>not found</html>\n"))
+
+
+def test_parquet_with_text_that_is_not_utf8(tmp_path):
+    arrow = pytest.importorskip("pyarrow")
+    from pyarrow import parquet
+
+    offsets = arrow.py_buffer(np.array([0, 3, 5, 8], dtype=np.int32).tobytes())
+    texts = arrow.Array.from_buffers(arrow.string(), 3, [None, offsets, arrow.py_buffer(b"abc\xff\xfedef")])
+    parquet.write_table(arrow.table({"s": texts, "y": arrow.array([1.0, 2.0, 3.0])}), tmp_path / "t.parquet")
+    with pytest.raises(DataError, match="column 's' holds text that is not UTF-8"):
+        read_frame(tmp_path / "t.parquet")
+    coded = arrow.DictionaryArray.from_arrays(arrow.array([0, 1, 2]), texts)
+    parquet.write_table(arrow.table({"s": coded}), tmp_path / "t.parquet")
+    with pytest.raises(DataError, match=r"t\.parquet"):
+        read_frame(tmp_path / "t.parquet")

@@ -45,7 +45,9 @@ def test_declaring_it_missing_is_a_remedy(tmp_path):
 
 def test_nothing_is_said_of_heavy_tails_and_rare_events():
     rng = np.random.default_rng(0)
-    assert surprises(a=np.exp(rng.normal(0, 1.5, ROWS)), b=(rng.random(ROWS) < 0.05) * 3.0, c=rng.poisson(3, ROWS)) == ""
+    assert (
+        surprises(a=np.exp(rng.normal(0, 1.5, ROWS)), b=(rng.random(ROWS) < 0.05) * 3.0, c=rng.poisson(3, ROWS)) == ""
+    )
 
 
 @pytest.mark.parametrize("column", ["x", "y"])

@@ -38,7 +38,23 @@ def test_a_number_is_read_whatever_it_is_dressed_in(text, decimal, value):
 
 @pytest.mark.parametrize(
     "text",
-    ["", "-", "()", "(-5)", "--5", "1,2,3", "1,23,456", "0,123", "12-A", "1.2.3", "$5€", "(5", "5 kg", "192.168.1.1", "€"],
+    [
+        "",
+        "-",
+        "()",
+        "(-5)",
+        "--5",
+        "1,2,3",
+        "1,23,456",
+        "0,123",
+        "12-A",
+        "1.2.3",
+        "$5€",
+        "(5",
+        "5 kg",
+        "192.168.1.1",
+        "€",
+    ],
 )
 def test_what_is_no_number_stays_text(text):
     assert number(text, ".") is None

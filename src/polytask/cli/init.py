@@ -52,7 +52,7 @@ def init(
         raise ConfigError(f"--out {out}: expected a file in a folder that exists")
     wanted, left_out = names(targets), names(ignore)
     asked = {"decimal": decimal, "thousands": thousands, "encoding": encoding, "missing_values": names(missing)}
-    reading = {key: value for key, value in asked.items() if value}
+    reading: dict[str, Any] = {key: value for key, value in asked.items() if value}
     if not wanted:
         report = inspect_table(table, **reading)
         raise ConfigError(f"name the columns to predict: --targets a,b\n{report.describe()}")

@@ -128,21 +128,32 @@ def _check_title(path: Path, lines: list[str], names: list[str]) -> None:
 
 def _header_below(path: Path, lines: list[str]) -> str:
     """The remedy for lines above the header, if there seem to be any."""
-    fullest, header = 1, 0
+    fullest, header, names = 1, 0, [""]
     for separator in _SEPARATORS:
+        reader = csv.reader(lines, delimiter=separator)
         try:
-            widths = [sum(map(bool, map(str.strip, row))) for row in csv.reader(lines, delimiter=separator)]
+            rows = [([field for field in row if field.strip()], reader.line_num) for row in reader]
         except csv.Error:
             continue
-        usual, count = Counter(widths).most_common(1)[0]
+        usual, count = Counter(len(fields) for fields, _ in rows).most_common(1)[0]
         if usual > fullest and count >= 2:
-            fullest, header = usual, next(i for i, width in enumerate(widths) if width >= usual)
-    if not header or any("\n" in field for field in lines[0].split('"')[1::2]):
+            place = next(place for place, (fields, _) in enumerate(rows) if len(fields) >= usual)
+            header = rows[place - 1][1] if place else 0
+            fullest, names = usual, rows[place][0]
+    if not header or any(_is_number(name) for name in names):
         return ""
     return (
         f". The header seems to be line {header + 1} ({lines[header].strip()[:60]!r}); this writes a file that begins "
         f"there: tail -n +{header + 1} '{path.name}' > '{path.stem}-table{path.suffix}'"
     )
+
+
+def _is_number(text: str) -> bool:
+    try:
+        float(text)
+    except ValueError:
+        return False
+    return True
 
 
 def _bad_encoding(path: Path, encoding: str, error: UnicodeError) -> DataError:

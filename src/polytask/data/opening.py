@@ -52,7 +52,9 @@ def open_table(
     if common == "," and proven and separator:
         # "1.234" has been read as a fraction; only the text says whether it was one.
         floats = frame.select_dtypes("float")
-        doubtful = [name for name in floats if name not in leave and (decimal or maybe_thousands(floats[name]))]
+        doubtful = [
+            name for name in map(str, floats) if name not in leave and (decimal or maybe_thousands(floats[name]))
+        ]
     if not doubtful:
         return read_written(frame, marks, common, leave)
     texts = read_frame(source, missing_values, encoding=encoding, texts=doubtful)
