@@ -103,3 +103,23 @@ def test_dates_in_two_notations_are_said():
     day = [f"2024-01-{i % 28 + 1:02d}" if i % 2 else f"{i % 28 + 1:02d}/01/2024" for i in range(300)]
     report = inspect_table(pd.DataFrame({"day": day, "y": np.arange(300) * 0.5}), ["y"])
     assert any("dates in more than one notation" in surprise for surprise in report.surprises)
+
+
+@pytest.mark.parametrize(
+    ("values", "dtype"),
+    [
+        ([10**400, 3] * 50, "object"),
+        ([1.5, None, 3.25, 4.0] * 25, "float64[pyarrow]"),
+        (["1,5", None, "3,25", "4"] * 25, "string[pyarrow]"),
+        (pd.period_range("2020", periods=ROWS, freq="D"), None),
+        (["1,5e3", 2.5, "inf", None] * 25, "object"),
+    ],
+)
+def test_columns_of_any_type_are_read_or_refused_in_words(values, dtype):
+    pytest.importorskip("pyarrow")
+    frame = pd.DataFrame({"x": pd.Series(values, dtype=dtype), "z": X, "y": Y})
+    try:
+        read_table(frame, ["y"])
+    except DataError as error:
+        assert "'x'" in str(error)  # noqa: PT017 - which of the two happens depends on the column
+    assert not any("notation" in surprise for surprise in inspect_table(frame, ["y"]).surprises)

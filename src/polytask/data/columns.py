@@ -26,6 +26,7 @@ __all__ = [
     "numbers",
     "plain",
     "row_number",
+    "to_numbers",
 ]
 
 Role = Literal["numeric", "boolean", "date", "categorical", "dropped"]
@@ -174,8 +175,17 @@ def mostly_numbers(present: pd.Series[Any]) -> bool:
     codes, unique = pd.factorize(present.astype(object).to_numpy())
     if set(map(type, unique)) <= {bool, np.bool_}:
         return False
-    readable = pd.to_numeric(pd.Series(unique, dtype=object), errors="coerce").notna().to_numpy()
+    readable = to_numbers(pd.Series(unique, dtype=object)).notna().to_numpy()
     return bool(readable[codes].mean() >= 0.9)
+
+
+def to_numbers(series: pd.Series[Any]) -> pd.Series[Any]:
+    """The numbers that pandas reads, NaN elsewhere; whole numbers beyond double precision are infinite."""
+    try:
+        return pd.to_numeric(series, errors="coerce")
+    except OverflowError:
+        huge = series.map(lambda value: isinstance(value, int) and abs(value) > 2**1023)
+        return pd.to_numeric(series.mask(huge, np.inf), errors="coerce")
 
 
 def numbers(series: pd.Series[Any], *, target: bool = False) -> NDArray[np.float64]:
@@ -195,7 +205,7 @@ def numbers(series: pd.Series[Any], *, target: bool = False) -> NDArray[np.float
         return _days(series)
     if isinstance(series.dtype, pd.CategoricalDtype):
         series = series.astype(object)
-    parsed = pd.to_numeric(series, errors="coerce")
+    parsed = to_numbers(series)
     bad = (parsed.isna() & series.notna()).to_numpy()
     if bad.any():
         first = int(np.flatnonzero(bad)[0])
@@ -219,8 +229,8 @@ def numbers(series: pd.Series[Any], *, target: bool = False) -> NDArray[np.float
     if large.any():
         first = int(np.flatnonzero(large)[0])
         raise DataError(
-            f"column {name!r} holds {values[first]:.6g} in row {row_number(series, first)} ({int(large.sum())} such "
-            f"values in all), beyond the numbers of single precision (3.4e38); correct it, or declare it missing "
+            f"column {name!r} holds {values[first]:.6g} in row {row_number(series, first)}, beyond the numbers of "
+            f"single precision (3.4e38; {int(large.sum())} in all are); correct it, or declare it missing "
             f"({option('missing_values', [str(series.iloc[first])])})"
         )
     return values
@@ -305,7 +315,9 @@ def _date_format(present: pd.Series[Any]) -> str | None:
 
 def _dates(present: pd.Series[Any]) -> bool:
     """Whether every text is a date in one of several notations."""
-    texts = present.drop_duplicates().astype(object).map(str)
+    texts = present.drop_duplicates().astype(object)
+    if not texts.map(lambda value: isinstance(value, str)).all():
+        return False
     if not texts.iloc[:100].str.fullmatch(r"[\dT:./ -]{8,}").all():
         return False
     read = np.zeros(len(texts), dtype=bool)

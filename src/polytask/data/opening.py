@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import NamedTuple
 
 import pandas as pd
 
@@ -11,10 +12,25 @@ from polytask.data.delimited import separator_of
 from polytask.data.files import is_text, read_frame
 from polytask.data.written import check_marks, decimal_mark, maybe_thousands, read_written
 
-__all__ = ["open_table"]
+__all__ = ["Opened", "open_table"]
 
 # Kinds for which "1,5" and "1.5" are two texts.
 _TEXTS = ("categorical", "boolean", "date", "binary", "multiclass")
+
+
+class Opened(NamedTuple):
+    """A table as it was read.
+
+    Attributes:
+        frame: Its rows.
+        said: One sentence for each column that was not written as programs write numbers.
+        decimal: The decimal mark that was asked for, or found where columns had to be read that way: with it, a later
+            table is read alike, however few rows it has.
+    """
+
+    frame: pd.DataFrame
+    said: list[str]
+    decimal: str | None
 
 
 def open_table(
@@ -25,7 +41,7 @@ def open_table(
     thousands: str | None = None,
     encoding: str | None = None,
     kinds: Mapping[str, str] | None = None,
-) -> tuple[pd.DataFrame, list[str]]:
+) -> Opened:
     """A table with its numbers read as they are written.
 
     Args:
@@ -37,7 +53,7 @@ def open_table(
         kinds: Kinds that columns were asked to be; those of texts are left as they are.
 
     Returns:
-        The table, and one sentence for each column that was not written as programs write numbers.
+        The table, what to say about it, and its decimal mark.
 
     Raises:
         DataError: The table cannot be read.
@@ -56,9 +72,10 @@ def open_table(
             name for name in map(str, floats) if name not in leave and (decimal or maybe_thousands(floats[name]))
         ]
     if not doubtful:
-        return read_written(frame, marks, common, leave)
+        opened, said = read_written(frame, marks, common, leave)
+        return Opened(opened, said, marks.decimal or (common if said else None))
     texts = read_frame(source, missing_values, encoding=encoding, texts=doubtful)
     opened, said = read_written(texts, marks, common, leave)
     fractions = [name for name in doubtful if not pd.api.types.is_float_dtype(opened[name])]
     opened[fractions] = frame[fractions]
-    return opened, said
+    return Opened(opened, said, common)

@@ -70,7 +70,8 @@ def read_table(
         encoding: How a CSV file's text is encoded (``"cp1252"``); UTF-8 when None.
 
     Returns:
-        The data; ``.table`` encodes later rows, ``.details`` lists what was dropped and noticed.
+        The data; ``.table`` encodes later rows, ``.details`` lists what was dropped and noticed, and under ``reading``
+        how the table was read, for later ones like it.
 
     Raises:
         DataError: The table cannot be used; the message names the column, the value and the remedy.
@@ -87,12 +88,13 @@ def read_table(
     """
     name = Path(source).stem if not isinstance(source, pd.DataFrame) else "table"
     chosen = {str(column): kind for column, kind in (kinds or {}).items()}
-    frame, written = open_table(
+    frame, written, mark = open_table(
         source, missing_values=missing_values, decimal=decimal, thousands=thousands, encoding=encoding, kinds=chosen
     )
     wanted, left_out = column_names("targets", targets), column_names("ignore", ignore)
     group = None if group is None else str(group)
     check_columns(frame, wanted, chosen, left_out, group)
+    reading = {"missing_values": list(missing_values), "decimal": mark, "thousands": thousands, "encoding": encoding}
     labelled = frame[wanted].notna().any(axis=1).to_numpy()
     for target in wanted:
         if frame[target].notna().sum() == 0:
@@ -120,7 +122,13 @@ def read_table(
         splits,
         notes=notes,
         surprises=written,
-        details={"rows": len(frame), "rows_without_label": dropped, "ignored": left_out, "group": group},
+        details={
+            "rows": len(frame),
+            "rows_without_label": dropped,
+            "ignored": left_out,
+            "group": group,
+            "reading": reading,
+        },
     )
 
 

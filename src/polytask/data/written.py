@@ -12,7 +12,7 @@ from typing import Any, final
 import numpy as np
 import pandas as pd
 
-from polytask.data.columns import row_number
+from polytask.data.columns import row_number, to_numbers
 from polytask.errors import ConfigError
 from polytask.remedies import option
 
@@ -119,7 +119,8 @@ def decimal_mark(frame: pd.DataFrame, separator: str) -> tuple[str, bool]:
     for name in frame.columns:
         column = frame[name]
         if pd.api.types.is_float_dtype(column):
-            votes["."] += not (column.dropna() % 1 == 0).all() and not maybe_thousands(column)
+            present = column.dropna().to_numpy(dtype=np.float64)
+            votes["."] += bool((present != np.round(present)).any()) and not maybe_thousands(column)
         elif texts := _texts(column):
             mark = _own_mark(texts)
             if mark:
@@ -134,7 +135,7 @@ def maybe_thousands(column: pd.Series[Any]) -> bool:
 
     Then each fraction has three digits, of which few end in a zero, after one to three digits that begin with no zero.
     """
-    present = column.dropna().abs().to_numpy(dtype=np.float64)
+    present = np.abs(column.dropna().to_numpy(dtype=np.float64))
     broken = present[present % 1 != 0]
     if not len(broken) or broken.min() < 1 or broken.max() >= 1000:
         return False
@@ -177,7 +178,7 @@ def _read_column(column: pd.Series[Any], decimal: str, marks: Marks) -> tuple[pd
     read = [number(value, decimal, marks.thousands) if isinstance(value, str) else value for value in unique]
     counts = np.bincount(codes[codes >= 0], minlength=len(unique))
     good = np.array([value is not None for value in read])
-    already = pd.to_numeric(pd.Series(unique, dtype=object), errors="coerce").to_numpy(dtype=np.float64)
+    already = to_numbers(pd.Series(unique, dtype=object)).to_numpy(dtype=np.float64)
     new = np.array([value is not None and value != old for value, old in zip(read, already, strict=True)])
     currencies = {sign for value in unique if isinstance(value, str) for sign in re.findall(_CURRENCY, value)}
     if not new.any() or counts[good].sum() < SHARE * counts.sum() or len(currencies) > 1 or _telephone(unique):
