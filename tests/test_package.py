@@ -19,6 +19,7 @@ PACKAGE = ROOT / "src" / "polytask"
 LEVELS = {
     "errors": 0,
     "remedies": 0,
+    "section": 0,
     "lazy": 0,
     "version": 0,
     "blas": 0,

@@ -119,6 +119,8 @@ def decimal_mark(frame: pd.DataFrame, separator: str) -> tuple[str, bool]:
     for name in frame.columns:
         column = frame[name]
         if pd.api.types.is_float_dtype(column):
+            if not separator:
+                continue  # these were never texts
             present = column.dropna().to_numpy(dtype=np.float64)
             votes["."] += bool((present != np.round(present)).any()) and not maybe_thousands(column)
         elif texts := _texts(column):
