@@ -162,3 +162,9 @@ def test_task_set_leaves_out_tasks_without_labels():
     losses = tasks.losses(predictions, targets)
     assert list(losses) == ["a"]
     assert tasks.counts(targets) == {"a": 1, "b": 0, "c": 0}
+
+
+def test_a_negative_label_is_told_how_it_can_mean_no_label():
+    with pytest.raises(TaskError, match=r"found -1 .*missing=-1 if it means 'no label'"):
+        Task("a", "multiclass", classes=3).loss(torch.zeros(2, 3), torch.tensor([0, -1]))
+    assert Task("a", "multiclass", classes=3, missing=-1).loss(torch.zeros(2, 3), torch.tensor([0, -1])).isfinite()

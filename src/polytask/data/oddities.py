@@ -110,7 +110,7 @@ def odd_spelling(series: pd.Series[Any]) -> str:
         listed = " and ".join(f"{text!r} ({counts[text]} rows)" for text in several[0])
         more = f", and {len(several) - 1} more such groups" if len(several) > 1 else ""
         which = "differ in capitals, spaces or invisible characters only"
-        return f"{listed} {which}, and count as different{more}; write them alike"
+        return f"{listed} {which}, and count as different{more}; if they mean the same, write them alike"
     whole = sorted(int(text) for text in spellings if re.fullmatch(r"-?\d+", text))
     if len(whole) == len(spellings) > 2 and whole[0] in _SENTINELS and whole[1] >= 0:
         return f"a class of its own is {whole[0]} ({counts[str(whole[0])]} rows): if it means 'no label', " + _missing(
