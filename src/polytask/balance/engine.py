@@ -10,7 +10,9 @@ import torch
 from torch import Tensor, nn
 
 from polytask.balance import checks
+from polytask.balance.cheap_sources import SubBatchSource
 from polytask.balance.combination import Scale
+from polytask.balance.compiled import CompiledGraphs
 from polytask.balance.gradients import Heads, Step
 from polytask.balance.guard import Guard
 from polytask.balance.method import Evidence, LossMethod, Method
@@ -107,6 +109,7 @@ class Balancer(Stepping):
         self._by_losses = isinstance(self.method, LossMethod)
         self.heads: Heads = heads if heads != "auto" else checks.default_heads(self.method)
         self._guard = Guard(self.tasks, nonfinite, self.method)
+        self._compiled = CompiledGraphs()
         self._announce = announce
         self.step = self.epoch = 0
         self.last: StepRecord | None = None
@@ -159,6 +162,8 @@ class Balancer(Stepping):
         by_gradients = bool(self._gathered) or not (self._by_losses or reuse)
         again = not by_gradients or self._source.passes_again
         step = self._begin(present, scaler, retain_graph or (again and self._guard.skips_allowed), second, judge)
+        if by_gradients or step.heads == "plain" or self._guard.skips_allowed:
+            self._compiled.check(step)
         try:
             if by_gradients:
                 return self._gradient_step(step, values, skipped, features)
@@ -241,6 +246,11 @@ class Balancer(Stepping):
     def needs_features(self) -> bool:
         """Whether :meth:`backward` wants the shared representation."""
         return isinstance(self._source, FeatureSource) and not self._by_losses
+
+    @property
+    def needs_judge(self) -> bool:
+        """Whether :meth:`backward` wants losses on part of the batch."""
+        return isinstance(self._source, SubBatchSource) and not self._by_losses
 
     @property
     def can_accumulate(self) -> bool:
