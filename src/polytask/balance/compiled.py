@@ -49,9 +49,9 @@ class CompiledGraphs:
             first, second = (task_gradients(step.without_heads(), task, tensors, retain_graph=True)[0] for _ in "12")
             if not all(map(_same, first, second)):
                 raise MethodError(
-                    f"differentiating the loss of task {task!r} twice gives two gradients: a compiled part of the model "
-                    "overwrites what it needs, because its graph was compiled (perhaps by an earlier run, into the cache "
-                    f"on disk) for one backward pass only. {COMPILE_ADVICE}"
+                    f"differentiating the loss of task {task!r} twice gives two gradients: a compiled part of the "
+                    "model overwrites what it needs, because its graph was compiled (perhaps by an earlier run, into "
+                    f"the cache on disk) for one backward pass only. {COMPILE_ADVICE}"
                 )
             self._tried.update(fresh)
 

@@ -35,7 +35,8 @@ class Balancer(Stepping):
 
     Every step solves for weights w and fills ``.grad`` of the shared parameters with Σ_k w_k·∇L_k. The order of
     operations is: unscale, solve (float64), apply; clipping and the optimizer's step are the caller's, afterwards.
-    Nothing is written to ``.grad`` or to the method's state unless the whole step succeeds.
+    Nothing is written to ``.grad`` or to the method's state unless the whole step succeeds, and neither ever gets a
+    value that is not finite; only under ``scaler=`` is an overflow written to ``.grad``, for the scaler to find.
 
     Args:
         method: A method or its registry name (``polytask methods`` lists them).
@@ -54,7 +55,8 @@ class Balancer(Stepping):
             tasks, ``"norm_of_mean"`` gives the step the length of the mean gradient. Learning rates are comparable
             between methods under the latter two only.
         nonfinite: ``"raise"`` an error on a NaN or infinite loss or gradient, or ``"skip"``: treat the task as absent
-            from this step; the tenth skip in a row raises.
+            from this step; the tenth skip in a row raises. To find the task, skipping keeps the losses' graph until they
+            are dropped (``del losses``), and so their memory, except where all gradients are at hand (``"params"``).
         task_weights: Fixed positive preference per task; 1 where not given.
         low_memory: Hold one task's gradients at a time at the price of more backward passes (exact; ``"params"`` only).
         row_dtype: What the tasks' gradients are stored in, e.g. ``torch.bfloat16`` for half the memory; by default
@@ -139,14 +141,15 @@ class Balancer(Stepping):
                 :attr:`needs_twin`). ``.grad`` gets the mean over both batches; a task absent from one is absent.
             judge: Losses on part of the batch, from a forward pass of its own, for ``grads="sub_batch"``.
             scaler: A ``torch.amp.GradScaler``: ``.grad`` is then scaled as ``scaler.scale(loss).backward()`` would, the
-                method sees unscaled values, and an overflow is left for the scaler to handle (no state changes).
+                method sees unscaled values, and an overflow is left for the scaler to handle (no state changes). Never
+                scale the losses by hand: a method would take the factor for their size.
             retain_graph: Keep the graph for another backward pass.
 
         Returns:
             The step's record, also kept as :attr:`last`.
 
         Raises:
-            TaskError: A name is unknown or a loss is not a scalar with a graph.
+            TaskError: A name is unknown, or a loss is not one real number with a graph that is still there.
             MethodError: ``features`` or ``twin`` is missing, or a loss does not depend on ``features``.
             NonFiniteError: A loss or gradient is not finite (see ``nonfinite``).
         """

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import collections
 import math
+import warnings
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Literal, final
 
@@ -25,6 +26,8 @@ Once = Callable[[Sequence[str], Sequence[str], Callable[[], None]], StepRecord]
 """A step for some tasks, with others left out; it calls its last argument when ``.grad`` is complete."""
 
 _SKIPS_IN_A_ROW = 10
+_SCALES = 32
+"""Powers of two from here on are taken for a loss scale."""
 
 
 @final
@@ -45,6 +48,7 @@ class Guard:
         self._policy = policy
         self.skips: collections.Counter[str] = collections.Counter()
         self._named = list(task_names(method))
+        self._first = True
         if tasks is not None:
             self._recognise(tasks)
 
@@ -69,6 +73,9 @@ class Guard:
         given = self._fitting(losses)
         if self._named and losses:
             self._recognise(losses)
+        if self._first and given:
+            self._first = False
+            _warn_of_scaling(given)
         values = dict(zip(given, _values(given).tolist(), strict=True))
         broken = {name: value for name, value in values.items() if not np.isfinite(value)}
         if not broken:
@@ -240,3 +247,20 @@ def _owners(step: Step, broken: Sequence[Tensor]) -> set[str]:
             reaching.setdefault(id(leaf), set()).add(task)
     found = [reaching.get(id(leaf), set()) for leaf in broken]
     return set().union(*(tasks for tasks in found if len(tasks) == 1))
+
+
+def _warn_of_scaling(losses: Mapping[str, Tensor]) -> None:
+    """Warn where losses look like what ``GradScaler.scale`` returns: a method would take the factor for their size."""
+    factors = set()
+    for loss in losses.values():
+        factor = getattr(loss.grad_fn, "_saved_other", None)
+        if type(loss.grad_fn).__name__ != "MulBackward0" or not isinstance(factor, Tensor) or factor.numel() != 1:
+            return
+        factors.add(float(factor.detach()))
+    if len(factors) == 1 and (factor := factors.pop()) >= _SCALES and math.frexp(factor)[0] == 0.5:
+        warnings.warn(
+            f"every loss is a product with {factor:g}, as if scaled by a gradient scaler; a method that looks at "
+            "losses or at lengths of gradients then gives other weights. Pass the losses as they are, and "
+            "balancer.backward(losses, scaler=scaler)",
+            stacklevel=5,
+        )

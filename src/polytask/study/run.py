@@ -197,8 +197,8 @@ def _engine(options: Mapping[str, Any]) -> tuple[tuple[str, Any], ...]:
     grads = options.get("grads", "params")
     if grads not in ("params", "features"):
         raise ConfigError(
-            f"grads must be 'params' or 'features' in a comparison, found {grads!r}: every trial has a model of its own, "
-            "and its trainer makes one forward pass per batch"
+            f"grads must be 'params' or 'features' in a comparison, found {grads!r}: every trial has a model of its "
+            "own, and its trainer makes one forward pass per batch"
         )
     return tuple(sorted(options.items()))
 

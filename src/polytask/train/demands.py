@@ -64,9 +64,9 @@ def check_evidence(balancer: Balancer) -> None:
     """
     if balancer.needs_judge:
         raise ConfigError(
-            "grads='sub_batch' judges by the losses of part of the batch, from a forward pass that the trainer does not "
-            "make; use grads='features' for cheap gradients, or a loop of your own with balancer.backward(losses, "
-            "judge=…)"
+            "grads='sub_batch' judges by the losses of part of the batch, from a forward pass that the trainer does "
+            "not make; use grads='features' for cheap gradients, or a loop of your own with "
+            "balancer.backward(losses, judge=…)"
         )
 
 

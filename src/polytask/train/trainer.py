@@ -154,8 +154,8 @@ class Trainer:
         Raises:
             ConfigError: Early stopping without validation data.
             CheckpointError: There is no checkpoint to resume from, it belongs to another run, or one cannot be written.
-            NonFiniteError: A loss or gradient is not finite, or the optimizer has made a parameter infinite; the checkpoint
-                is as it was.
+            NonFiniteError: A loss or gradient is not finite, or the optimizer has made a parameter infinite; the
+                checkpoint is as it was.
             Interrupted: Ctrl-C; the run can be resumed.
         """
         loader, val = self._data(train, val)
