@@ -55,8 +55,8 @@ class Balancer(Stepping):
             tasks, ``"norm_of_mean"`` gives the step the length of the mean gradient. Learning rates are comparable
             between methods under the latter two only.
         nonfinite: ``"raise"`` an error on a NaN or infinite loss or gradient, or ``"skip"``: treat the task as absent
-            from this step; the tenth skip in a row raises. To find the task, skipping keeps the losses' graph until they
-            are dropped (``del losses``), and so their memory, except where all gradients are at hand (``"params"``).
+            from this step; the tenth skip in a row raises. To find the task, skipping keeps the losses' graph, and its
+            memory, until they are dropped (``del losses``), except where all gradients are at hand (``"params"``).
         task_weights: Fixed positive preference per task; 1 where not given.
         low_memory: Hold one task's gradients at a time at the price of more backward passes (exact; ``"params"`` only).
         row_dtype: What the tasks' gradients are stored in, e.g. ``torch.bfloat16`` for half the memory; by default
@@ -157,7 +157,7 @@ class Balancer(Stepping):
         scaler = checks.working(scaler, losses)
         self._guard.admit_judge(judge)
         present, second, values, skipped = self._guard.admit_twins(losses, twin, self.step)
-        reuse = self._may_reuse(present)
+        reuse = self._may_reuse(present) and not self._applied
         if second is not None and reuse:
             present, second = {name: (loss + second[name]) / 2 for name, loss in present.items()}, None
         if not present and not self._gathered and not self._applied:

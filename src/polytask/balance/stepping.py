@@ -68,18 +68,24 @@ class Stepping:
                 losses = np.array(list(seen.values()))
                 parts = (self.step, tuple(tasks), losses, weights)
                 return self._finish(StepRecord(*parts, backward_passes=passes, reused=True, skipped=tuple(out)))
-            passes = backward_weighted(step.only(tasks), self._loss_weights(seen).weights) if tasks else 0
+            passes = 0
+            if tasks:
+                evidence, combination = self._weigh(seen)
+                passes = backward_weighted(step.only(tasks), combination.weights)
             settle()
-            whole = {name: self._applied.get(name, 0.0) + value for name, value in seen.items()}
-            evidence = self._evidence(dict.fromkeys(seen, 0.0) | self._applied | whole, None)
-            record = self._commit(evidence, combine(self.method, evidence, self.scale), passes, out)
+            if self._applied:
+                whole = {name: self._applied.get(name, 0.0) + value for name, value in seen.items()}
+                evidence, combination = self._weigh(dict.fromkeys(seen, 0.0) | self._applied | whole)
+            record = self._commit(evidence, combination, passes, out)
             self._applied.clear()
             return record
 
         return self._guard.attempt(step, step.tasks, self._writable(step), once, self.step)
 
-    def _loss_weights(self, values: Mapping[str, float]) -> Combination:
-        return combine(self.method, self._evidence(values, None), self.scale)
+    def _weigh(self, values: Mapping[str, float]) -> tuple[Evidence, Combination]:
+        """What a method that looks at losses sees, and what it makes of it."""
+        evidence = self._evidence(values, None)
+        return evidence, combine(self.method, evidence, self.scale)
 
     def _writable(self, step: Step) -> list[Tensor]:
         """Everything whose ``.grad`` the weighted sum's pass fills."""
@@ -91,7 +97,7 @@ class Stepping:
         def once(tasks: Sequence[str], left_out: Sequence[str], settle: Callable[[], None]) -> StepRecord:
             seen = {name: values[name] for name in tasks}
             if tasks:
-                backward_weighted(step.only(tasks), self._loss_weights(seen).weights)
+                backward_weighted(step.only(tasks), self._weigh(seen)[1].weights)
             settle()
             self._applied |= {name: self._applied.get(name, 0.0) + value for name, value in seen.items()}
             return StepRecord.empty(self.step, left_out)
