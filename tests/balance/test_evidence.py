@@ -267,7 +267,7 @@ def test_compiled_trunks_with_batches_of_several_sizes() -> None:
         torch.compiler.reset()
         trunk = torch.compile(model.trunk, backend="aot_eager")
         stepped(trunk, 7)
-        with pytest.raises(MethodError, match="donated_buffer = False before the first step"):
+        with pytest.raises(MethodError, match="donated_buffer = False and"):
             stepped(trunk, 5)
         torch.compiler.reset()
         with torch._functorch.config.patch(donated_buffer=False):

@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import Never, Protocol, runtime_checkable
 
 import numpy as np
+import torch
 from torch import Tensor
 
 from polytask.balance.cheap_sources import SubBatchSource
@@ -25,6 +26,7 @@ __all__ = [
     "check_task_weights",
     "default_heads",
     "refuse_windows",
+    "working",
 ]
 
 
@@ -127,6 +129,22 @@ def check_batches(
         raise MethodError(
             "judge= holds losses on part of the batch, which only grads='sub_batch' looks at; leave it out"
         )
+
+
+def working(scaler: Scaler | None, losses: Mapping[str, Tensor | None]) -> Scaler | None:
+    """The scaler, if it scales: one that is switched off is none, and a fresh one is made ready on the losses' device.
+
+    A :class:`torch.amp.GradScaler` waits for a tensor to scale before it knows where to live.
+    """
+    if not isinstance(scaler, torch.amp.GradScaler):
+        return scaler
+    if not scaler.is_enabled():
+        return None
+    for loss in losses.values():
+        if isinstance(loss, Tensor):
+            scaler.scale(torch.zeros((), device=loss.device))
+            break
+    return scaler
 
 
 def refuse_windows() -> Never:

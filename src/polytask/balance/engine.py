@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, Literal, final
 
@@ -11,8 +10,10 @@ import torch
 from torch import Tensor, nn
 
 from polytask.balance import checks
-from polytask.balance.combination import Combination, Scale, combine, of_twins
-from polytask.balance.gradients import Heads, Step, backward_weighted, poison
+from polytask.balance.cheap_sources import SubBatchSource
+from polytask.balance.combination import Scale
+from polytask.balance.compiled import CompiledGraphs
+from polytask.balance.gradients import Heads, Step
 from polytask.balance.guard import Guard
 from polytask.balance.method import Evidence, LossMethod, Method
 from polytask.balance.partition import Partition, declared_parameters
@@ -20,6 +21,8 @@ from polytask.balance.record import StepRecord
 from polytask.balance.registry import get_method
 from polytask.balance.sources import FeatureSource, ParameterSource, source_of
 from polytask.balance.state import check_owner
+from polytask.balance.stepping import Stepping
+from polytask.balance.transaction import BrokenGradientError
 
 __all__ = ["Balancer"]
 
@@ -27,12 +30,13 @@ Array = np.ndarray
 
 
 @final
-class Balancer:
+class Balancer(Stepping):
     """Turns the losses of K tasks into gradients, weighing the tasks by a method; replaces ``loss.backward()``.
 
     Every step solves for weights w and fills ``.grad`` of the shared parameters with Σ_k w_k·∇L_k. The order of
     operations is: unscale, solve (float64), apply; clipping and the optimizer's step are the caller's, afterwards.
-    Nothing is written to ``.grad`` or to the method's state unless the whole step succeeds.
+    Nothing is written to ``.grad`` or to the method's state unless the whole step succeeds, and neither ever gets a
+    value that is not finite; only under ``scaler=`` is an overflow written to ``.grad``, for the scaler to find.
 
     Args:
         method: A method or its registry name (``polytask methods`` lists them).
@@ -51,7 +55,8 @@ class Balancer:
             tasks, ``"norm_of_mean"`` gives the step the length of the mean gradient. Learning rates are comparable
             between methods under the latter two only.
         nonfinite: ``"raise"`` an error on a NaN or infinite loss or gradient, or ``"skip"``: treat the task as absent
-            from this step; the tenth skip in a row raises.
+            from this step; the tenth skip in a row raises. To find the task, skipping keeps the losses' graph, and its
+            memory, until they are dropped (``del losses``), except where all gradients are at hand (``"params"``).
         task_weights: Fixed positive preference per task; 1 where not given.
         low_memory: Hold one task's gradients at a time at the price of more backward passes (exact; ``"params"`` only).
         row_dtype: What the tasks' gradients are stored in, e.g. ``torch.bfloat16`` for half the memory; by default
@@ -106,6 +111,7 @@ class Balancer:
         self._by_losses = isinstance(self.method, LossMethod)
         self.heads: Heads = heads if heads != "auto" else checks.default_heads(self.method)
         self._guard = Guard(self.tasks, nonfinite, self.method)
+        self._compiled = CompiledGraphs()
         self._announce = announce
         self.step = self.epoch = 0
         self.last: StepRecord | None = None
@@ -135,38 +141,38 @@ class Balancer:
                 :attr:`needs_twin`). ``.grad`` gets the mean over both batches; a task absent from one is absent.
             judge: Losses on part of the batch, from a forward pass of its own, for ``grads="sub_batch"``.
             scaler: A ``torch.amp.GradScaler``: ``.grad`` is then scaled as ``scaler.scale(loss).backward()`` would, the
-                method sees unscaled values, and an overflow is left for the scaler to handle (no state changes).
+                method sees unscaled values, and an overflow is left for the scaler to handle (no state changes). Never
+                scale the losses by hand: a method would take the factor for their size.
             retain_graph: Keep the graph for another backward pass.
 
         Returns:
             The step's record, also kept as :attr:`last`.
 
         Raises:
-            TaskError: A name is unknown or a loss is not a scalar with a graph.
+            TaskError: A name is unknown, or a loss is not one real number with a graph that is still there.
             MethodError: ``features`` or ``twin`` is missing, or a loss does not depend on ``features``.
             NonFiniteError: A loss or gradient is not finite (see ``nonfinite``).
         """
         checks.check_batches(self.method, self._source, twin, judge)
+        scaler = checks.working(scaler, losses)
+        self._guard.admit_judge(judge)
         present, second, values, skipped = self._guard.admit_twins(losses, twin, self.step)
-        if second is not None and self._may_reuse(present):
+        reuse = self._may_reuse(present) and not self._applied
+        if second is not None and reuse:
             present, second = {name: (loss + second[name]) / 2 for name, loss in present.items()}, None
         if not present and not self._gathered and not self._applied:
             return self._finish(StepRecord.empty(self.step, skipped))
-        step = self._begin(present, scaler, retain_graph, second, judge)
-        if self._gathered or not (self._by_losses or self._may_reuse(present)):
-            return self._gradient_step(step, values, skipped, features, overflow_allowed=scaler is not None)
-        if self._may_reuse(present):
-            weights = np.array([self._held[name] for name in present])
-            passes = backward_weighted(step, weights)
-            seen = np.array(list(values.values()))
-            return self._finish(StepRecord(self.step, step.tasks, seen, weights, None, 0, passes, True, tuple(skipped)))
-        passes = backward_weighted(step, self._loss_weights(values).weights) if present else 0
-        whole = {name: self._applied.pop(name, 0.0) + value for name, value in values.items()} | self._applied
-        self._applied = {}
-        return self._commit(self._evidence(whole, None), self._loss_weights(whole), passes, skipped)
-
-    def _loss_weights(self, values: Mapping[str, float]) -> Combination:
-        return combine(self.method, self._evidence(values, None), self.scale)
+        by_gradients = bool(self._gathered) or not (self._by_losses or reuse)
+        again = not by_gradients or self._source.passes_again
+        step = self._begin(present, scaler, retain_graph or (again and self._guard.skips_allowed), second, judge)
+        if by_gradients or step.heads == "plain" or self._guard.skips_allowed:
+            self._compiled.check(step)
+        try:
+            if by_gradients:
+                return self._gradient_step(step, values, skipped, features)
+            return self._loss_step(step, values, skipped, reuse=reuse)
+        except BrokenGradientError:
+            return self._overflow(step, values)
 
     def accumulate(self, losses: Mapping[str, Tensor | None], *, scaler: checks.Scaler | None = None) -> None:
         """Gather the gradients of a micro-batch; the next :meth:`backward` solves once for the whole window.
@@ -185,20 +191,15 @@ class Balancer:
         """
         if not self.can_accumulate:
             checks.refuse_windows()
-        present, values, _ = self._guard.admit(losses, self.step)
-        if not present:
-            return
-        if not self._constant:
+        scaler = checks.working(scaler, losses)
+        present, values, skipped = self._guard.admit(losses, self.step)
+        if present and self._constant:
+            step = self._begin(present, scaler, retain_graph=self._guard.skips_allowed)
+            skipped += self._apply_part(step, values)
+        elif present:
             self.prepare(present)
-        step = self._begin(present, scaler, retain_graph=False)
-        if self._constant:
-            backward_weighted(step, self._loss_weights(values).weights)
-        else:
-            assert isinstance(self._source, ParameterSource)
-            self._source.gather(step, capacity=len(self.partition.reach))
-        sums = self._applied if self._constant else self._gathered
-        for name, value in values.items():
-            sums[name] = sums.get(name, 0.0) + value
+            self._gather_part(self._begin(present, scaler, retain_graph=False), values)
+        self._guard.count((), skipped)
 
     def prepare(self, outputs: Mapping[str, Tensor]) -> Partition:
         """Infer the parameter partition from one output (or loss) per task, before the first step.
@@ -232,7 +233,8 @@ class Balancer:
         known = {name: loss for name, loss in losses.items() if loss is not None and before and name in before.tasks}
         finite = {name: float(loss.detach()) for name, loss in known.items() if torch.isfinite(loss)}
         if before is not None and finite:
-            self.method.after_step(before, finite)
+            with self.method.state.whole():
+                self.method.after_step(before, finite)
 
     def observe_metrics(self, values: Mapping[str, float]) -> None:
         """Give the method a number per task that it asks for, such as an accuracy; its class says what it has to be."""
@@ -247,6 +249,11 @@ class Balancer:
     def needs_features(self) -> bool:
         """Whether :meth:`backward` wants the shared representation."""
         return isinstance(self._source, FeatureSource) and not self._by_losses
+
+    @property
+    def needs_judge(self) -> bool:
+        """Whether :meth:`backward` wants losses on part of the batch."""
+        return isinstance(self._source, SubBatchSource) and not self._by_losses
 
     @property
     def can_accumulate(self) -> bool:
@@ -316,85 +323,7 @@ class Balancer:
             self.prepare(present)
         loss_scale = (1.0 if scaler is None else float(scaler.get_scale())) / (1 if twin is None else 2)
         shared, owned = self.partition.shared, self.partition.owned
-        return Step(present, shared, owned, self.heads, retain_graph, loss_scale, twin, judge)
+        return Step(present, shared, owned, self.heads, retain_graph, loss_scale, twin, judge, scaler is not None)
 
     def _may_reuse(self, names: Iterable[str]) -> bool:
         return self.step % self.every != 0 and all(name in self._held for name in names)
-
-    def _evidence(self, values: Mapping[str, float], gramian: Array | None, cross: Array | None = None) -> Evidence:
-        liking = np.array([self._preference.get(name, 1.0) for name in values])
-        losses = np.array(list(values.values()))
-        share = liking / liking.sum()
-        return Evidence(tuple(values), losses, share, gramian, self.step, self.epoch, self.seed, cross=cross)
-
-    def _gradient_step(
-        self,
-        step: Step,
-        values: dict[str, float],
-        skipped: Sequence[str],
-        features: Tensor | Sequence[Tensor] | None,
-        *,
-        overflow_allowed: bool,
-    ) -> StepRecord:
-        """Collect gradients, solve over the tasks whose gradient is finite, apply."""
-        tensors = [] if features is None else [features] if isinstance(features, Tensor) else list(features)
-        try:
-            names, scaled = self._source.collect(step, tensors)
-            gramian, cross = of_twins(scaled / step.loss_scale**2, paired=step.twin is not None)
-            values = {name: self._gathered.get(name, 0.0) + values.get(name, 0.0) for name in names}
-            finite = np.isfinite(np.diag(gramian))
-            rows = np.flatnonzero(finite).tolist()
-            if not finite.all():
-                if overflow_allowed:
-                    return self._overflow(step, values)
-                broken = {name: math.nan for name, good in zip(names, finite, strict=True) if not good}
-                self._guard.refuse("gradient", broken, self.step)
-                skipped = [*skipped, *broken]
-                if not rows:
-                    return self._finish(StepRecord.empty(self.step, skipped))
-            kept = np.ix_(rows, rows)
-            among = None if cross is None else cross[kept]
-            evidence = self._evidence({names[row]: values[names[row]] for row in rows}, gramian[kept], among)
-            source = self._source
-            combination = combine(
-                self.method, evidence, self.scale, lambda k: source.blocks(step, [rows[i] for i in k]), step.loss_scale
-            )
-            mixed, weights = [rows[i] for i in combination.keep], combination.weights[combination.keep]
-            passes = len(step.tasks) + len(step.twin or ()) + self._source.apply(step, combination.mix, weights, mixed)
-            self._source.apply_own(step, evidence.tasks, combination.weights)
-            return self._commit(evidence, combination, passes, skipped)
-        finally:
-            self._source.release()
-            self._gathered.clear()
-
-    def _overflow(self, step: Step, values: Mapping[str, float]) -> StepRecord:
-        """Hand an overflow to the gradient scaler: it finds it in ``.grad`` and skips the optimizer's step."""
-        poison(step.shared)
-        seen = np.array(list(values.values()))
-        return self._finish(StepRecord(self.step, tuple(values), seen, np.zeros(len(values)), skipped=tuple(values)))
-
-    def _commit(self, evidence: Evidence, combination: Combination, passes: int, skipped: Sequence[str]) -> StepRecord:
-        """Let the method learn from the step, and record it."""
-        if combination.seen is not None:
-            self.method.observe(*combination.seen)
-        for name, block, tasks, remembered in combination.memory:
-            self.method.memory.write(name, block, tasks, remembered)
-        self._held.update(zip(evidence.tasks, combination.weights.tolist(), strict=True))
-        self._before = evidence if self.needs_after_step else None
-        self._guard.passed(evidence.tasks)
-        record = StepRecord(
-            self.step,
-            evidence.tasks,
-            evidence.losses,
-            combination.weights,
-            evidence.gramian,
-            combination.solution.iterations,
-            passes,
-            skipped=tuple(skipped),
-        )
-        return self._finish(record)
-
-    def _finish(self, record: StepRecord) -> StepRecord:
-        self.step += 1
-        self.last = record
-        return record

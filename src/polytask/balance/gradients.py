@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Literal
 
 import numpy as np
@@ -11,12 +12,27 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from polytask.errors import MethodError
+from polytask.errors import MethodError, TaskError
 
-__all__ = ["Heads", "Step", "accumulate", "backward_weighted", "poison", "task_gradients"]
+__all__ = [
+    "COMPILE_ADVICE",
+    "Heads",
+    "Step",
+    "accumulate",
+    "backward_weighted",
+    "finite_alone",
+    "in_words",
+    "poison",
+    "task_gradients",
+]
 
 Array = np.ndarray
 Heads = Literal["plain", "weighted", "none"]
+COMPILE_ADVICE = (
+    "Before anything is compiled, set both torch._functorch.config.donated_buffer = False and "
+    "torch.compiler.config.force_disable_caches = True (graphs cached on disk ignore the first one), or leave that "
+    "part of the model uncompiled"
+)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -33,6 +49,7 @@ class Step:
             that the sum of both batches' gradients is their mean).
         twin: The same tasks' losses on another batch, for methods that compare two.
         judge: Losses on part of the batch, for ``grads="sub_batch"``.
+        scaled: Whether a gradient scaler looks for gradients that are not finite.
     """
 
     losses: Mapping[str, Tensor]
@@ -43,16 +60,25 @@ class Step:
     loss_scale: float = 1.0
     twin: Mapping[str, Tensor] | None = None
     judge: Mapping[str, Tensor] | None = None
+    scaled: bool = False
 
     @property
     def tasks(self) -> tuple[str, ...]:
         """Names of the tasks that take part."""
         return tuple(self.losses)
 
+    @property
+    def leaves(self) -> list[Tensor]:
+        """The shared parameters, and those of the tasks that take part."""
+        return [*self.shared, *(tensor for task in self.losses for tensor in self.own.get(task, ()))]
+
+    def only(self, tasks: Sequence[str]) -> Step:
+        """The same step with only these tasks."""
+        return dataclasses.replace(self, losses={name: self.losses[name] for name in tasks if name in self.losses})
+
     def keep(self, rows: Sequence[int]) -> Step:
         """The same step with only the tasks at these positions."""
-        names = [self.tasks[row] for row in rows]
-        return dataclasses.replace(self, losses={name: self.losses[name] for name in names})
+        return self.only([self.tasks[row] for row in rows])
 
     def without_heads(self) -> Step:
         """The same step for the shared parameters only."""
@@ -67,12 +93,12 @@ def task_gradients(
     Returns:
         Gradients with respect to ``tensors``, and to the task's own parameters; ``None`` where the loss does not reach.
 
-    Raises:
-        MethodError: A compiled part of the graph is made for one backward pass only.
     """
     loss = step.losses[task]
     own = step.own[task] if step.heads != "none" else ()
-    try:
+    if not tensors and not own:
+        return (), ()
+    with in_words():
         gradients = torch.autograd.grad(
             loss,
             [*tensors, *own],
@@ -80,14 +106,43 @@ def task_gradients(
             retain_graph=retain_graph,
             allow_unused=True,
         )
-    except RuntimeError as error:
-        if "donated" not in str(error):
-            raise
-        raise MethodError(
-            "torch.compile made a graph that can be differentiated once, and a gradient method passes through it once "
-            "per task; set torch._functorch.config.donated_buffer = False before the first step"
-        ) from error
     return gradients[: len(tensors)], gradients[len(tensors) :]
+
+
+def finite_alone(step: Step, task: str, leaves: Sequence[Tensor]) -> bool:
+    """Whether one task's gradient with respect to these parameters is finite; the graph is kept."""
+    for losses in (step.losses, step.twin or {}):
+        if task in losses:
+            found = torch.autograd.grad(losses[task], list(leaves), retain_graph=True, allow_unused=True)
+            if not all(bool(torch.isfinite(gradient).all()) for gradient in found if gradient is not None):
+                return False
+    return True
+
+
+@contextlib.contextmanager
+def in_words() -> Iterator[None]:
+    """Say what to do where a graph cannot be differentiated (again).
+
+    Raises:
+        MethodError: A compiled part of the graph is made for one backward pass only.
+        TaskError: The graph is gone.
+    """
+    try:
+        yield
+    except torch.OutOfMemoryError:
+        raise
+    except RuntimeError as error:
+        if "donated" in str(error):
+            raise MethodError(
+                "torch.compile made a graph that can be differentiated once, and this step has to pass through it "
+                f"several times. {COMPILE_ADVICE}"
+            ) from error
+        if "backward through the graph a second time" in str(error):
+            raise TaskError(
+                "the losses' graph was freed by an earlier backward pass: compute the losses anew for every step, or "
+                "pass retain_graph=True where the graph is used first"
+            ) from error
+        raise
 
 
 def backward_weighted(step: Step, weights: Float[Array, "K"]) -> int:
@@ -103,18 +158,21 @@ def backward_weighted(step: Step, weights: Float[Array, "K"]) -> int:
     factors = (weights * step.loss_scale).tolist()
     seeds = [torch.full_like(loss, factor) for loss, factor in zip(losses, factors, strict=True)]
     if step.heads == "weighted":
-        torch.autograd.backward(losses, seeds, retain_graph=step.retain_graph)
+        with in_words():
+            torch.autograd.backward(losses, seeds, retain_graph=step.retain_graph)
         return 1
     own = [tensor for task in step.losses for tensor in step.own[task]] if step.heads == "plain" else []
     passes = 0
     if step.shared:
         keep = step.retain_graph or bool(own)
-        torch.autograd.backward(losses, seeds, inputs=list(step.shared), retain_graph=keep)
+        with in_words():
+            torch.autograd.backward(losses, seeds, inputs=list(step.shared), retain_graph=keep)
         passes += 1
     if own:
         plain = [torch.full_like(loss, step.loss_scale) for loss in losses]
         once = list({id(tensor): tensor for tensor in own}.values())
-        torch.autograd.backward(losses, plain, inputs=once, retain_graph=step.retain_graph)
+        with in_words():
+            torch.autograd.backward(losses, plain, inputs=once, retain_graph=step.retain_graph)
         passes += 1
     return passes
 
@@ -128,7 +186,10 @@ def poison(parameters: Sequence[Tensor]) -> None:
 @torch.no_grad()
 def accumulate(parameter: Tensor, gradient: Tensor, factor: float = 1.0) -> None:
     """Add ``factor``·``gradient`` to ``parameter.grad`` as ``loss.backward()`` would; never aliases ``gradient``."""
-    if parameter.grad is None:
+    if gradient.layout != torch.strided:
+        gradient = gradient * factor
+        parameter.grad = gradient if parameter.grad is None else parameter.grad + gradient
+    elif parameter.grad is None:
         parameter.grad = torch.empty_like(parameter).copy_(gradient)
         if factor != 1.0:
             parameter.grad.mul_(factor)

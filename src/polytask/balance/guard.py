@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import collections
-from collections.abc import Iterable, Mapping, Sequence
+import math
+import warnings
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Literal, final
 
 import numpy as np
@@ -12,12 +14,20 @@ from jaxtyping import Float
 from torch import Tensor
 
 from polytask.balance._params import task_names
+from polytask.balance.gradients import Step, finite_alone
 from polytask.balance.method import Method
+from polytask.balance.record import StepRecord
+from polytask.balance.transaction import BrokenGradientError, Transaction, all_finite
 from polytask.errors import NonFiniteError, TaskError, unknown
 
 __all__ = ["Guard"]
 
+Once = Callable[[Sequence[str], Sequence[str], Callable[[], None]], StepRecord]
+"""A step for some tasks, with others left out; it calls its last argument when ``.grad`` is complete."""
+
 _SKIPS_IN_A_ROW = 10
+_SCALES = 32
+"""Powers of two from here on are taken for a loss scale."""
 
 
 @final
@@ -38,6 +48,7 @@ class Guard:
         self._policy = policy
         self.skips: collections.Counter[str] = collections.Counter()
         self._named = list(task_names(method))
+        self._first = True
         if tasks is not None:
             self._recognise(tasks)
 
@@ -59,22 +70,12 @@ class Guard:
             TaskError: A name is unknown, or a loss is not one number with a graph.
             NonFiniteError: A loss is not finite and is not to be skipped (again).
         """
+        given = self._fitting(losses)
         if self._named and losses:
             self._recognise(losses)
-        given = {name: loss for name, loss in losses.items() if loss is not None}
-        for name, loss in given.items():
-            if self._tasks is not None and name not in self._tasks:
-                raise TaskError(f"losses has an {unknown('task', name, self._tasks)}. To skip a task, leave it out")
-            if not isinstance(loss, Tensor):
-                raise TaskError(
-                    f"loss of task {name!r} must be a tensor with a graph, found {type(loss).__name__} {loss!r}; pass "
-                    "what the loss function returned, without .item()"
-                )
-            if loss.numel() != 1 or not loss.requires_grad:
-                raise TaskError(
-                    f"loss of task {name!r} must be one number with a graph, found shape {tuple(loss.shape)}, "
-                    f"requires_grad={loss.requires_grad}; average it over the batch and do not detach it"
-                )
+        if self._first and given:
+            self._first = False
+            _warn_of_scaling(given)
         values = dict(zip(given, _values(given).tolist(), strict=True))
         broken = {name: value for name, value in values.items() if not np.isfinite(value)}
         if not broken:
@@ -99,12 +100,46 @@ class Guard:
         means = {name: (values[name] + more[name]) / 2 for name in both}
         return {name: one[name] for name in both}, {name: other[name] for name in both}, means, skipped + broken
 
+    def admit_judge(self, judge: Mapping[str, Tensor] | None) -> None:
+        """Check names and shapes of losses that are only judged by; their gradients show what is not finite."""
+        if judge is not None:
+            self._fitting(judge)
+
+    def _fitting(self, losses: Mapping[str, Tensor | None]) -> dict[str, Tensor]:
+        """The losses that are there, each of them one real number with a graph under the name of a task."""
+        if not isinstance(losses, Mapping):
+            raise TaskError(
+                f"losses must be a dictionary from names of tasks to scalar tensors, found {type(losses).__name__}"
+            )
+        given = {name: loss for name, loss in losses.items() if loss is not None}
+        for name, loss in given.items():
+            if not isinstance(name, str):
+                raise TaskError(f"names of tasks must be strings, found {name!r}; pass {{'{name}': loss, …}}")
+            if self._tasks is not None and name not in self._tasks:
+                raise TaskError(f"losses has an {unknown('task', name, self._tasks)}. To skip a task, leave it out")
+            if not isinstance(loss, Tensor):
+                raise TaskError(
+                    f"loss of task {name!r} must be a tensor with a graph, found {type(loss).__name__} {loss!r}; pass "
+                    "what the loss function returned, without .item()"
+                )
+            if loss.numel() != 1 or not loss.requires_grad:
+                raise TaskError(
+                    f"loss of task {name!r} must be one number with a graph, found shape {tuple(loss.shape)}, "
+                    f"requires_grad={loss.requires_grad}; average it over the batch and do not detach it"
+                )
+            if loss.is_complex() or loss.is_meta:
+                found = f"dtype {loss.dtype}" if loss.is_complex() else "one on the 'meta' device, without a value"
+                raise TaskError(
+                    f"loss of task {name!r} must be a real number, found {found}; take .abs() or .real of complex "
+                    "values, and build the model on a real device"
+                )
+        return given
+
     def refuse(self, what: str, broken: Mapping[str, float], step: int) -> None:
-        """Raise for tasks that are not finite, or count the skip."""
+        """Raise for tasks that are not finite, unless they may be skipped (see :meth:`count`)."""
         often = ""
-        if self._policy == "skip":
-            self.skips.update(broken.keys())
-            if all(self.skips[name] < _SKIPS_IN_A_ROW for name in broken):
+        if self.skips_allowed:
+            if all(self.skips[name] + 1 < _SKIPS_IN_A_ROW for name in broken):
                 return
             often = f", skipped {_SKIPS_IN_A_ROW} times in a row"
         found = ", ".join(f"{name!r} is {value}" for name, value in broken.items())
@@ -113,16 +148,85 @@ class Guard:
             "over no labels, a logarithm of zero or a learning rate that is too high, or pass nonfinite='skip'"
         )
 
+    @property
+    def skips_allowed(self) -> bool:
+        """Whether a task whose loss or gradient is not finite may be left out."""
+        return self._policy == "skip"
+
+    def attempt(
+        self,
+        step: Step,
+        tasks: Sequence[str],
+        leaves: Sequence[Tensor],
+        once: Once,
+        number: int,
+        collected: Callable[[], set[str]] = set,
+    ) -> StepRecord:
+        """Run ``once``, all or nothing, again without tasks whose gradients are not finite where those may be skipped.
+
+        Args:
+            step: What is differentiated.
+            tasks: Who takes part.
+            leaves: All parameters that ``once`` may write to.
+            once: Fills ``.grad`` for the tasks it is given, settles, and lets the method learn.
+            number: Number of the step.
+            collected: Tasks with gradients that were collected, and are not finite.
+
+        Raises:
+            NonFiniteError: Tasks are not to be skipped (again), or each of them by itself is finite.
+            BrokenGradientError: A gradient is not finite, and a gradient scaler is to find it.
+        """
+        left, skipped = list(tasks), list[str]()
+        while True:
+            try:
+                with Transaction(leaves) as transaction:
+                    return once(left, skipped, transaction.settle)
+            except BrokenGradientError as broken:
+                if step.scaled:
+                    raise
+                guilty = self._guilty(step, left, broken.leaves, collected())
+            if not guilty:
+                advice = "numbers that are too large" if self.skips_allowed else "the task with nonfinite='skip'"
+                raise NonFiniteError(
+                    f"the combined gradient of tasks {', '.join(left)} is not finite at step {number}; parameters and "
+                    f"method state are unchanged. Look for {advice}, for a square root or logarithm of zero, or for "
+                    ".grad that was not finite before"
+                )
+            self.refuse("gradient", dict.fromkeys(guilty, math.nan), number)
+            left = [task for task in left if task not in guilty]
+            skipped += guilty
+
+    def _guilty(self, step: Step, tasks: Sequence[str], broken: Sequence[Tensor], collected: set[str]) -> list[str]:
+        """The tasks because of which these parameters' gradients are not finite, as far as can be told."""
+        guilty = {task for task in tasks if task in collected}
+        if self.skips_allowed and step.retain_graph:
+            guilty |= {task for task in tasks if not finite_alone(step, task, broken)}
+        if not self.skips_allowed:
+            guilty |= _owners(step, broken) if len(tasks) > 1 else set(tasks)
+        return [task for task in tasks if task in guilty]
+
+    def check_memory(self, memory: Iterable[tuple[str, str, Sequence[str], Tensor]], number: int) -> None:
+        """Raise :class:`NonFiniteError` for vectors that are not to be remembered."""
+        memory = list(memory)
+        if all_finite([values for *_, values in memory]):
+            return
+        found = next(f"{name!r} of tasks {', '.join(tasks)}" for name, _, tasks, v in memory if not all_finite([v]))
+        raise NonFiniteError(
+            f"what the method remembers as {found} would not be finite at step {number}; parameters and method state "
+            "are unchanged. Look for gradients that are too large"
+        )
+
+    def count(self, passed: Iterable[str], skipped: Iterable[str]) -> None:
+        """After a step: the runs of skips of tasks that took part are over, and the others' are one longer."""
+        for name in passed:
+            self.skips.pop(name, None)
+        self.skips.update(skipped)
+
     def restore(self, skips: Mapping[str, int], steps: int) -> None:
         """Take over the runs of skips of a saved balancer, which has been through the first batch."""
         self.skips = collections.Counter(skips)
         if steps:
             self._named = []
-
-    def passed(self, tasks: Iterable[str]) -> None:
-        """These tasks took part in a step: their runs of skips are over."""
-        for name in tasks:
-            self.skips.pop(name, None)
 
 
 def _values(losses: Mapping[str, Tensor]) -> Float[np.ndarray, "K"]:
@@ -133,3 +237,30 @@ def _values(losses: Mapping[str, Tensor]) -> Float[np.ndarray, "K"]:
     if len({tensor.device for tensor in tensors}) == 1:
         return torch.stack([tensor.double() for tensor in tensors]).cpu().numpy()
     return np.array([float(tensor) for tensor in tensors])
+
+
+def _owners(step: Step, broken: Sequence[Tensor]) -> set[str]:
+    """Tasks that alone reach one of these parameters."""
+    reaching: dict[int, set[str]] = {}
+    for task in step.tasks:
+        for leaf in step.own.get(task, ()):
+            reaching.setdefault(id(leaf), set()).add(task)
+    found = [reaching.get(id(leaf), set()) for leaf in broken]
+    return set().union(*(tasks for tasks in found if len(tasks) == 1))
+
+
+def _warn_of_scaling(losses: Mapping[str, Tensor]) -> None:
+    """Warn where losses look like what ``GradScaler.scale`` returns: a method would take the factor for their size."""
+    factors = set()
+    for loss in losses.values():
+        factor = getattr(loss.grad_fn, "_saved_other", None)
+        if type(loss.grad_fn).__name__ != "MulBackward0" or not isinstance(factor, Tensor) or factor.numel() != 1:
+            return
+        factors.add(float(factor.detach()))
+    if len(factors) == 1 and (factor := factors.pop()) >= _SCALES and math.frexp(factor)[0] == 0.5:
+        warnings.warn(
+            f"every loss is a product with {factor:g}, as if scaled by a gradient scaler; a method that looks at "
+            "losses or at lengths of gradients then gives other weights. Pass the losses as they are, and "
+            "balancer.backward(losses, scaler=scaler)",
+            stacklevel=5,
+        )

@@ -62,6 +62,8 @@ class Method(abc.ABC):
     """Whether the method wants the same batch's losses again after the optimizer's step."""
     needs_metrics: ClassVar[bool] = False
     """Whether the method wants numbers that it cannot compute itself, through :meth:`observe_metrics`."""
+    metrics_wanted: ClassVar[str] = "numbers of its own"
+    """What those numbers are, in words."""
     needs_twin: ClassVar[bool] = False
     """Whether the method compares the gradients of two independent batches (methods on Gramians only)."""
     takes_skill: ClassVar[bool] = False

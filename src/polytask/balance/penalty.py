@@ -16,7 +16,7 @@ from polytask.balance.gradients import Step, accumulate
 from polytask.balance.method import Evidence, Method, Need, Solution
 from polytask.balance.rows import Mix
 from polytask.balance.source import Array, GradientSource, Judged
-from polytask.errors import MethodError, NonFiniteError
+from polytask.errors import MethodError
 
 __all__ = ["PenaltyMethod", "PenaltySource", "differentiable_rows"]
 
@@ -103,12 +103,6 @@ class PenaltySource(GradientSource):
                 more = part.retain_graph or position < len(groups) - 1
                 gradients = _gradients(part, term, tensors, factors, retain_graph=more)
                 found += [(a, b) for a, b in zip(tensors, gradients, strict=True) if b is not None]
-        if part.loss_scale == 1.0 and not all(torch.isfinite(gradient).all() for _, gradient in found):
-            raise NonFiniteError(
-                f"the gradient of {type(self._method).__name__}'s penalty, {float(term.detach()):g}, is not finite for "
-                f"tasks {', '.join(part.tasks)}; parameters and method state are unchanged. Look for a loss whose "
-                "second derivative is infinite, such as a square root at zero"
-            )
         for tensor, gradient in found:
             accumulate(tensor, gradient)
         return len(groups)

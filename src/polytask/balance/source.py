@@ -14,6 +14,7 @@ from torch import Tensor
 from polytask.balance.evidence import Block
 from polytask.balance.gradients import Step, accumulate, task_gradients
 from polytask.balance.rows import GradientRows, Mix
+from polytask.balance.transaction import entries
 from polytask.errors import MethodError
 
 __all__ = ["Array", "GradientSource", "Judged", "fitting"]
@@ -28,6 +29,8 @@ class GradientSource(abc.ABC):
 
     has_coordinates: ClassVar[bool] = False
     """Whether the rows of all shared parameters (or features) are at hand, as coordinate-wise methods need."""
+    passes_again: ClassVar[bool] = True
+    """Whether :meth:`apply` goes through the graph of the losses once more."""
 
     def __init__(self) -> None:
         self._own: dict[str, list[Tensor | None]] = {}
@@ -62,6 +65,15 @@ class GradientSource(abc.ABC):
             for parameter, gradient in zip(step.own[task], self._own.get(task, ()), strict=False):
                 if gradient is not None:
                     accumulate(parameter, gradient, factor)
+
+    @final
+    def broken_own(self) -> set[str]:
+        """Tasks with a collected gradient of their own parameters that is not finite."""
+        return {
+            task
+            for task, gradients in self._own.items()
+            if not all(bool(torch.isfinite(entries(g)).all()) for g in gradients if g is not None)
+        }
 
     def release(self) -> None:
         """Drop the collected gradients of single tasks; the row buffers stay."""

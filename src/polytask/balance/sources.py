@@ -17,7 +17,7 @@ from torch import Tensor
 from polytask.balance.cheap_sources import LowMemorySource, SubBatchSource, SubsetSource
 from polytask.balance.combination import weighted
 from polytask.balance.evidence import Block
-from polytask.balance.gradients import Step
+from polytask.balance.gradients import Step, in_words
 from polytask.balance.method import Method
 from polytask.balance.partition import reached
 from polytask.balance.penalty import PenaltyMethod, PenaltySource
@@ -39,6 +39,7 @@ class ParameterSource(GradientSource):
     """
 
     has_coordinates = True
+    passes_again = False
 
     def __init__(self, row_dtype: torch.dtype | None = None) -> None:
         super().__init__()
@@ -143,7 +144,8 @@ class FeatureSource(GradientSource):
         if not upstream:
             return 0
         seeds = [gradient.to(tensor.dtype) for gradient, tensor in zip(mixed, self._features, strict=True)]
-        torch.autograd.backward(list(self._features), seeds, inputs=upstream, retain_graph=step.retain_graph)
+        with in_words():
+            torch.autograd.backward(list(self._features), seeds, inputs=upstream, retain_graph=step.retain_graph)
         return 1
 
     def release(self) -> None:

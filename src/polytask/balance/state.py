@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import contextlib
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, Literal, Protocol, runtime_checkable
 
 import numpy as np
@@ -10,7 +11,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from polytask.errors import CheckpointError
+from polytask.errors import CheckpointError, NonFiniteError
 
 __all__ = ["CoordinateMemory", "MethodState", "Stateful", "check_owner"]
 
@@ -49,6 +50,8 @@ class MethodState:
         self._defaults: dict[str, tuple[float, Literal["task", "pair"]]] = {}
         self._values: dict[str, dict[str, float] | dict[str, dict[str, float]]] = {}
         self._objects: dict[str, Stateful] = {}
+        self._adopted: list[MethodState] = []
+        self._undo: list[tuple[dict[str, Any], dict[str, Any]]] | None = None
 
     def declare(self, name: str, default: float, per: Literal["task", "pair"] = "task") -> None:
         """Add a quantity with its starting value for every task or ordered pair of tasks."""
@@ -73,6 +76,24 @@ class MethodState:
             self._defaults[f"{prefix}.{name}"] = declared
             self._values[f"{prefix}.{name}"] = other._values[name]
         self._objects |= {f"{prefix}.{name}": learned for name, learned in other._objects.items()}
+        self._adopted.append(other)
+
+    @contextlib.contextmanager
+    def whole(self) -> Iterator[None]:
+        """A block whose writes are taken back if it ends with an exception; attached objects are not."""
+        self._undo = []
+        try:
+            with contextlib.ExitStack() as inside:
+                for other in self._adopted:
+                    inside.enter_context(other.whole())
+                yield
+        except BaseException:
+            for store, before in reversed(self._undo):
+                store.clear()
+                store.update(before)
+            raise
+        finally:
+            self._undo = None
 
     def read(self, name: str, tasks: Sequence[str]) -> Float[Array, "K"] | Float[Array, "K K"]:
         """Values for ``tasks``, in their order: shape (K,), or (K, K) for a quantity per pair."""
@@ -83,9 +104,20 @@ class MethodState:
         return np.array([[values.get(a, {}).get(b, default) for b in tasks] for a in tasks], dtype=np.float64)
 
     def write(self, name: str, tasks: Sequence[str], values: Float[Array, "..."]) -> None:
-        """Store values for ``tasks``, in their order; other tasks are left alone."""
+        """Store values for ``tasks``, in their order; other tasks are left alone.
+
+        Raises:
+            NonFiniteError: A value is not finite; nothing is stored.
+        """
         _, per = self._defaults[name]
         store: Any = self._values[name]
+        if not np.isfinite(values).all():
+            raise NonFiniteError(
+                f"what the method remembers as {name!r} would become {np.asarray(values).tolist()} for tasks "
+                f"{', '.join(tasks)}; it is as it was. Look for losses or gradients that are too large"
+            )
+        if self._undo is not None:
+            self._undo.append((store, {key: dict(v) if per == "pair" else v for key, v in store.items()}))
         if per == "task":
             store.update({task: float(value) for task, value in zip(tasks, values, strict=True)})
             return

@@ -194,6 +194,12 @@ def _engine(options: Mapping[str, Any]) -> tuple[tuple[str, Any], ...]:
     for name in options:
         if name not in ENGINE_OPTIONS:
             raise ConfigError(unknown("engine option", name, ENGINE_OPTIONS))
+    grads = options.get("grads", "params")
+    if grads not in ("params", "features"):
+        raise ConfigError(
+            f"grads must be 'params' or 'features' in a comparison, found {grads!r}: every trial has a model of its "
+            "own, and its trainer makes one forward pass per batch"
+        )
     return tuple(sorted(options.items()))
 
 

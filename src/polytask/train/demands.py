@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import math
 
-from polytask.balance import Method
+from polytask.balance import Balancer, Method
 from polytask.errors import ConfigError
 from polytask.tasks import TaskSet
 from polytask.train.evaluation import Evaluation
 
-__all__ = ["check_metrics", "skills"]
+__all__ = ["check_evidence", "check_metrics", "skills"]
 
 UNIT = ("accuracy", "auroc", "average_precision", "balanced_accuracy", "f1")
 """Metrics in [0, 1] of which higher is better."""
@@ -39,9 +39,9 @@ def check_metrics(method: Method, tasks: TaskSet) -> None:
     name = type(method).__name__
     if not method.takes_skill:
         raise ConfigError(
-            f"{name} needs numbers that are measured between the steps and that validation does not give; write a loop "
-            "of your own and call balancer.observe_metrics({task: value}) in it (the method's documentation says what "
-            "to measure), or train with a method that looks at losses (dwa, uw)"
+            f"{name} needs {method.metrics_wanted}, which the trainer does not measure; write a loop of your own and "
+            "call balancer.observe_metrics({task: value}) in it (the method's documentation says how to measure), or "
+            "train with a method that looks at losses (dwa, uw)"
         )
     unfit = {task.name: task.primary for task in tasks.values() if task.primary not in UNIT}
     if unfit:
@@ -53,6 +53,20 @@ def check_metrics(method: Method, tasks: TaskSet) -> None:
             f"metric of {found}. Put one of {', '.join(UNIT)} first in its metrics=, use a method that looks at losses "
             f"(dwa, uw), or hand over rescaled values in a loop of your own: "
             f"balancer.observe_metrics({{{next(iter(unfit))!r}: value}})"
+        )
+
+
+def check_evidence(balancer: Balancer) -> None:
+    """Refuse gradient evidence that takes a forward pass of its own.
+
+    Raises:
+        ConfigError: The balancer judges by part of the batch.
+    """
+    if balancer.needs_judge:
+        raise ConfigError(
+            "grads='sub_batch' judges by the losses of part of the batch, from a forward pass that the trainer does "
+            "not make; use grads='features' for cheap gradients, or a loop of your own with "
+            "balancer.backward(losses, judge=…)"
         )
 
 

@@ -13,11 +13,13 @@ from torch import Tensor
 
 from polytask.balance import Balancer
 from polytask.data import Batch, MultiTaskLoader, Source
+from polytask.errors import NonFiniteError
 from polytask.tasks import TaskSet
 from polytask.train import checkpoint as checkpoints
 from polytask.train.demands import skills
 from polytask.train.evaluation import evaluate
 from polytask.train.forward import Forward
+from polytask.train.health import Health
 from polytask.train.history import History
 from polytask.train.meter import EpochMeter, EpochSummary
 from polytask.train.optim import build_optimizer, build_scheduler
@@ -78,6 +80,7 @@ class Run:
             EpochMeter(tasks.names),
             exact=options.accumulation == "exact",
         )
+        self._health = Health(forward.model, optimizer)
         self._within = (0, 0.0)  # steps and seconds of the epoch that has begun
         loader.set_epoch(0)
 
@@ -99,16 +102,18 @@ class Run:
         done, spent = self._within
         since = time.perf_counter()
         for window in _windows(self.loader, self.options.accumulate):
-            self.stepper.step(window)
+            self._step(window)
             done += 1
             bar.advance()
             if done == self.windows:
                 break
             if interrupts.requested or (every is not None and done % every == 0):
                 self._within = (done, spent + time.perf_counter() - since)
+                self._health.check(self.stepper.taken)
                 save()
                 if interrupts.requested:
                     return
+        self._health.check(self.stepper.taken)
         self.stepper.balancer.end_epoch()
         if self.forward.device.type == "cuda":
             torch.cuda.synchronize(self.forward.device)
@@ -119,6 +124,14 @@ class Run:
         number = self.history.epochs + 1
         self.history.add_training(number, self.stepper.taken, summary, self.stepper.rates())
         self._say(number, summary, self._validate(number), bar)
+
+    def _step(self, window: list[Batch]) -> None:
+        """One step; where it finds a loss that is not finite, the parameters may be the cause."""
+        try:
+            self.stepper.step(window)
+        except NonFiniteError:
+            self._health.check(self.stepper.taken)
+            raise
 
     def _validate(self, epoch: int) -> Verdict | None:
         history = self.history

@@ -15,7 +15,7 @@ from polytask.data import Inputs, MultiTaskData, MultiTaskLoader, Source
 from polytask.errors import CheckpointError, ConfigError, unknown
 from polytask.tasks import Task, TaskSet
 from polytask.train import checkpoint as checkpoints
-from polytask.train.demands import check_metrics
+from polytask.train.demands import check_evidence, check_metrics
 from polytask.train.evaluation import Evaluation, evaluate, predict
 from polytask.train.forward import Forward
 from polytask.train.history import History
@@ -112,6 +112,7 @@ class Trainer:
         )
         self.balancer.know(self.model)
         check_metrics(self.balancer.method, self.tasks)
+        check_evidence(self.balancer)
         if self.options.accumulate > 1 and self.options.accumulation == "exact" and not self.balancer.can_accumulate:
             raise ConfigError(
                 "exact accumulation needs the balancer's exact gradients (grads='params' without low_memory) and a "
@@ -153,7 +154,8 @@ class Trainer:
         Raises:
             ConfigError: Early stopping without validation data.
             CheckpointError: There is no checkpoint to resume from, it belongs to another run, or one cannot be written.
-            NonFiniteError: A loss or gradient is not finite.
+            NonFiniteError: A loss or gradient is not finite, or the optimizer has made a parameter infinite; the
+                checkpoint is as it was.
             Interrupted: Ctrl-C; the run can be resumed.
         """
         loader, val = self._data(train, val)

@@ -56,6 +56,7 @@ class PIVRG(GramianMethod):
 
     uses_preference = True
     needs_metrics = True
+    metrics_wanted = "what each task has lost against its single-task model"
     limits: ClassVar[Limits] = {"bound": Real(1, open_low=True), "temperature": Real(0, open_low=True)}
     card = Card(
         title="PIVRG",

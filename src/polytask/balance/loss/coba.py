@@ -61,6 +61,7 @@ class CoBa(LossMethod):
     """
 
     needs_metrics = True
+    metrics_wanted = "the loss of a validation batch after every optimizer step"
     limits: ClassVar[Limits] = {"warmup": Whole(2), "window": Whole(2), "tau": Real(0), "sharpen": Flag()}
     card = Card(
         title="CoBa",

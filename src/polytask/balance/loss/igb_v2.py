@@ -13,11 +13,13 @@ from polytask.balance._seeding import by_name, generator
 from polytask.balance._task_agent import TaskAgent
 from polytask.balance.loss._tools import EpochMean, positive, softmax
 from polytask.balance.method import Card, Evidence, LossMethod, Solution
+from polytask.errors import NonFiniteError
 
 __all__ = ["IGBv2"]
 
 Array = np.ndarray
 _LEARNING = 0x1_6B2
+_LARGEST = float(np.finfo(np.float32).max)
 """Tells the draws of the learner from those of the weights at the same step."""
 
 
@@ -114,6 +116,11 @@ class IGBv2(LossMethod):
 
     def observe(self, evidence: Evidence, solution: Solution) -> None:
         """Gather the base losses, take the step in, and let the agent learn when it is time."""
+        if not (evidence.losses < _LARGEST).all():
+            raise NonFiniteError(
+                f"IGBv2's networks work in float32, and the losses are {evidence.losses.tolist()}; nothing was learned "
+                "from this step. Divide the losses by a constant"
+            )
         base = _named(evidence, self._base.read(evidence)) if self._base.known(evidence) else None
         drawn = generator(evidence.seed ^ _LEARNING, evidence.step)
         losses, weights = _named(evidence, evidence.losses), _named(evidence, self._lambda(evidence))

@@ -68,6 +68,7 @@ class NTK(LossMethod):
     """
 
     needs_metrics = True
+    metrics_wanted = "numbers of its own, the traces of the tasks' tangent kernels"
     card = Card(
         title="NTK weights",
         paper="Wang, Yu, Perdikaris, JCP 2022",
