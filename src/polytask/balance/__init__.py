@@ -7,6 +7,7 @@ from typing import Any
 
 from polytask.balance.compliance import UpdateCompliance, update_compliance
 from polytask.balance.engine import Balancer
+from polytask.balance.graph import reached
 from polytask.balance.method import (
     Block,
     Card,
@@ -19,7 +20,7 @@ from polytask.balance.method import (
     Method,
     Solution,
 )
-from polytask.balance.partition import Partition, reached
+from polytask.balance.partition import Partition
 from polytask.balance.penalty import PenaltyMethod
 from polytask.balance.record import StepRecord
 from polytask.balance.registry import METHODS, get_method

@@ -12,7 +12,8 @@ from torch import Tensor
 
 from polytask.balance.gradients import Step, backward_weighted, task_gradients
 from polytask.balance.rows import GradientRows, Mix
-from polytask.balance.source import Array, GradientSource, Judged, fitting
+from polytask.balance.source import Array, GradientSource, Judged, fitting, judged_by
+from polytask.balance.weak import WeakTensors
 from polytask.errors import MethodError
 
 __all__ = ["LowMemorySource", "SubBatchSource", "SubsetSource"]
@@ -28,15 +29,16 @@ class SubsetSource(GradientSource):
 
     def __init__(self, tensors: Iterable[Tensor]) -> None:
         super().__init__()
-        self._tensors = list(tensors)
+        self._tensors = WeakTensors(dict(enumerate(tensors)))
         if not self._tensors:
             raise MethodError("grads= holds no parameters; pass 'params', 'features' or at least one parameter")
         self._rows: GradientRows | None = None
 
     def collect(self, step: Step, features: Sequence[Tensor]) -> Judged:
         """See :class:`GradientSource`."""
-        self._rows = fitting(self._rows, self._tensors, len(step.tasks))
-        self._fill(step, [(self._rows, self._tensors)], retain_graph=True)
+        tensors = judged_by(self._tensors)
+        self._rows = fitting(self._rows, tensors, len(step.tasks))
+        self._fill(step, [(self._rows, tensors)], retain_graph=True)
         return step.tasks, self._rows.gramian(len(step.tasks))
 
     def apply(self, step: Step, mix: Mix, weights: Float[Array, "K"], rows: Sequence[int]) -> int:

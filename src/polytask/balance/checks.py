@@ -7,7 +7,7 @@ from typing import Never, Protocol, runtime_checkable
 
 import numpy as np
 import torch
-from torch import Tensor
+from torch import Tensor, distributed
 
 from polytask.balance.cheap_sources import SubBatchSource
 from polytask.balance.gradients import Heads
@@ -23,6 +23,7 @@ __all__ = [
     "check_batches",
     "check_needs",
     "check_options",
+    "check_processes",
     "check_task_weights",
     "default_heads",
     "refuse_windows",
@@ -102,6 +103,23 @@ def _check_penalty(name: str, source: GradientSource, scale: str, every: int) ->
         )
     if every > 1 or scale != "native":
         raise MethodError(f"{name} adds to the loss and gives no weights: every= and scale= do not apply to it")
+
+
+def check_processes(method: Method, *, alike: bool) -> None:
+    """Raise :class:`MethodError` where several processes train together and their steps would not be ``alike``.
+
+    Only a fixed weighted sum of the losses is the same in every process whatever its part of the batch, and goes
+    through the one backward pass that ``DistributedDataParallel`` averages over processes.
+    """
+    if alike or not (distributed.is_available() and distributed.is_initialized()):
+        return
+    count = distributed.get_world_size()
+    if count > 1:
+        raise MethodError(
+            f"{count} processes train together, and {type(method).__name__} with these options would weigh the tasks "
+            "in each of them by its own part of the batch, so that their models drift apart; use 'equal' or "
+            "'static' without task weights, heads= and scale=, or train in one process"
+        )
 
 
 def default_heads(method: Method) -> Heads:

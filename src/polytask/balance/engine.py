@@ -42,8 +42,8 @@ class Balancer(Stepping):
         method: A method or its registry name (``polytask methods`` lists them).
         tasks: Names of all tasks, or a mapping from names to tasks (their ``weight`` is then the default of
             ``task_weights``); names that are not in it are refused. Any name is accepted when it is left out.
-        shared: What the tasks share: a module or its parameters. When left out, a parameter reached by at least two
-            tasks is shared. All other parameters belong to the tasks that reach them.
+        shared: What the tasks share: a module or its parameters. When left out, an ``nn.Parameter`` reached by at least
+            two tasks is shared. All other leaves belong to the tasks that reach them and have no say in the weights.
         grads: What gradient methods judge by: ``"params"`` (exact), ``"features"`` (gradients at the shared
             representation, which ``backward`` then needs), ``"sub_batch"`` (exact gradients of losses on part of the
             batch, ``judge=``), or some of the shared parameters, e.g. of the last block.
@@ -100,7 +100,6 @@ class Balancer(Stepping):
         self.tasks = None if tasks is None else tuple(tasks)
         self._preference = {name: task.weight for name, task in tasks.items()} if isinstance(tasks, Mapping) else {}
         self._preference |= dict(task_weights or {})
-        self.partition = Partition(declared_parameters(shared))
         self._source = source_of(grads, method=self.method, low_memory=low_memory, row_dtype=row_dtype)
         self.every = every
         self.scale: Scale = scale
@@ -110,9 +109,13 @@ class Balancer(Stepping):
         checks.check_needs(self.method, self._source, scale, every)
         self._by_losses = isinstance(self.method, LossMethod)
         self.heads: Heads = heads if heads != "auto" else checks.default_heads(self.method)
+        # With weighted heads and losses alone, one backward pass finds every leaf by itself.
+        self._one_pass = self.heads == "weighted" and self._by_losses
+        self.partition = Partition(declared_parameters(shared), needed=not self._one_pass)
+        self.nonfinite: Literal["raise", "skip"] = nonfinite
         self._guard = Guard(self.tasks, nonfinite, self.method)
         self._compiled = CompiledGraphs()
-        self._announce = announce
+        self._announce, self._announced = announce, False
         self.step = self.epoch = 0
         self.last: StepRecord | None = None
         self._held: dict[str, float] = {}
@@ -150,7 +153,8 @@ class Balancer(Stepping):
 
         Raises:
             TaskError: A name is unknown, or a loss is not one real number with a graph that is still there.
-            MethodError: ``features`` or ``twin`` is missing, or a loss does not depend on ``features``.
+            MethodError: ``features`` or ``twin`` is missing, a loss does not depend on ``features``, the losses are of
+                another model (see :meth:`reset`), or several processes train together.
             NonFiniteError: A loss or gradient is not finite (see ``nonfinite``).
         """
         checks.check_batches(self.method, self._source, twin, judge)
@@ -197,7 +201,6 @@ class Balancer(Stepping):
             step = self._begin(present, scaler, retain_graph=self._guard.skips_allowed)
             skipped += self._apply_part(step, values)
         elif present:
-            self.prepare(present)
             self._gather_part(self._begin(present, scaler, retain_graph=False), values)
         self._guard.count((), skipped)
 
@@ -210,9 +213,9 @@ class Balancer(Stepping):
         Returns:
             The partition, also kept as :attr:`partition`.
         """
-        if self.partition.see(outputs) and self._announce is not None:
+        if self.partition.see(outputs) and self._announce is not None and not self._announced:
             self._announce(str(self.partition))
-            self._announce = None
+            self._announced = True
         return self.partition
 
     def know(self, model: nn.Module) -> None:
@@ -301,11 +304,14 @@ class Balancer(Stepping):
         self.partition.load_state_dict(state.get("partition", {}))
 
     def reset(self) -> None:
-        """Forget everything learned, as if no step had been taken; the partition is kept."""
+        """Make the balancer as new, e.g. for another model or fold: what it was told stays, all it learned is gone."""
         self.method.reset()
+        self.partition.reset()
+        self._guard = Guard(self.tasks, self.nonfinite, self.method)
         self.step = self.epoch = 0
         self.last = self._before = None
-        for remembered in (self._held, self._guard.skips, self._gathered, self._applied):
+        self._announced = False
+        for remembered in (self._held, self._gathered, self._applied):
             remembered.clear()
         self._source.release()
 
@@ -317,13 +323,15 @@ class Balancer(Stepping):
         twin: Mapping[str, Tensor] | None = None,
         judge: Mapping[str, Tensor] | None = None,
     ) -> Step:
-        # With weighted heads and losses alone, one backward pass finds every leaf by itself.
-        watch = self.heads != "weighted" or not self._by_losses
-        if watch or any(name not in self.partition.reach for name in present):
-            self.prepare(present)
+        checks.check_processes(self.method, alike=self._constant and self._one_pass)
+        aside: list[Tensor] = []
+        for losses in (present,) if twin is None else (present, twin):
+            self.prepare(losses)
+            aside += self.partition.aside
+        own = {name: [*found, *aside] for name, found in self.partition.owned_by(present).items()}
         loss_scale = (1.0 if scaler is None else float(scaler.get_scale())) / (1 if twin is None else 2)
-        shared, owned = self.partition.shared, self.partition.owned
-        return Step(present, shared, owned, self.heads, retain_graph, loss_scale, twin, judge, scaler is not None)
+        shared = self.partition.shared
+        return Step(present, shared, own, self.heads, retain_graph, loss_scale, twin, judge, scaler is not None)
 
     def _may_reuse(self, names: Iterable[str]) -> bool:
         return self.step % self.every != 0 and all(name in self._held for name in names)

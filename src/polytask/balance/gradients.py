@@ -42,7 +42,7 @@ class Step:
     Attributes:
         losses: Scalar loss of every task that takes part.
         shared: Parameters whose gradient is combined from several tasks.
-        own: For every task, the parameters that get its own gradient.
+        own: For every task, the parameters and other leaves that get its own gradient.
         heads: What those get: the gradient as it is, times the task's weight, or nothing.
         retain_graph: Keep the graph for the caller.
         loss_scale: Factor every loss is multiplied by before differentiation (mixed precision; halved with a twin, so
@@ -110,10 +110,15 @@ def task_gradients(
 
 
 def finite_alone(step: Step, task: str, leaves: Sequence[Tensor]) -> bool:
-    """Whether one task's gradient with respect to these parameters is finite; the graph is kept."""
+    """Whether one task's gradient by these parameters is finite, as far as can be told; the graph is kept."""
     for losses in (step.losses, step.twin or {}):
         if task in losses:
-            found = torch.autograd.grad(losses[task], list(leaves), retain_graph=True, allow_unused=True)
+            try:
+                found = torch.autograd.grad(losses[task], list(leaves), retain_graph=True, allow_unused=True)
+            except RuntimeError as error:
+                if "use_reentrant" not in str(error):  # such a part of a graph lets nobody look behind it
+                    raise
+                return True
             if not all(bool(torch.isfinite(gradient).all()) for gradient in found if gradient is not None):
                 return False
     return True

@@ -8,40 +8,12 @@ from typing import Any
 
 from torch import Tensor, nn
 
+from polytask.balance.graph import entangled, reached, walked
 from polytask.balance.saved_partition import SavedPartition
+from polytask.balance.weak import WeakTensors
 from polytask.errors import MethodError
 
-__all__ = ["Partition", "declared_parameters", "reached"]
-
-
-def reached(*outputs: Tensor) -> dict[int, Tensor]:
-    """Leaf tensors that receive a gradient from any of ``outputs``, by ``id``, in the order a walk meets them.
-
-    Args:
-        *outputs: Tensors with an autograd graph.
-
-    Returns:
-        Every reached leaf that requires a gradient.
-
-    Examples:
-        >>> import torch
-        >>> a, b = torch.ones(2, requires_grad=True), torch.ones(2, requires_grad=True)
-        >>> list(reached((a * 2).sum())) == [id(a)]
-        True
-    """
-    found = {id(tensor): tensor for tensor in outputs if tensor.grad_fn is None and tensor.requires_grad}
-    stack = [tensor.grad_fn for tensor in outputs if tensor.grad_fn is not None]
-    seen = set(stack)
-    while stack:
-        node = stack.pop()
-        leaf = getattr(node, "variable", None)
-        if leaf is not None:
-            found[id(leaf)] = leaf
-        for following, _ in node.next_functions:
-            if following is not None and following not in seen:
-                seen.add(following)
-                stack.append(following)
-    return found
+__all__ = ["Partition", "declared_parameters"]
 
 
 @dataclasses.dataclass
@@ -51,32 +23,56 @@ class Partition:
     A parameter is shared when at least two tasks reach it, or when it was declared shared. The partition grows as
     tasks are seen: under alternating steps the first task seems to own everything until the second one comes.
 
+    Parameters are ``nn.Parameter`` objects and what was declared. Other leaves that require a gradient, such as the
+    points of a physics-informed network, stand :attr:`aside`; only where no loss reaches any parameter (a problem
+    written with plain tensors) they count as parameters. Nothing is kept alive but what was declared.
+
     Attributes:
         declared: Parameters declared shared by the user, with their names; ``None`` lets the graph decide.
-        reach: For every task seen so far, the leaves its loss reaches, by ``id``.
+        needed: Whether a step relies on the partition; if not, graphs that hide a part of it are taken as they seem.
+        opaque: Why the graph does not tell the whole partition, in words; ``None`` where it does.
     """
 
     declared: Mapping[str, Tensor] | None = None
-    reach: dict[str, dict[int, Tensor]] = dataclasses.field(default_factory=dict)
+    needed: bool = True
 
     def __post_init__(self) -> None:
-        self._leaves: dict[int, Tensor] = {}
-        self._shared: dict[int, Tensor] = {}
-        self._own: dict[str, list[Tensor]] = {}
-        self._names: dict[str, Tensor] = dict(self.declared or {})
+        self._names = WeakTensors(self.declared)
+        self.reset()
+
+    def reset(self) -> None:
+        """Forget everything read from graphs or loaded; what was declared, and the parameters' names, stay."""
+        self.opaque: str | None = None
+        self._leaves = WeakTensors[int]()
+        self._reach: dict[str, WeakTensors[int]] = {}
+        self._shared = WeakTensors[int]()
+        self._own: dict[str, WeakTensors[int]] = {}
+        self._aside = WeakTensors[int]()
+        self._met: set[str] = set()
+        self._only_plain = not self.declared
         self._saved = SavedPartition()
+
+    def __getstate__(self) -> dict[str, Any]:
+        """What a copy needs: it finds parameters that are copied along, and the others as a resumed run does."""
+        kept = ("declared", "needed", "opaque", "_names", "_only_plain")
+        return {name: getattr(self, name) for name in kept} | {"_saved": self._to_save()}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        self.declared = state["declared"]
+        self.reset()
+        vars(self).update(state)
+        self._recall()
 
     def know(self, model: nn.Module) -> dict[str, Tensor]:
         """Take note of parameters' names, by which a saved partition is found again; returns them."""
         names = _named(model)
-        self._names |= names
+        self._names = WeakTensors({**(self.declared or {}), **names})
         self._recall()
         return names
 
     def state_dict(self) -> dict[str, Any]:
         """What each task reaches, by the parameters' names, or by their places in the walk where there are none."""
-        names = {id(tensor): name for name, tensor in self._names.items()}
-        return self._saved.merged(self._leaves, self.reach, names)
+        return self._to_save().state_dict()
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Restore what :meth:`state_dict` gave, as far as parameters are known; the others follow with their tasks."""
@@ -90,68 +86,173 @@ class Partition:
 
         The union of the graphs is walked in every step, which is cheap and finds parameters that a changing graph
         (routing, layer dropping) did not reach before; only then is every task's graph walked by itself.
+
+        Raises:
+            MethodError: The graph does not tell what a step needs, or is that of another model.
         """
-        known = all(name in self.reach for name in losses)
-        if known and reached(*losses.values()).keys() <= self._leaves.keys():
+        leaves, hides = walked(*losses.values())
+        if hides:
+            self._refuse_checkpoint(losses)
+        parameters = self._parameters(leaves)
+        known = all(name in self._met for name in losses)
+        if known and all(self._leaves.get(key) is leaf for key, leaf in parameters.items()):
             return False
-        if self.declared is None:
-            _check_compiled(losses)
-        for name, loss in losses.items():
-            walk = reached(loss)
-            if name in self._saved.tasks:
+        self._refuse_entangled(losses)
+        walks = {
+            name: {k: leaf for k, leaf in reached(loss).items() if k in parameters} for name, loss in losses.items()
+        }
+        self._refuse_strangers(walks)
+        for name, walk in walks.items():
+            if name in self._saved.tasks and name not in self._met:
                 self._saved.recognise_walk(name, list(walk.values()))
                 self._recall()
-            self.reach.setdefault(name, {}).update(walk)
+            self._leaves.update(walk)
+            self._reach.setdefault(name, WeakTensors()).update(walk)
+            self._met.add(name)
         self._divide()
         return True
 
+    def _parameters(self, leaves: Mapping[int, Tensor]) -> dict[int, Tensor]:
+        """Those of the leaves that are parameters; the others are put aside."""
+        found = self._without_plain(leaves)
+        if self._only_plain and found:
+            self._only_plain = False
+            self._leaves = WeakTensors(self._without_plain(self._leaves.alive()))
+            self._reach = {name: WeakTensors(self._without_plain(known)) for name, known in self.reach.items()}
+            self._met.clear()
+        if self._only_plain:
+            found = dict(leaves)
+        self._aside = WeakTensors({key: leaf for key, leaf in leaves.items() if key not in found})
+        return found
+
+    def _without_plain(self, leaves: Mapping[int, Tensor]) -> dict[int, Tensor]:
+        declared = {id(tensor) for tensor in (self.declared or {}).values()}
+        return {key: leaf for key, leaf in leaves.items() if isinstance(leaf, nn.Parameter) or key in declared}
+
+    def _refuse_entangled(self, losses: Mapping[str, Tensor]) -> None:
+        """Refuse graphs that do not tell tasks apart where a step needs to, or take note that they do not."""
+        pair = entangled(losses) if self.declared is None else None
+        if pair is not None:
+            self.opaque = "the model is compiled as a whole"
+            if self.needed:
+                raise MethodError(
+                    f"tasks {pair[0]!r} and {pair[1]!r} are different outputs of one compiled function, so the "
+                    "graph does not tell their heads from what they share; pass shared= (for example "
+                    "shared=model.encoder), or compile the encoder only"
+                )
+
+    def _refuse_checkpoint(self, losses: Mapping[str, Tensor]) -> None:
+        """The same for a part that is checkpointed in the reentrant way: one node of the graph, without parameters."""
+        self.opaque = "a part of the model is checkpointed with use_reentrant=True"
+        if self.needed:
+            task = next(name for name, loss in losses.items() if walked(loss)[1])
+            raise MethodError(
+                f"the loss of task {task!r} goes through a part of the model that is checkpointed with "
+                "use_reentrant=True, which hides its parameters and allows no gradients of single tasks; "
+                "checkpoint with use_reentrant=False, or use a method that looks at losses only"
+            )
+
+    def _refuse_strangers(self, walks: Mapping[str, Mapping[int, Tensor]]) -> None:
+        """Refuse losses of a model that is not the one seen so far, or not the one whose parameters were declared."""
+        met = {name: self._reach[name] for name, walk in walks.items() if name in self._met and walk}
+        again = any(known.get(key) is leaf for name, known in met.items() for key, leaf in walks[name].items())
+        if met and not again and not self._only_plain:
+            raise MethodError(
+                f"the losses of {', '.join(map(repr, met))} reach none of the parameters they reached before: this is "
+                "another model. balancer.reset() starts afresh; where it is the same model built again, go on with "
+                "state = balancer.state_dict(); balancer.reset(); balancer.load_state_dict(state)"
+            )
+        wanted = {id(tensor) for tensor in (self.declared or {}).values() if tensor.requires_grad}
+        reach = set().union(*walks.values(), *(self._reach[name].alive() for name in self._met))
+        if self.needed and wanted and not wanted & reach and len(self._met | set(walks)) > 1:
+            raise MethodError(
+                f"none of the {len(wanted)} parameters declared by shared= is reached by the losses of "
+                f"{', '.join(map(repr, walks))}: they belong to another model or to a copy of it. Pass shared= of the "
+                "model in use, or copy the model and the balancer together"
+            )
+
+    def _to_save(self) -> SavedPartition:
+        """As far as it is known: what an opaque graph seems to say must not pass for the partition of another one."""
+        if self.opaque is not None:
+            return SavedPartition()
+        names = {id(tensor): name for name, tensor in self._names.alive().items()}
+        return self._saved.merged(self._leaves.alive(), self.reach, names)
+
     def _recall(self) -> None:
         """Take over what can be found of a saved partition."""
-        self._saved.recognise_names(self._names)
-        self._leaves, self.reach = self._saved.recall(self._leaves, self.reach)
+        self._saved.recognise_names(self._names.alive())
+        leaves, reach = self._saved.recall(self._leaves.alive(), self.reach)
+        self._leaves = WeakTensors(leaves)
+        self._reach = {name: WeakTensors(found) for name, found in reach.items()}
         self._divide()
 
     def _divide(self) -> None:
         counts: dict[int, int] = {}
-        leaves = self._leaves
-        for found in self.reach.values():
-            leaves.update(found)
+        leaves, reach = self._leaves.alive(), self.reach
+        for found in reach.values():
             for key in found:
                 counts[key] = counts.get(key, 0) + 1
         if self.declared is None:
-            self._shared = {key: leaf for key, leaf in leaves.items() if counts[key] > 1}
+            shared = {key: leaf for key, leaf in leaves.items() if counts.get(key, 0) > 1}
         else:
             wanted = {id(tensor) for tensor in self.declared.values()}
-            self._shared = {key: leaf for key, leaf in leaves.items() if key in wanted}
+            shared = {key: leaf for key, leaf in leaves.items() if key in wanted}
+        self._shared = WeakTensors(shared)
         self._own = {
-            name: [leaf for key, leaf in found.items() if key not in self._shared] for name, found in self.reach.items()
+            name: WeakTensors({key: leaf for key, leaf in found.items() if key not in shared})
+            for name, found in reach.items()
         }
 
     @property
+    def reach(self) -> dict[str, dict[int, Tensor]]:
+        """For every task seen so far, the parameters its loss reaches, by ``id``."""
+        return {name: found.alive() for name, found in self._reach.items()}
+
+    @property
     def shared(self) -> list[Tensor]:
-        """Parameters whose gradient is combined from several tasks."""
-        return list(self._shared.values())
+        """Parameters whose gradient is combined from several tasks, without those that are frozen now."""
+        return [leaf for leaf in self._shared.alive().values() if leaf.requires_grad]
 
     @property
     def owned(self) -> dict[str, list[Tensor]]:
         """For every task seen so far, the parameters that get its own gradient."""
-        return self._own
+        return self.owned_by(self._own)
+
+    def owned_by(self, tasks: Iterable[str]) -> dict[str, list[Tensor]]:
+        """For each of these tasks, the parameters that get its own gradient, without those that are frozen now."""
+        own = {name: self._own[name].alive().values() if name in self._own else () for name in tasks}
+        return {name: [leaf for leaf in leaves if leaf.requires_grad] for name, leaves in own.items()}
+
+    @property
+    def aside(self) -> list[Tensor]:
+        """Leaves of the last graphs seen that are no parameters: they have no say, and get each task's gradient.
+
+        Where a graph hides parameters, all whose names are known are among them, because it may reach any of them.
+        """
+        hidden = {} if self.opaque is None else self._not_walked(self._names.alive())
+        return [*self._aside.alive().values(), *hidden.values()]
 
     @property
     def unreached(self) -> dict[str, Tensor]:
         """Declared parameters that no task seen so far reaches: they will not train."""
-        if self.declared is None:
-            return {}
-        return {
-            name: tensor
-            for name, tensor in self.declared.items()
-            if tensor.requires_grad and not any(id(tensor) in found for found in self.reach.values())
-        }
+        return self._not_walked(self.declared or {}) if self.opaque is None else {}
+
+    def out_of_reach(self, model: nn.Module) -> list[str]:
+        """Names of a model's parameters that no task seen so far reaches, as far as the graphs tell."""
+        return list(self._not_walked(_named(model))) if self.opaque is None else []
+
+    def _not_walked(self, named: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        leaves = self._leaves.alive()
+        return {name: tensor for name, tensor in named.items() if tensor.requires_grad and id(tensor) not in leaves}
 
     def __str__(self) -> str:
+        if self.opaque is not None:
+            return f"what the tasks share cannot be told, because {self.opaque}; this method does not need it"
         parts = [f"shared {_size(self.shared)}"]
-        parts += [f"{name} {_size(tensors)}" for name, tensors in self._own.items()]
+        parts += [f"{name} {_size(tensors)}" for name, tensors in self.owned.items()]
         text = " · ".join(parts)
+        if self.aside:
+            text += f" · aside {_size(self.aside)}: no nn.Parameter, so without a say unless declared by shared="
         lost = self.unreached
         if lost:
             names = ", ".join(list(lost)[:3]) + (", …" if len(lost) > 3 else "")
@@ -161,29 +262,8 @@ class Partition:
         return text
 
 
-def _check_compiled(losses: Mapping[str, Tensor]) -> None:
-    """Refuse graphs in which one compiled function gives different tasks different outputs.
-
-    Such a function is one node of the graph: every task seems to reach every parameter inside it, heads included.
-    """
-    entries: dict[object, tuple[int, str]] = {}
-    for task, loss in losses.items():
-        stack: list[tuple[Any, int]] = [(loss.grad_fn, loss.output_nr)] if loss.grad_fn is not None else []
-        seen = set(stack)
-        while stack:
-            node, output = stack.pop()
-            if type(node).__name__.startswith("CompiledFunction"):
-                first_output, first_task = entries.setdefault(node, (output, task))
-                if first_output != output and first_task != task:
-                    raise MethodError(
-                        f"tasks {first_task!r} and {task!r} are different outputs of one compiled function, so the "
-                        "graph does not tell their heads from what they share; pass shared= (for example "
-                        "shared=model.encoder), or compile the encoder only"
-                    )
-            for following in node.next_functions:
-                if following[0] is not None and following not in seen:
-                    seen.add(following)
-                    stack.append(following)
+def _common(leaves: Mapping[int, Tensor], among: Mapping[int, Tensor]) -> dict[int, Tensor]:
+    return {key: leaf for key, leaf in leaves.items() if key in among}
 
 
 def declared_parameters(shared: nn.Module | Iterable[Tensor] | None) -> dict[str, Tensor] | None:

@@ -15,7 +15,8 @@ from torch import Tensor
 from polytask.balance.gradients import Step, accumulate
 from polytask.balance.method import Evidence, Method, Need, Solution
 from polytask.balance.rows import Mix
-from polytask.balance.source import Array, GradientSource, Judged
+from polytask.balance.source import Array, GradientSource, Judged, judged_by
+from polytask.balance.weak import WeakTensors
 from polytask.errors import MethodError
 
 __all__ = ["PenaltyMethod", "PenaltySource", "differentiable_rows"]
@@ -66,14 +67,14 @@ class PenaltySource(GradientSource):
     def __init__(self, method: PenaltyMethod, tensors: Iterable[Tensor] | None = None) -> None:
         super().__init__()
         self._method = method
-        self._tensors = None if tensors is None else list(tensors)
-        if self._tensors == []:
+        self._tensors = None if tensors is None else WeakTensors(dict(enumerate(tensors)))
+        if self._tensors is not None and not self._tensors:
             raise MethodError("grads= holds no parameters; pass 'params' or at least one parameter")
         self._rows: list[Tensor] = []
 
     def collect(self, step: Step, features: Sequence[Tensor]) -> Judged:
         """See :class:`GradientSource`."""
-        tensors = step.shared if self._tensors is None else self._tensors
+        tensors = step.shared if self._tensors is None else judged_by(self._tensors)
         with _differentiating_twice(self._method):
             self._rows = differentiable_rows(list(step.losses.values()), tensors, step.loss_scale)
             _refuse_dead_ends(self._rows)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
+from typing import Any
 
 import numpy as np
 import torch
@@ -40,7 +41,7 @@ class GradientRows:
         self.capacity = capacity
         self._label = label
         self._dtype = dtype
-        self._keys = [(tensor.device, dtype or torch.promote_types(tensor.dtype, torch.float32)) for tensor in tensors]
+        self._keys = self._kinds(tensors)
         self._shapes = [tensor.shape for tensor in tensors]
         widths: dict[tuple[torch.device, torch.dtype], int] = {}
         self._slices: list[slice] = []
@@ -52,13 +53,22 @@ class GradientRows:
             (device, kind): torch.empty(capacity, width, device=device, dtype=kind)
             for (device, kind), width in widths.items()
         }
-        self._views = [
-            [
-                self._blocks[key][row, part].view(shape)
-                for key, part, shape in zip(self._keys, self._slices, self._shapes, strict=True)
-            ]
-            for row in range(capacity)
+        self._views = self._pieces()
+
+    def _pieces(self) -> list[list[Tensor]]:
+        """Views of the blocks: for every row, one per tensor."""
+        places = list(zip(self._keys, self._slices, self._shapes, strict=True))
+        return [
+            [self._blocks[key][row, part].view(shape) for key, part, shape in places] for row in range(self.capacity)
         ]
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Without the views, which would be tensors of their own after pickling."""
+        return {name: value for name, value in vars(self).items() if name != "_views"}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        vars(self).update(state)
+        self._views = self._pieces()
 
     @property
     def nbytes(self) -> int:
@@ -69,10 +79,14 @@ class GradientRows:
         """Whether this buffer can hold ``tasks`` gradients of ``tensors``."""
         return (
             tasks <= self.capacity
-            and len(tensors) == len(self._keys)
+            and self._kinds(tensors) == self._keys
             and all(tensor.shape == shape for tensor, shape in zip(tensors, self._shapes, strict=True))
-            and all(tensor.device == key[0] for tensor, key in zip(tensors, self._keys, strict=True))
         )
+
+    def _kinds(self, tensors: Sequence[Tensor]) -> list[tuple[torch.device, torch.dtype]]:
+        """Where each tensor's gradient is stored, and in which dtype."""
+        dtype = self._dtype
+        return [(tensor.device, dtype or torch.promote_types(tensor.dtype, torch.float32)) for tensor in tensors]
 
     def write(self, row: int, gradients: Sequence[Tensor | None], *, add: bool = False) -> None:
         """Store (or add) one task's gradients; ``None`` (not reached) is a zero block."""

@@ -9,6 +9,8 @@ from typing import Any, final
 
 from torch import Tensor
 
+from polytask.balance.weak import WeakTensors
+
 __all__ = ["SavedPartition"]
 
 Leaves = dict[int, Tensor]
@@ -28,42 +30,47 @@ class SavedPartition:
 
     leaves: list[tuple[str | None, list[int]]] = dataclasses.field(default_factory=list)
     tasks: dict[str, list[int]] = dataclasses.field(default_factory=dict)
-    found: dict[int, Tensor] = dataclasses.field(default_factory=dict)
+    found: WeakTensors[int] = dataclasses.field(default_factory=WeakTensors)
 
     @classmethod
     def of(cls, state: Mapping[str, Any]) -> SavedPartition:
-        """What :meth:`merged` gave."""
+        """What :meth:`state_dict` gave."""
         leaves = [(name, list(shape)) for name, shape in state.get("leaves", ())]
         return cls(leaves, {task: list(places) for task, places in state.get("tasks", {}).items()})
 
-    def merged(self, leaves: Leaves, reach: Mapping[str, Leaves], names: Mapping[int, str]) -> dict[str, Any]:
-        """Plain values of a running partition, and of what was saved before and has not been seen again since."""
-        places = {id(tensor): place for place, tensor in self.found.items()}
-        all_leaves = [[name, shape] for name, shape in self.leaves]
+    def state_dict(self) -> dict[str, Any]:
+        """Plain values, for a file."""
+        return {"leaves": [list(leaf) for leaf in self.leaves], "tasks": self.tasks}
+
+    def merged(self, leaves: Leaves, reach: Mapping[str, Leaves], names: Mapping[int, str]) -> SavedPartition:
+        """A running partition, and what was saved before and has not been seen again since."""
+        found = self.found.alive()
+        places = {id(tensor): place for place, tensor in found.items()}
+        all_leaves = list(self.leaves)
         for key, tensor in leaves.items():
-            if key not in places:
-                places[key] = len(all_leaves)
-                all_leaves.append([None, list(tensor.shape)])
-            all_leaves[places[key]][0] = names.get(key)
+            place = places.setdefault(key, len(all_leaves))
+            all_leaves[place:] = [(names.get(key), list(tensor.shape)), *all_leaves[place + 1 :]]
+            found[place] = tensor
         tasks = {task: list(saved) for task, saved in self.tasks.items()}
         for task, reached in reach.items():
             known = [*tasks.get(task, ()), *(places[key] for key in reached)]
             tasks[task] = list(dict.fromkeys(known))
-        return {"leaves": all_leaves, "tasks": tasks}
+        return SavedPartition(all_leaves, tasks, WeakTensors(found))
 
     def recognise_names(self, names: Mapping[str, Tensor]) -> None:
         """Find parameters by their names."""
         for place, (name, shape) in enumerate(self.leaves):
             if name is not None and name in names and list(names[name].shape) == shape:
-                self.found[place] = names[name]
+                self.found.update({place: names[name]})
 
     def recognise_walk(self, task: str, walk: Sequence[Tensor], *, strict: bool = True) -> None:
         """Find parameters by their places in a task's walk, which has to be the saved one; warn if it is not."""
         places = self.tasks.get(task, [])
-        if all(place in self.found for place in places):
+        found = self.found.alive()
+        if all(place in found for place in places):
             return
         if [list(tensor.shape) for tensor in walk] == [self.leaves[place][1] for place in places]:
-            self.found.update(zip(places, walk, strict=True))
+            self.found.update(dict(zip(places, walk, strict=True)))
             return
         if not strict:
             return
@@ -77,10 +84,11 @@ class SavedPartition:
 
     def recall(self, leaves: Leaves, reach: Mapping[str, Leaves]) -> tuple[Leaves, dict[str, Leaves]]:
         """The running partition and what was found of the saved one, in the saved order."""
-        ordered = {id(self.found[place]): self.found[place] for place in sorted(self.found)}
+        found = self.found.alive()
+        ordered = {id(found[place]): found[place] for place in sorted(found)}
         both = {}
         for task, places in self.tasks.items():
-            known = [self.found[place] for place in places if place in self.found]
+            known = [found[place] for place in places if place in found]
             if known:
                 both[task] = {id(tensor): tensor for tensor in known}
         for task, reached in reach.items():

@@ -15,9 +15,10 @@ from polytask.balance.evidence import Block
 from polytask.balance.gradients import Step, accumulate, task_gradients
 from polytask.balance.rows import GradientRows, Mix
 from polytask.balance.transaction import entries
+from polytask.balance.weak import WeakTensors
 from polytask.errors import MethodError
 
-__all__ = ["Array", "GradientSource", "Judged", "fitting"]
+__all__ = ["Array", "GradientSource", "Judged", "fitting", "judged_by"]
 
 Array = np.ndarray
 Judged = tuple[tuple[str, ...], Float[Array, "K K"]]
@@ -33,7 +34,7 @@ class GradientSource(abc.ABC):
     """Whether :meth:`apply` goes through the graph of the losses once more."""
 
     def __init__(self) -> None:
-        self._own: dict[str, list[Tensor | None]] = {}
+        self._own: dict[str, dict[int, tuple[Tensor, Tensor]]] = {}
 
     @abc.abstractmethod
     def collect(self, step: Step, features: Sequence[Tensor]) -> Judged:
@@ -62,9 +63,8 @@ class GradientSource(abc.ABC):
         """Give the own parameters of these tasks their own gradient, under the heads policy."""
         for task, weight in zip(tasks, weights.tolist(), strict=True):
             factor = weight if step.heads == "weighted" else 1.0
-            for parameter, gradient in zip(step.own[task], self._own.get(task, ()), strict=False):
-                if gradient is not None:
-                    accumulate(parameter, gradient, factor)
+            for parameter, gradient in self._own.get(task, {}).values():
+                accumulate(parameter, gradient, factor)
 
     @final
     def broken_own(self) -> set[str]:
@@ -72,8 +72,13 @@ class GradientSource(abc.ABC):
         return {
             task
             for task, gradients in self._own.items()
-            if not all(bool(torch.isfinite(entries(g)).all()) for g in gradients if g is not None)
+            if not all(bool(torch.isfinite(entries(gradient)).all()) for _, gradient in gradients.values())
         }
+
+    @property
+    def own_leaves(self) -> list[Tensor]:
+        """Leaves with a collected gradient for :meth:`apply_own`."""
+        return [leaf for gradients in self._own.values() for leaf, _ in gradients.values()]
 
     def release(self) -> None:
         """Drop the collected gradients of single tasks; the row buffers stay."""
@@ -112,7 +117,25 @@ class GradientSource(abc.ABC):
                 rows.write(row, gradients[start : start + len(group)], add=known)
                 start += len(group)
             if step.heads != "none":
-                self._own[task] = _added(self._own[task], own) if task in self._own else list(own)
+                _add_to(self._own.setdefault(task, {}), step.own[task], own)
+
+
+def judged_by(tensors: WeakTensors[int]) -> list[Tensor]:
+    """Those of the parameters given as ``grads=`` that are not frozen now.
+
+    Raises:
+        MethodError: There are none, or some have gone with their model, as with that of a balancer that was copied.
+    """
+    alive = tensors.alive()
+    if len(alive) < tensors.count:
+        raise MethodError(
+            f"{tensors.count - len(alive)} of {tensors.count} parameters given as grads= are gone, with their model "
+            "or because the balancer is a copy; pass those of the model in use, or copy model and balancer together"
+        )
+    trained = [tensor for tensor in alive.values() if tensor.requires_grad]
+    if not trained:
+        raise MethodError("all parameters given as grads= are frozen; pass some that are trained, or 'params'")
+    return trained
 
 
 def fitting(
@@ -129,8 +152,11 @@ def fitting(
     return GradientRows(tensors, tasks, label, dtype)
 
 
-def _added(previous: Sequence[Tensor | None], gradients: Sequence[Tensor | None]) -> list[Tensor | None]:
-    """Entry-wise sum of two lists of gradients, in which ``None`` is zero."""
-    return [
-        old if new is None else new if old is None else old + new for old, new in zip(previous, gradients, strict=True)
-    ]
+def _add_to(
+    sums: dict[int, tuple[Tensor, Tensor]], tensors: Sequence[Tensor], gradients: Sequence[Tensor | None]
+) -> None:
+    """Add gradients to what a window has gathered for the same tensors; ``None`` is zero."""
+    for tensor, gradient in zip(tensors, gradients, strict=True):
+        if gradient is not None:
+            before = sums.get(id(tensor))
+            sums[id(tensor)] = (tensor, gradient if before is None else before[1] + gradient)

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Iterable, Sequence
-from typing import final
+from typing import Any, final
 
 import numpy as np
 import torch
@@ -18,8 +18,8 @@ from polytask.balance.cheap_sources import LowMemorySource, SubBatchSource, Subs
 from polytask.balance.combination import weighted
 from polytask.balance.evidence import Block
 from polytask.balance.gradients import Step, in_words
+from polytask.balance.graph import cut_at, reached
 from polytask.balance.method import Method
-from polytask.balance.partition import reached
 from polytask.balance.penalty import PenaltyMethod, PenaltySource
 from polytask.balance.rows import GradientRows, Mix
 from polytask.balance.source import Array, GradientSource, Judged, fitting
@@ -46,7 +46,7 @@ class ParameterSource(GradientSource):
         self._rows: GradientRows | None = None
         self._row_dtype = row_dtype
         self._window: dict[str, int] = {}
-        self._shared: tuple[int, ...] = ()
+        self._shared: list[Tensor] = []
 
     def collect(self, step: Step, features: Sequence[Tensor]) -> Judged:
         """See :class:`GradientSource`; with a window open, over everything gathered since it was opened.
@@ -62,14 +62,18 @@ class ParameterSource(GradientSource):
         self._fill(second, [(rows, step.shared)], retain_graph=step.retain_graph, first=len(step.tasks))
         return step.tasks, rows.gramian(2 * len(step.tasks))
 
+    def __getstate__(self) -> dict[str, Any]:
+        """Rows are scratch, but for those of an open window."""
+        return vars(self) | ({} if self._window else {"_rows": None})
+
     def gather(self, step: Step, capacity: int = 0) -> GradientRows:
         """Add one micro-batch's gradients to the open window, or open one for ``capacity`` tasks or more."""
-        shared = tuple(id(tensor) for tensor in step.shared)
         if not self._window:
-            self._shared = shared
+            self._shared = list(step.shared)
             self._rows = fitting(self._rows, step.shared, max(capacity, len(step.tasks)), dtype=self._row_dtype)
         assert self._rows is not None
-        if shared != self._shared or len({*self._window, *step.tasks}) > self._rows.capacity:
+        same = list(map(id, step.shared)) == list(map(id, self._shared))
+        if not same or len({*self._window, *step.tasks}) > self._rows.capacity:
             raise MethodError(
                 "a task or shared parameter came up for the first time inside an accumulation window; let "
                 "balancer.prepare(outputs) see every task's output once before training"
@@ -93,22 +97,26 @@ class ParameterSource(GradientSource):
     def release(self) -> None:
         """See :class:`GradientSource`; also closes the window."""
         super().release()
-        self._window = {}
+        self._window, self._shared = {}, []
 
 
 @final
 class FeatureSource(GradientSource):
-    """Gradients at the shared representation: K passes through the heads, one through the trunk."""
+    """Gradients at the shared representation: K passes through the heads, one through the trunk.
+
+    Shared parameters that a loss reaches past the features (an output matrix tied to the embedding, a head that also
+    reads an earlier layer) get the weighted sum of what comes to them that way, too, so that ``.grad`` is complete.
+    """
 
     has_coordinates = True
 
     def __init__(self) -> None:
         super().__init__()
         self._rows: GradientRows | None = None
-        self._late_rows: GradientRows | None = None
-        self._upstream: tuple[tuple[int, ...], set[int]] | None = None
-        self._features: Sequence[Tensor] = ()
-        self._late: list[Tensor] = []
+        self._past_rows: GradientRows | None = None
+        self._features: list[Tensor] = []
+        self._past: list[Tensor] = []
+        self._upstream: list[Tensor] = []
 
     def collect(self, step: Step, features: Sequence[Tensor]) -> Judged:
         """See :class:`GradientSource`."""
@@ -117,15 +125,26 @@ class FeatureSource(GradientSource):
                 "grads='features' needs the shared representation: balancer.backward(losses, features=z), where z is "
                 "the tensor the heads were applied to; grads='params' needs nothing"
             )
-        upstream = self._reached(step.shared, features)
-        self._features = features
-        self._late = [tensor for tensor in step.shared if id(tensor) not in upstream]
-        self._rows = fitting(self._rows, features, len(step.tasks))
-        buffers = [(self._rows, features)]
-        if self._late:
-            self._late_rows = fitting(self._late_rows, self._late, len(step.tasks), label="late:")
-            buffers.append((self._late_rows, self._late))
-        self._fill(step, buffers, retain_graph=step.retain_graph, must_reach=features)
+        self._features = [z for z in {id(z): z for z in features}.values() if z.requires_grad]
+        if step.shared and not self._features:
+            raise MethodError(
+                "features= has no graph, so nothing goes through it to the shared parameters; pass the tensor the "
+                "heads were applied to, without detach()"
+            )
+        past = reached(*step.losses.values(), past=self._features)
+        upstream = reached(*self._features)
+        self._past = [tensor for tensor in step.shared if id(tensor) in past]
+        self._upstream = [tensor for tensor in step.shared if id(tensor) in upstream]
+        self._rows = fitting(self._rows, self._features, len(step.tasks))
+        buffers = [(self._rows, self._features)]
+        if self._past:
+            self._past_rows = fitting(self._past_rows, self._past, len(step.tasks), label="late:")
+            buffers.append((self._past_rows, self._past))
+        # A pass to a parameter on both sides of the features, or to features below others, goes through layers that
+        # the trunk's pass needs again.
+        again = len(self._features) > 1 or any(id(tensor) in upstream for tensor in self._past)
+        with cut_at(self._features):
+            self._fill(step, buffers, retain_graph=step.retain_graph or again, must_reach=self._features)
         return step.tasks, self._rows.gramian(len(step.tasks))
 
     def blocks(self, step: Step, rows: Sequence[int]) -> Iterable[Block]:
@@ -137,28 +156,19 @@ class FeatureSource(GradientSource):
         """See :class:`GradientSource`."""
         assert self._rows is not None
         mixed = self._rows.mix(mix, rows, self._features, self._features)
-        if self._late and self._late_rows is not None:
-            _add(self._late, self._late_rows.mix(weighted(weights), rows))
-        late = {id(tensor) for tensor in self._late}
-        upstream = [tensor for tensor in step.shared if id(tensor) not in late]
-        if not upstream:
+        if self._past and self._past_rows is not None:
+            _add(self._past, self._past_rows.mix(weighted(weights), rows))
+        if not self._upstream:
             return 0
         seeds = [gradient.to(tensor.dtype) for gradient, tensor in zip(mixed, self._features, strict=True)]
         with in_words():
-            torch.autograd.backward(list(self._features), seeds, inputs=upstream, retain_graph=step.retain_graph)
+            torch.autograd.backward(self._features, seeds, inputs=self._upstream, retain_graph=step.retain_graph)
         return 1
 
     def release(self) -> None:
         """See :class:`GradientSource`."""
         super().release()
-        self._features = ()
-
-    def _reached(self, shared: Sequence[Tensor], features: Sequence[Tensor]) -> set[int]:
-        """Ids of the leaves the features depend on; walked again only when the shared parameters change."""
-        key = tuple(id(tensor) for tensor in shared)
-        if self._upstream is None or self._upstream[0] != key:
-            self._upstream = (key, set().union(*(reached(tensor) for tensor in features)))
-        return self._upstream[1]
+        self._features, self._past, self._upstream = [], [], []
 
 
 def source_of(

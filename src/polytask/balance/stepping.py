@@ -12,7 +12,7 @@ from polytask.balance.combination import Combination, Scale, combine, of_twins
 from polytask.balance.gradients import Step, backward_weighted, poison
 from polytask.balance.guard import Guard
 from polytask.balance.method import Evidence, Method
-from polytask.balance.partition import Partition, reached
+from polytask.balance.partition import Partition
 from polytask.balance.record import StepRecord
 from polytask.balance.source import GradientSource
 from polytask.balance.sources import ParameterSource
@@ -80,16 +80,12 @@ class Stepping:
             self._applied.clear()
             return record
 
-        return self._guard.attempt(step, step.tasks, self._writable(step), once, self.step)
+        return self._guard.attempt(step, step.tasks, step.leaves, once, self.step)
 
     def _weigh(self, values: Mapping[str, float]) -> tuple[Evidence, Combination]:
         """What a method that looks at losses sees, and what it makes of it."""
         evidence = self._evidence(values, None)
         return evidence, combine(self.method, evidence, self.scale)
-
-    def _writable(self, step: Step) -> list[Tensor]:
-        """Everything whose ``.grad`` the weighted sum's pass fills."""
-        return step.leaves if step.heads != "weighted" else list(reached(*step.losses.values()).values())
 
     def _apply_part(self, step: Step, values: Mapping[str, float]) -> Sequence[str]:
         """Add a micro-batch to ``.grad``; the tasks left out because their gradients are not finite."""
@@ -103,7 +99,7 @@ class Stepping:
             return StepRecord.empty(self.step, left_out)
 
         try:
-            return self._guard.attempt(step, step.tasks, self._writable(step), once, self.step).skipped
+            return self._guard.attempt(step, step.tasks, step.leaves, once, self.step).skipped
         except BrokenGradientError:
             poison(step.leaves)
             return ()
@@ -161,7 +157,7 @@ class Stepping:
                 settle()
                 return self._commit(evidence, combination, passes, out)
 
-            leaves = [*step.shared, *(tensor for name in names for tensor in step.own.get(name, ()))]
+            leaves = [*step.leaves, *source.own_leaves]
             good = [name for name in names if finite[name]]
             return self._guard.attempt(step, good, leaves, once, self.step, source.broken_own)
         finally:

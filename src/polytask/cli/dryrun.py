@@ -124,12 +124,10 @@ def _data(data: MultiTaskData) -> dict[str, Any]:
 
 
 def _model(model: MultiTaskModel, probe: Balancer, data: MultiTaskData) -> dict[str, Any]:
-    named = dict(model.named_parameters())
-    met = {key for found in probe.partition.reach.values() for key in found}
     return {
         "partition": str(probe.partition),
         "shared": sum(tensor.numel() for tensor in probe.partition.shared),
         "per_task": {task: sum(t.numel() for t in own) for task, own in probe.partition.owned.items()},
-        "unreached": [name for name, tensor in named.items() if tensor.requires_grad and id(tensor) not in met],
+        "unreached": probe.partition.out_of_reach(model),
         "not_in_batch": [task for task in data.tasks if task not in probe.partition.reach],
     }

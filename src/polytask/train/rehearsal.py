@@ -36,8 +36,7 @@ def rehearse(forward: Forward, balancer: Balancer, loader: MultiTaskLoader) -> N
             predictions = forward.predictions(part.inputs, part.targets)
             balancer.partition.see(predictions)
     logger.info("parameters: %s", balancer.partition)
-    reached = {key for found in balancer.partition.reach.values() for key in found}
-    left = [name for name, p in model.named_parameters() if p.requires_grad and id(p) not in reached]
+    left = balancer.partition.out_of_reach(model)
     if left:
         logger.warning("no task depends on these parameters, they will not train: %s", ", ".join(left))
     norms = sum(isinstance(module, nn.modules.batchnorm._BatchNorm) for module in model.modules())

@@ -1,5 +1,6 @@
 """IGB v2: the learner against formulas and a problem with a known answer, and what the method makes of it."""
 
+import copy
 import io
 
 import numpy as np
@@ -352,7 +353,9 @@ def test_resume_through_a_file_equals_no_interruption():
     train(balancer, model, optimizer, range(14))
     buffer = io.BytesIO()
     torch.save(balancer.state_dict(), buffer)
-    train(balancer, Trunk(), optimizer, range(14, 16))
+    parameters = copy.deepcopy(model.state_dict())
+    train(balancer, model, optimizer, range(14, 16))
+    model.load_state_dict(parameters)
     buffer.seek(0)
     other = Balancer(get_method("igb_v2", **QUICK), announce=None)
     other.load_state_dict(torch.load(buffer, weights_only=True))

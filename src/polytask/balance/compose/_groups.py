@@ -65,7 +65,7 @@ def grouped(groups: Groups, known: Mapping[int, str], block: Block) -> list[tupl
         raise MethodError(
             "groups= by layer, module or function needs parameters: use PerGroup in a Balancer on grads='params'"
         )
-    if groups == "layer" and not known:
+    if groups == "layer" and not any(id(tensor) in known for tensor in block.tensors):
         raise MethodError(
             "groups='layer' needs the parameters' names, which their gradients do not tell: "
             "Balancer(method, shared=model.trunk) with a module, balancer.know(model), or PerGroup(groups=model)"

@@ -16,6 +16,7 @@ from polytask.balance.compose._groups import Grouping, Groups, GroupState, group
 from polytask.balance.compose.inner import Inner, observe, resolve, solve
 from polytask.balance.jacobian._tools import wide
 from polytask.balance.method import Block, Card, Combined, Evidence, GramianMethod, JacobianMethod, Solution
+from polytask.balance.weak import WeakTensors
 
 __all__ = ["PerGroup"]
 
@@ -71,20 +72,19 @@ class PerGroup(JacobianMethod):
         check(self)
         self._state = GroupState(resolve(inner))
         self.state = self._state
-        self._layers: dict[int, str] = {}
-        if isinstance(groups, nn.Module):
-            self._layers = layers(dict(groups.named_parameters()))
+        named = dict(groups.named_parameters()) if isinstance(groups, nn.Module) else {}
+        self._named = WeakTensors(named)
 
     def know(self, names: Mapping[str, Tensor]) -> None:
         """See :class:`~polytask.balance.Method`; names the layers."""
         if self.groups == "layer":
-            self._layers = layers(names)
+            self._named = WeakTensors(names)
 
     def measure(self, block: Block, evidence: Evidence) -> Mapping[str, Array]:
         """Gramian of every group."""
         rows = wide(block.rows)
         found: dict[str, Array] = {}
-        for group, columns in grouped(self.groups, self._layers, block):
+        for group, columns in grouped(self.groups, layers(self._named.alive()), block):
             part = rows[:, columns].double()
             found[group] = found.get(group, np.zeros((len(rows), len(rows)))) + (part @ part.T).cpu().numpy()
         return found
@@ -117,7 +117,7 @@ class PerGroup(JacobianMethod):
         """Every group's weighted sum."""
         rows = wide(block.rows)
         gradient = torch.empty_like(rows[0])
-        for group, columns in grouped(self.groups, self._layers, block):
+        for group, columns in grouped(self.groups, layers(self._named.alive()), block):
             weights = torch.as_tensor(solution.parts[group], dtype=rows.dtype).to(rows.device)
             gradient[columns] = weights @ rows[:, columns]
         return Combined(gradient)

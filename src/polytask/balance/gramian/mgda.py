@@ -20,6 +20,9 @@ class MGDA(GramianMethod):
     to first order, and d = 0 only where no direction lowers all of them. With a normalisation s the same is done for
     the rows s_i·g_i, and the weights are s_i·w_i.
 
+    At the shared representation instead of the parameters, ``Balancer("mgda", grads="features")``, this is MGDA-UB: an
+    upper bound of the same problem, for one backward pass through the trunk.
+
     Args:
         normalise: ``"none"`` (the paper's), ``"l2"`` s_i = 1/‖g_i‖, ``"loss"`` s_i = 1/L_i, or ``"loss+"``
             s_i = 1/(L_i·‖g_i‖).
@@ -51,7 +54,7 @@ class MGDA(GramianMethod):
         title="MGDA",
         paper="Désidéri 2012; Sener, Koltun, NeurIPS 2018",
         url="https://arxiv.org/abs/1810.04650",
-        idea="Step along the shortest vector in the convex hull of the gradients.",
+        idea="Step along the shortest vector in the convex hull of the gradients (MGDA-UB: with grads='features').",
         cost="K through the shared part",
         invariances=("order of tasks", "one common factor on all losses"),
         verified=(

@@ -1,0 +1,106 @@
+"""The autograd graph of losses: which leaves they reach, where it hides some, and how to cut it."""
+
+from __future__ import annotations
+
+import contextlib
+import functools
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+from torch import Tensor
+from torch.autograd.graph import get_gradient_edge
+
+__all__ = ["cut_at", "entangled", "reached", "walked"]
+
+_REENTRANT = "CheckpointFunctionBackward"
+
+
+def reached(*outputs: Tensor, past: Sequence[Tensor] = ()) -> dict[int, Tensor]:
+    """Leaf tensors that receive a gradient from any of ``outputs``, by ``id``, in the order a walk meets them.
+
+    Args:
+        *outputs: Tensors with an autograd graph.
+        past: Tensors the walk does not go through, to find only what is reached past them.
+
+    Returns:
+        Every reached leaf that requires a gradient.
+
+    Examples:
+        >>> import torch
+        >>> a, b = torch.ones(2, requires_grad=True), torch.ones(2, requires_grad=True)
+        >>> list(reached((a * 2).sum())) == [id(a)]
+        True
+    """
+    return walked(*outputs, past=past)[0]
+
+
+def walked(*outputs: Tensor, past: Sequence[Tensor] = ()) -> tuple[dict[int, Tensor], bool]:
+    """As :func:`reached`; and whether a part of the graph was checkpointed in the reentrant way, which hides leaves."""
+    cut = {(edge.node, edge.output_nr) for edge in map(get_gradient_edge, past)}
+    found = {id(tensor): tensor for tensor in outputs if tensor.grad_fn is None and tensor.requires_grad}
+    stack = [
+        tensor.grad_fn
+        for tensor in outputs
+        if tensor.grad_fn is not None and (not cut or (tensor.grad_fn, tensor.output_nr) not in cut)
+    ]
+    seen, hides = set(stack), False
+    while stack:
+        node = stack.pop()
+        hides = hides or type(node).__name__ == _REENTRANT
+        leaf = getattr(node, "variable", None)
+        if leaf is not None:
+            found[id(leaf)] = leaf
+        for following, output in node.next_functions:
+            if following is not None and following not in seen and not (cut and (following, output) in cut):
+                seen.add(following)
+                stack.append(following)
+    return found, hides
+
+
+@contextlib.contextmanager
+def cut_at(tensors: Sequence[Tensor]) -> Iterator[None]:
+    """Let no gradient through these tensors, although theirs can be asked for.
+
+    A gradient with respect to a parameter is then what reaches it past them, and one with respect to each of them is
+    what does not come through another one.
+    """
+    edges = [get_gradient_edge(tensor) for tensor in tensors if tensor.grad_fn is not None]
+    handles = [edge.node.register_prehook(functools.partial(_without, edge.output_nr)) for edge in edges]
+    try:
+        yield
+    finally:
+        for handle in handles:
+            handle.remove()
+
+
+def _without(output: int, gradients: tuple[Tensor | None, ...]) -> tuple[Tensor | None, ...]:
+    """The gradients that enter a node, but for one; no gradient costs less than zeros and cannot become NaN."""
+    return (*gradients[:output], None, *gradients[output + 1 :])
+
+
+def entangled(losses: Mapping[str, Tensor]) -> tuple[str, str] | None:
+    """Two tasks that are different outputs of one compiled function, if there are such.
+
+    Such a function is one node of the graph: every task seems to reach every parameter inside it, heads included.
+    """
+    entries: dict[object, tuple[int, str]] = {}
+    for task, loss in losses.items():
+        for node, output in _edges(loss):
+            if type(node).__name__.startswith("CompiledFunction"):
+                first_output, first_task = entries.setdefault(node, (output, task))
+                if first_output != output and first_task != task:
+                    return first_task, task
+    return None
+
+
+def _edges(loss: Tensor) -> Iterator[tuple[Any, int]]:
+    """Every node of the graph with every output of it that the loss depends on."""
+    stack: list[tuple[Any, int]] = [(loss.grad_fn, loss.output_nr)] if loss.grad_fn is not None else []
+    seen = set(stack)
+    while stack:
+        edge = stack.pop()
+        yield edge
+        for following in edge[0].next_functions:
+            if following[0] is not None and following not in seen:
+                seen.add(following)
+                stack.append(following)
