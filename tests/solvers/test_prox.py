@@ -56,7 +56,7 @@ def test_prox_of_a_norm_meets_its_optimality_conditions(name, V, share):
 
 
 @pytest.mark.parametrize("scale", [1e10, 1e17, 1e150])
-def test_projections_of_large_rows_stay_in_their_balls(scale):
+def test_the_projection_of_large_rows_stays_in_the_l1_ball(scale):
     """The radius may be far below the rounding of the entries."""
     rng = np.random.default_rng(2)
     V = scale * rng.normal(size=(20, 6))
@@ -64,13 +64,9 @@ def test_projections_of_large_rows_stay_in_their_balls(scale):
     P = prox.project_l1_rows(V, 2.0)
     np.testing.assert_allclose(np.abs(P).sum(axis=1), 2.0, rtol=1e-12)
     np.testing.assert_allclose(P[3], [2 / 3, -2 / 3, 2 / 3, 0, 0, 0])
-    C = prox.clip_l1_rows(V, 2.0, 1.5)
-    np.testing.assert_allclose(np.abs(C).sum(axis=1), 2.0, rtol=1e-12)
-    assert np.abs(C).max() == 1.5
-    for W in (P, C):
-        assert ((W == 0) | (np.sign(W) == np.sign(V))).all()
-        largest = np.abs(V).argmax(axis=1)
-        assert (np.abs(W)[np.arange(20), largest] == np.abs(W).max(axis=1)).all()
+    assert ((P == 0) | (np.sign(P) == np.sign(V))).all()
+    largest = np.abs(V).argmax(axis=1)
+    assert (np.abs(P)[np.arange(20), largest] == np.abs(P).max(axis=1)).all()
 
 
 @pytest.mark.parametrize("V", MATRICES)

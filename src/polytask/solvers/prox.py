@@ -141,11 +141,9 @@ def clip_l1_rows(V: Matrix, radius: float, bound: float) -> Matrix:
     clipped = np.minimum(A, bound)
     outside = np.flatnonzero(clipped.sum(axis=1) > radius)
     if outside.size:
-        # Measured below the row's largest entry, where levels keep their digits however large the entries are.
-        top = A[outside].max(axis=1, keepdims=True)
-        B = A[outside] - top
+        B = A[outside]
         # Σ_t clip(B_t − θ, 0, b) is decreasing and piecewise linear in θ, with kinks at 0, B_t − b and B_t
-        kinks = np.concatenate([-top, np.maximum(B - bound, -top), B], axis=1)
+        kinks = np.concatenate([np.zeros((len(B), 1), B.dtype), np.maximum(B - bound, 0), B], axis=1)
         kinks.sort(axis=1)
         rows = np.arange(len(B))
         low, high = np.zeros(len(B), np.intp), np.full(len(B), kinks.shape[1] - 1, np.intp)
