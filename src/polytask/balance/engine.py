@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from polytask.balance import checks
-from polytask.balance.combination import Combination, Scale, combine, of_twins
+from polytask.balance.combination import Combination, Scale, combine, of_twins, own_factors
 from polytask.balance.gradients import Heads, Step, backward_weighted, poison
 from polytask.balance.guard import Guard
 from polytask.balance.method import Evidence, LossMethod, Method
@@ -44,9 +44,9 @@ class Balancer:
             representation, which ``backward`` then needs), ``"sub_batch"`` (exact gradients of losses on part of the
             batch, ``judge=``), or some of the shared parameters, e.g. of the last block.
         every: Solve for new weights every so many steps and reuse them in between.
-        heads: What parameters of one task get: ``"plain"`` its own gradient, ``"weighted"`` the same times the task's
-            weight, ``"none"`` nothing. ``"auto"`` is ``"weighted"`` for methods that descend a loss (those that look
-            at losses only, and penalties) and ``"plain"`` for the others.
+        heads: What parameters of one task get: ``"plain"`` its gradient, ``"weighted"`` that times the weight,
+            ``"transformed"`` that times the slope of the loss descended (1/L for log L), ``"none"`` nothing. ``"auto"``
+            is what was published: the method's card says which.
         scale: ``"native"`` leaves the weights as the method gives them, ``"sum_to_k"`` makes them sum to the number of
             tasks, ``"norm_of_mean"`` gives the step the length of the mean gradient. Learning rates are comparable
             between methods under the latter two only.
@@ -104,7 +104,7 @@ class Balancer:
         checks.check_task_weights(self._preference, self.tasks)
         checks.check_needs(self.method, self._source, scale, every)
         self._by_losses = isinstance(self.method, LossMethod)
-        self.heads: Heads = heads if heads != "auto" else checks.default_heads(self.method)
+        self.heads: Heads = checks.heads_of(self.method, heads)
         self._guard = Guard(self.tasks, nonfinite, self.method)
         self._announce = announce
         self.step = self.epoch = 0
@@ -156,10 +156,10 @@ class Balancer:
         if self._gathered or not (self._by_losses or self._may_reuse(present)):
             return self._gradient_step(step, values, skipped, features, overflow_allowed=scaler is not None)
         if self._may_reuse(present):
-            weights = np.array([self._held[name] for name in present])
-            passes = backward_weighted(step, weights)
+            held = np.array([self._held[name] for name in present])
+            passes = backward_weighted(step, held, own_factors(step, self.method, self._evidence(values, None), held))
             seen = np.array(list(values.values()))
-            return self._finish(StepRecord(self.step, step.tasks, seen, weights, None, 0, passes, True, tuple(skipped)))
+            return self._finish(StepRecord(self.step, step.tasks, seen, held, None, 0, passes, True, tuple(skipped)))
         passes = backward_weighted(step, self._loss_weights(values).weights) if present else 0
         whole = {name: self._applied.pop(name, 0.0) + value for name, value in values.items()} | self._applied
         self._applied = {}
@@ -361,7 +361,7 @@ class Balancer:
             )
             mixed, weights = [rows[i] for i in combination.keep], combination.weights[combination.keep]
             passes = len(step.tasks) + len(step.twin or ()) + self._source.apply(step, combination.mix, weights, mixed)
-            self._source.apply_own(step, evidence.tasks, combination.weights)
+            self._source.apply_own(step, evidence.tasks, own_factors(step, self.method, evidence, combination.weights))
             return self._commit(evidence, combination, passes, skipped)
         finally:
             self._source.release()

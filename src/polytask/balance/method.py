@@ -24,6 +24,7 @@ from polytask.balance.evidence import (
     evidence_of,
     tensor_like,
 )
+from polytask.balance.gradients import Heads
 from polytask.balance.state import CoordinateMemory, MethodState
 from polytask.blas import one_blas_thread
 
@@ -69,7 +70,14 @@ class Method(abc.ABC):
     constant: ClassVar[bool] = False
     """Whether the weights depend on nothing but the preference: a weighted sum."""
     uses_preference: ClassVar[bool] = False
-    """Whether ``solve`` reads ``evidence.preference``; otherwise the engine multiplies the result by it."""
+    """Whether ``solve`` reads ``evidence.preference``; otherwise :meth:`preferred` multiplies its weights by it.
+
+    A method that promises something of its step, such as descent for every task, must read it: a factor put on
+    afterwards breaks the promise.
+    """
+
+    heads: Heads = "plain"
+    """What ``heads="auto"`` stands for: what the published method gives the parameters of one task."""
 
     def __init__(self) -> None:
         self.state = MethodState()
@@ -78,6 +86,20 @@ class Method(abc.ABC):
     @abc.abstractmethod
     def solve(self, evidence: Evidence) -> Solution:
         """Weights for the present tasks, whose evidence is finite and whose gradients are not zero."""
+
+    def loss_slopes(self, evidence: Evidence) -> Float[Array, "K"]:
+        """φ'(L_i), (K,), for methods that descend φ(L_i) in the place of L_i: the factor of ``heads="transformed"``.
+
+        It may read the losses and the state, but no gradients: weights that are reused come without them.
+        """
+        return np.ones(evidence.size)
+
+    @final
+    def preferred(self, evidence: Evidence, solution: Solution) -> Solution:
+        """The solution with the task weights in it: as it is, if ``solve`` has read them, or else times K·p."""
+        if self.uses_preference:
+            return solution
+        return dataclasses.replace(solution, weights=solution.weights * evidence.emphasis)
 
     def observe(self, evidence: Evidence, solution: Solution) -> None:
         """Take note of a step that is about to be applied."""
@@ -113,7 +135,7 @@ class Method(abc.ABC):
         self.memory.load_state_dict(state.get("memory", {}))
 
     def __repr__(self) -> str:
-        hidden = ("state", "memory")
+        hidden = ("state", "memory", "heads")
         public = {name: value for name, value in vars(self).items() if name[0] != "_" and name not in hidden}
         return f"{type(self).__name__}({', '.join(f'{name}={value!r}' for name, value in public.items())})"
 
@@ -122,6 +144,7 @@ class LossMethod(Method):
     """A method that looks at loss values only: the step descends Σ w_i·L_i with w held constant."""
 
     needs: ClassVar[Need] = "losses"
+    heads: Heads = "weighted"
 
     @final
     def weights(self, losses: Float[Tensor, "K"], **given: Unpack[Given]) -> Float[Tensor, "K"]:
@@ -138,7 +161,7 @@ class LossMethod(Method):
             NonFiniteError: A loss is NaN or infinite.
         """
         evidence = evidence_of(losses, None, **given)
-        return tensor_like(self.solve(evidence).weights, losses)
+        return tensor_like(self.preferred(evidence, self.solve(evidence)).weights, losses)
 
 
 class GramianMethod(Method):
@@ -177,9 +200,9 @@ class GramianMethod(Method):
         """
         if not self.reads and all_move(gramian):
             evidence = evidence_of(losses, None, size=gramian.shape[0], **given)
-            return tensor_like(self.solve(evidence).weights, gramian)
+            return tensor_like(self.preferred(evidence, self.solve(evidence)).weights, gramian)
         evidence = evidence_of(losses, gramian, cross=cross, **given)
-        return tensor_like(self.solve_present(evidence).weights, gramian)
+        return tensor_like(self.preferred(evidence, self.solve_present(evidence)).weights, gramian)
 
     @final
     def direction(

@@ -20,6 +20,9 @@ _SHRINK = 30.0
 """How far, as a logarithm, a number may fall in one step."""
 _POOR = 1e-3
 _RIDGE = 1e-10
+_EPSILON = float(np.finfo(float).eps)
+_CANCELLED = 1e-10
+"""Squared length of Σ b_i·u_i relative to (Σ b_i)² below which the unit rows u_i all but cancel."""
 
 
 def newton_power(
@@ -41,8 +44,12 @@ def newton_power(
     Returns:
         a, (K,), and the number of Newton steps (0 for closed forms: K = 1, and K = 2 with β = 1 and p = 1).
 
+    Where a convex combination of the rows vanishes there is no such a. A ridge of 1e-10 on the diagonal of C keeps a
+    finite, and Jᵀa is next to nothing beside its terms.
+
     Warns:
-        RuntimeWarning: The equations hold to no better than 1e-3; this takes small β and norms like e^±20.
+        RuntimeWarning: The equations have a solution and hold to no better than 1e-3; this takes small β and norms like
+            e^±20.
 
     Examples:
         >>> a, _ = newton_power(np.array([[1.0, 0.0], [0.0, 4.0]]))
@@ -71,7 +78,7 @@ def newton_power(
         warnings.warn(
             f"expected bargaining weights that solve their equations to {_POOR:g}, found a relative error of "
             f"{error:.1e}: norms from {norms.min():.1e} to {norms.max():.1e} leave float64 too few digits at power "
-            f"{power:g}; rescale the losses, or take a larger power (FairGrad: a smaller alpha)",
+            f"{power:g}; rescale the losses, or take a power nearer to one (FairGrad: an alpha nearer to one)",
             RuntimeWarning,
             stacklevel=2,
         )
@@ -111,7 +118,9 @@ def _newton(cosines: Array, log_q: Array, power: float) -> tuple[Array, int, flo
             best, best_error = (b, y), error
         if error < _TOLERANCE or stale > (1 if error < 1e-6 else _PATIENCE):
             break
-    if C is cosines or best_error > _POOR:
+    if best_error > _POOR:
+        return _descend(C, q, best[0], power, iteration)
+    if C is cosines:
         return best[0], iteration, best_error
     left = best_error
     r, e, error = _errors(cosines, *best, log_q, power)
@@ -122,6 +131,39 @@ def _newton(cosines: Array, log_q: Array, power: float) -> tuple[Array, int, flo
             break
         best, error, left = found, closer, min(left, closer)
     return best[0], iteration, left
+
+
+def _descend(C: Array, q: Array, b: Array, power: float, iteration: int) -> tuple[Array, int, float]:
+    """Minimise the convex ½bᵀCb − Σ qφ(b) itself by damped steps of Newton's, where those on the equations get lost.
+
+    Where rows all but cancel, slopes are rounding and the equations cannot be judged by them; the error is then zero.
+    """
+
+    def value(b: Array) -> float:
+        gains = np.log(b) if power == 1.0 else b ** (1.0 - power) / (1.0 - power)
+        return float(0.5 * b @ C @ b - q @ gains)
+
+    with np.errstate(over="ignore", invalid="ignore", divide="ignore"):
+        for _ in range(_LIMIT):
+            slope = q * b**-power
+            left, M = C @ b - slope, C.copy()
+            M.flat[:: len(b) + 1] += power * slope / b
+            _, step, info = lapack.dposv(M, -left)
+            drop = float(left @ step)
+            if info or not drop < 0:
+                break
+            length = min(1.0, 0.95 / max(float((-step / b).max()), 0.95))
+            now = value(b)
+            while value(b + length * step) > now + 1e-4 * length * drop and length > _EPSILON:
+                length *= 0.5
+            iteration += 1
+            if length <= _EPSILON:
+                break
+            b = b + length * step
+            if -drop <= _TOLERANCE * abs(now):
+                break
+        error = float(abs((C @ b) / (q * b**-power) - 1.0).max())
+    return b, iteration, 0.0 if b @ C @ b <= _CANCELLED * b.sum() ** 2 else error
 
 
 def _step(C: Array, b: Array, y: Array, r: Array, e: Array, power: float) -> tuple[Array, Array] | None:

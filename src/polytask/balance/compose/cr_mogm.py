@@ -6,6 +6,8 @@ import math
 from typing import ClassVar, final
 
 import numpy as np
+from jaxtyping import Float
+from numpy import ndarray
 
 from polytask.balance._params import Limits, Real, check
 from polytask.balance.compose.inner import Inner, observe, resolve, solve
@@ -55,6 +57,8 @@ class CRMOGM(GramianMethod):
         invariances=("order of tasks", "those of the method inside, up to its past"),
         verified=("TorchJD's wrapper, step by step", "the recursion"),
         notes="Slow to react: with α = 0.9 a weight follows over some ten steps.",
+        preference="what it is in the inner method",
+        heads="the inner method's",
     )
 
     def __init__(self, inner: str | GramianMethod = "mgda", alpha: float = 0.9) -> None:
@@ -62,8 +66,13 @@ class CRMOGM(GramianMethod):
         self.inner, self.alpha = inner, alpha
         check(self)
         self._method = resolve(inner)
+        self.heads = self._method.heads
         self.state.declare("weight", math.nan)
         self.state.adopt("inner", self._method.state)
+
+    def loss_slopes(self, evidence: Evidence) -> Float[ndarray, "K"]:
+        """Those of the inner method."""
+        return self._method.loss_slopes(evidence)
 
     def solve(self, evidence: Evidence) -> Solution:
         """The average, this step included."""

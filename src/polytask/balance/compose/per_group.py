@@ -63,6 +63,8 @@ class PerGroup(JacobianMethod):
         invariances=("order of tasks", "those of the inner method, in each group"),
         verified=("the inner method on each group's columns", "one group is the inner method"),
         notes="Guarantees of the inner method hold within each group; descent then holds for their sum, too.",
+        preference="what it is in the inner method, in each group",
+        heads="the inner method's",
     )
 
     def __init__(self, inner: str | GramianMethod = "pcgrad", groups: Groups = "parameter") -> None:
@@ -70,6 +72,7 @@ class PerGroup(JacobianMethod):
         self.inner, self.groups = inner, groups
         check(self)
         self._state = GroupState(resolve(inner))
+        self.heads = self._state.method.heads
         self.state = self._state
         self._layers: dict[int, str] = {}
         if isinstance(groups, nn.Module):

@@ -5,6 +5,8 @@ from __future__ import annotations
 from typing import ClassVar, final
 
 import numpy as np
+from jaxtyping import Float
+from numpy import ndarray
 
 from polytask.balance._draws import shuffled
 from polytask.balance._params import Limits, Whole, check
@@ -52,6 +54,8 @@ class Subset(GramianMethod):
         invariances=("order of tasks", "those of the method inside"),
         verified=("the inner method on the drawn tasks", "every task is drawn equally often"),
         notes="Adds noise to the step; made for very many tasks.",
+        preference="what it is in the inner method, among the tasks drawn",
+        heads="the inner method's",
     )
 
     def __init__(self, inner: str | GramianMethod = "mgda", count: int = 2) -> None:
@@ -59,7 +63,12 @@ class Subset(GramianMethod):
         self.inner, self.count = inner, count
         check(self)
         self._method = resolve(inner)
+        self.heads = self._method.heads
         self.state.adopt("inner", self._method.state)
+
+    def loss_slopes(self, evidence: Evidence) -> Float[ndarray, "K"]:
+        """Those of the inner method."""
+        return self._method.loss_slopes(evidence)
 
     def solve(self, evidence: Evidence) -> Solution:
         """The inner method's weights for the drawn tasks, zero for the others."""

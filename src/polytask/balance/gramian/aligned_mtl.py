@@ -48,6 +48,8 @@ class AlignedMTL(GramianMethod):
         invariances=("order of tasks", "one common factor on all losses"),
         verified=("B·G·B = σ²·I", "closed form for two tasks", "60-digit arithmetic", "TorchJD"),
         notes="Two nearly equal tasks make σ, and with it the step, small.",
+        preference="share of the task's aligned gradient in the sum",
+        heads="the default of the authors' code, which has weighted heads as an option",
     )
 
     def __init__(self, scale_mode: Literal["min", "median", "rmse"] = "min") -> None:

@@ -66,6 +66,8 @@ class CAGrad(GramianMethod):
         invariances=("order of tasks", "one common factor on all losses"),
         verified=("duality gap to 1e-9", "closed form for two tasks", "cvxpy", "the paper's toy problem"),
         notes="With c ≥ 1 any Pareto-stationary point stops it.",
+        preference="weight in the mean gradient g₀, the ball's centre",
+        heads="as in the authors' code",
     )
 
     def __init__(

@@ -58,6 +58,8 @@ class FairGrad(GramianMethod):
             "α = 1 is Nash-MTL",
         ),
         notes="Large α with norms far apart leaves tasks with large gradients next to nothing: weights below 1e-60.",
+        preference="weight of the task's utility: (Ga)_i^α = q_i^α/a_i",
+        heads="as in the authors' code",
     )
 
     def __init__(self, alpha: float = 1.0) -> None:

@@ -56,6 +56,7 @@ class GradVac(GramianMethod):
         invariances=("order of tasks", "one common factor on all losses"),
         verified=("a direct loop over rows", "cosine φ̂ after each correction", "PCGrad where φ̂ = 0"),
         notes="Random; for three tasks and more conflicts may remain.",
+        preference="multiplies the task's corrected gradient",
     )
 
     def __init__(self, beta: float = 0.01) -> None:

@@ -8,6 +8,7 @@ import numpy as np
 from jaxtyping import Float
 
 from polytask.balance._params import Limits, Real, Whole, check
+from polytask.balance.gradients import Heads
 from polytask.balance.method import Card, Evidence, GramianMethod, Solution
 
 __all__ = ["PiKE"]
@@ -57,6 +58,7 @@ class PiKE(GramianMethod):
     needs_twin = True
     computes = False
     limits: ClassVar[Limits] = {"zeta1": Real(0), "zeta2": Real(0), "every": Whole(1)}
+    heads: Heads = "weighted"
     card = Card(
         title="PiKE",
         paper="Li, Deng, Zhong, Razaviyayn, Mirrokni, NeurIPS 2025",
@@ -70,6 +72,7 @@ class PiKE(GramianMethod):
             "tasks with equal ζ₁·‖∇L‖² − ζ₂·σ²/(2b) keep their weights",
         ),
         notes="ζ₁ and ζ₂ depend on the scale of the gradients. Weights, where the paper sets the batch's mixture.",
+        heads="the expected gradient of a batch that is mixed by these weights",
     )
 
     def __init__(self, zeta1: float = 1.0, zeta2: float = 1.0, every: int = 1) -> None:

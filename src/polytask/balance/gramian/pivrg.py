@@ -69,6 +69,7 @@ class PIVRG(GramianMethod):
             "equal δ give FairGrad with α = 2",
         ),
         notes="Needs single-task models first, and δ of different metrics must be comparable.",
+        preference="as in FairGrad: multiplies (Ga)_i² by q_i²",
     )
 
     def __init__(self, bound: float = 2.0, temperature: float = 10.0) -> None:

@@ -49,6 +49,8 @@ class SDMGrad(GramianMethod):
         invariances=("order of tasks", "one common factor on all losses"),
         verified=("KKT conditions to 1e-9", "MGDA at λ = 0", "MGDA on rows shifted by λ times the mean"),
         notes="With large λ a step may raise the loss of a task.",
+        preference="weight in the mean gradient the step leans towards",
+        heads="as in the authors' code",
     )
 
     def __init__(self, lam: float = 0.3) -> None:

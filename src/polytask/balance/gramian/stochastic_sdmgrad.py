@@ -71,6 +71,8 @@ class StochasticSDMGrad(GramianMethod):
         invariances=("order of tasks", "one common factor on all losses"),
         verified=("the recursion, step by step", "deterministic SDMGrad where both batches are equal and β is small"),
         notes="Two of the paper's three batches: the third is for the step alone.",
+        preference="weight in the mean gradient the step leans towards",
+        heads="as in public code for three batches",
     )
 
     def __init__(self, lam: float = 0.3, lr: float = 5.0, momentum: float = 0.5, iterations: int = 20) -> None:

@@ -9,7 +9,7 @@ from jaxtyping import Float
 from numpy import asarray, ndarray
 
 from polytask.balance._params import check
-from polytask.balance.jacobian._tools import share, weighted_sum, wide
+from polytask.balance.jacobian._tools import weighted_sum, wide
 from polytask.balance.method import Block, Combined, Evidence, JacobianMethod, Solution
 
 __all__ = ["Annealed"]
@@ -39,7 +39,7 @@ class Annealed(JacobianMethod):
     @final
     def solve(self, evidence: Evidence) -> Solution:
         """λ, after this step's update."""
-        return Solution(self._moved(evidence) * share(evidence))
+        return Solution(self._moved(evidence) * evidence.emphasis)
 
     @final
     def observe(self, evidence: Evidence, solution: Solution) -> None:

@@ -78,6 +78,7 @@ class GCond(JacobianMethod):
         invariances=("order of tasks", "one common factor on all losses"),
         verified=("the paper and the authors' code, read, step by step on plain vectors", "closed forms in each zone"),
         notes="Whoever wins takes most: a losing task may be ignored for some steps. Without a conflict, a mean.",
+        preference="multiplies the task's loss",
     )
 
     def __init__(

@@ -12,7 +12,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from polytask.balance._params import Limits, PerTask, Real, check
-from polytask.balance.jacobian._tools import share, wide
+from polytask.balance.jacobian._tools import wide
 from polytask.balance.method import Block, Card, Combined, Evidence, JacobianMethod, Solution
 
 __all__ = ["GradDrop"]
@@ -63,6 +63,7 @@ class GradDrop(JacobianMethod):
             "P in the mean",
         ),
         notes="Random; agreeing coordinates are always kept. On parameters it is not the published method.",
+        preference="multiplies the task's gradient, before signs are counted",
     )
 
     def __init__(self, leak: float | Mapping[str, float] = 0.0, steepness: float = 1.0) -> None:
@@ -72,7 +73,7 @@ class GradDrop(JacobianMethod):
 
     def solve(self, evidence: Evidence) -> Solution:
         """The preference: masks are drawn per coordinate."""
-        return Solution(share(evidence))
+        return Solution(evidence.emphasis)
 
     def combine(self, block: Block, evidence: Evidence, solution: Solution) -> Combined:
         """The masked sum."""

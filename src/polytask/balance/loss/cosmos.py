@@ -62,6 +62,7 @@ class COSMOS(LossMethod):
         invariances=("order of tasks",),
         verified=("the released objective, read, by automatic differentiation", "TorchJD's COSMOS for a given ray"),
         notes="Without feeding the ray to the network it is only a noisy weighted sum.",
+        preference="scales the concentration of the task's part of the ray",
     )
 
     def __init__(self, alpha: float | Mapping[str, float] = 1.2, penalty: float = 2.0) -> None:

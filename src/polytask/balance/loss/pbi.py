@@ -56,6 +56,7 @@ class PBI(LossMethod):
         invariances=("order of tasks", "one factor on all losses (without a reference)"),
         verified=("gradient of the definition by automatic differentiation", "TorchJD's PBI"),
         notes="Trades tasks against each other on purpose: a loss may be raised to reach the ray.",
+        preference="direction of the ray",
     )
 
     def __init__(self, theta: float = 5.0, reference: float | Mapping[str, float] = 0.0) -> None:

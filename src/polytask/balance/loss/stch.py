@@ -69,6 +69,7 @@ class STCH(LossMethod):
             "limits of μ",
         ),
         notes="For small μ, tasks that do well are left alone.",
+        preference="weight of the task's loss in the worst case",
     )
 
     def __init__(

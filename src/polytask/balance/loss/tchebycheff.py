@@ -53,6 +53,7 @@ class Tchebycheff(LossMethod):
         invariances=("order of tasks", "one factor on all losses (without a reference)"),
         verified=("gradient of the maximum by automatic differentiation", "the limit of STCH for small μ"),
         notes="Jumps from task to task; STCH is its smooth version.",
+        preference="weight of the task's loss in the worst case",
     )
 
     def __init__(self, reference: float | Mapping[str, float] = 0.0) -> None:
