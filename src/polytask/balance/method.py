@@ -47,6 +47,23 @@ _LARGE = 100
 Need = Literal["losses", "gramian", "jacobian", "features", "graph"]
 
 
+def heads_in_words(method: type[Method]) -> str:
+    """What a method's ``heads="auto"`` gives the parameters of one task, and where that comes from.
+
+    Examples:
+        >>> from polytask.balance import METHODS
+        >>> heads_in_words(METHODS["db_mtl"])
+        "the gradient of the transformed loss ('transformed': as in the authors' code, where each head descends log L)"
+    """
+    said = {
+        "plain": "their task's own gradient",
+        "weighted": "their task's gradient times its weight",
+        "transformed": "the gradient of the transformed loss",
+        "none": "nothing",
+    }[method.heads]
+    return f"{said} ({method.heads!r}" + (f": {method.card.heads})" if method.card.heads else ")")
+
+
 class Method(abc.ABC):
     """A rule that turns evidence about the present tasks into one weight per task.
 

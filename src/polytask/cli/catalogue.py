@@ -65,6 +65,8 @@ def method_facts(name: str, method: type[Method]) -> dict[str, Any]:
         "invariances": list(card.invariances),
         "verified": list(card.verified),
         "notes": card.notes,
+        "task_weights": card.preference,
+        "heads": heads_in_words(method),
         "paper": card.paper,
         "url": card.url,
         "package": "polytask" if plugin is None else plugin.dist.name if plugin.dist else plugin.value,

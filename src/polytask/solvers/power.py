@@ -21,8 +21,8 @@ _SHRINK = 30.0
 _POOR = 1e-3
 _RIDGE = 1e-10
 _EPSILON = float(np.finfo(float).eps)
-_CANCELLED = 1e-10
-"""Squared length of Σ b_i·u_i relative to (Σ b_i)² below which the unit rows u_i all but cancel."""
+_CANCELLED = 1e-6
+"""Slopes below this share of their own terms are taken for rounding."""
 
 
 def newton_power(
@@ -73,7 +73,8 @@ def newton_power(
     if preference is not None:
         log_q += np.log(preference)
     shift = log_q.mean()
-    b, iterations, error = _newton(cosines, log_q - shift, power)
+    with np.errstate(all="ignore"):  # steps that leave the floats' range are not taken
+        b, iterations, error = _newton(cosines, log_q - shift, power)
     if error > _POOR:
         warnings.warn(
             f"expected bargaining weights that solve their equations to {_POOR:g}, found a relative error of "
@@ -104,8 +105,7 @@ def _newton(cosines: Array, log_q: Array, power: float) -> tuple[Array, int, flo
     """
     C = definite(cosines)
     q = np.exp(log_q)
-    b = q ** (1.0 / (1.0 + power))
-    b *= ((q @ b ** (1.0 - power)) / (b @ C @ b)) ** (1.0 / (1.0 + power))
+    b = _start(C, q, power)
     y = q * b**-power
     r, e = y - C @ b, np.zeros(len(q))
     best, best_error, stale, iteration = (b, y), np.inf, 0, 0
@@ -118,10 +118,10 @@ def _newton(cosines: Array, log_q: Array, power: float) -> tuple[Array, int, flo
             best, best_error = (b, y), error
         if error < _TOLERANCE or stale > (1 if error < 1e-6 else _PATIENCE):
             break
-    if best_error > _POOR:
-        return _descend(C, q, best[0], power, iteration)
     if C is cosines:
         return best[0], iteration, best_error
+    if best_error > _POOR:
+        return _descend(C, q, power, iteration)
     left = best_error
     r, e, error = _errors(cosines, *best, log_q, power)
     while (found := _step(C, *best, r, e, power)) is not None:
@@ -133,37 +133,46 @@ def _newton(cosines: Array, log_q: Array, power: float) -> tuple[Array, int, flo
     return best[0], iteration, left
 
 
-def _descend(C: Array, q: Array, b: Array, power: float, iteration: int) -> tuple[Array, int, float]:
+def _start(C: Array, q: Array, power: float) -> Array:
+    """What solves the equations for orthogonal rows, times the best common factor."""
+    b = q ** (1.0 / (1.0 + power))
+    b *= ((q @ b ** (1.0 - power)) / (b @ C @ b)) ** (1.0 / (1.0 + power))
+    return b
+
+
+def _descend(C: Array, q: Array, power: float, iteration: int) -> tuple[Array, int, float]:
     """Minimise the convex ½bᵀCb − Σ qφ(b) itself by damped steps of Newton's, where those on the equations get lost.
 
-    Where rows all but cancel, slopes are rounding and the equations cannot be judged by them; the error is then zero.
+    This is for dependent rows. Where they all but cancel, their slopes are rounding; the error is relative to the terms
+    that cancel, too.
     """
+    b = _start(C, q, power)
 
     def value(b: Array) -> float:
         gains = np.log(b) if power == 1.0 else b ** (1.0 - power) / (1.0 - power)
         return float(0.5 * b @ C @ b - q @ gains)
 
-    with np.errstate(over="ignore", invalid="ignore", divide="ignore"):
-        for _ in range(_LIMIT):
-            slope = q * b**-power
-            left, M = C @ b - slope, C.copy()
-            M.flat[:: len(b) + 1] += power * slope / b
-            _, step, info = lapack.dposv(M, -left)
-            drop = float(left @ step)
-            if info or not drop < 0:
-                break
-            length = min(1.0, 0.95 / max(float((-step / b).max()), 0.95))
-            now = value(b)
-            while value(b + length * step) > now + 1e-4 * length * drop and length > _EPSILON:
-                length *= 0.5
-            iteration += 1
-            if length <= _EPSILON:
-                break
-            b = b + length * step
-            if -drop <= _TOLERANCE * abs(now):
-                break
-        error = float(abs((C @ b) / (q * b**-power) - 1.0).max())
-    return b, iteration, 0.0 if b @ C @ b <= _CANCELLED * b.sum() ** 2 else error
+    for _ in range(_LIMIT):
+        slope = q * b**-power
+        left, M = C @ b - slope, C.copy()
+        M.flat[:: len(b) + 1] += power * slope / b
+        _, step, info = lapack.dposv(M, -left)
+        drop = float(left @ step)
+        if info or not drop < 0:
+            break
+        length = min(1.0, 0.95 / max(float((-step / b).max()), 0.95))
+        now = value(b)
+        while value(b + length * step) > now + 1e-4 * length * drop and length > _EPSILON:
+            length *= 0.5
+        iteration += 1
+        if length <= _EPSILON:
+            break
+        b = b + length * step
+        if -drop <= _TOLERANCE * abs(now):
+            break
+    slope = q * b**-power
+    error = float((abs(C @ b - slope) / (slope + _CANCELLED * abs(C) @ b)).max())
+    return b, iteration, error if error < np.inf else np.inf
 
 
 def _step(C: Array, b: Array, y: Array, r: Array, e: Array, power: float) -> tuple[Array, Array] | None:

@@ -63,7 +63,8 @@ def align(
 ) -> Float[Array, "K"]:
     """Weights B·p with B = σ·G^(−½): the rows of BJ are orthogonal and of one length σ.
 
-    G^(−½) is taken on the range of G. σ² is the smallest, the median or the mean of its positive eigenvalues.
+    G^(−½) is taken on the range of G. σ² is the smallest, the median (the lower of two in the middle) or the mean of
+    its positive eigenvalues.
 
     Args:
         gramian: G = JJᵀ with a positive diagonal, (K, K).
@@ -83,7 +84,8 @@ def align(
     if size == 2 and scale == "min":
         return _align_two(gramian, preference)
     values, vectors = _eigen(gramian)
-    sigma = values.min() if scale == "min" else np.median(values) if scale == "median" else values.mean()
+    middle = (len(values) - 1) // 2
+    sigma = values.mean() if scale == "rmse" else np.sort(values)[0 if scale == "min" else middle]
     return np.asarray(vectors @ (np.sqrt(sigma / values) * (preference @ vectors)))
 
 

@@ -16,7 +16,7 @@ class AlignedMTL(GramianMethod):
     """The mean of the gradients after making them orthogonal and equally long: w = σ·G^(−½)·p.
 
     G = JJᵀ, p are the task weights with Σp_i = 1, and σ² is the smallest eigenvalue of G on its range (or the median,
-    or the mean), so that the linear system of gradients J has condition number one.
+    the lower one of two in the middle, or the mean), so that the linear system of gradients J has condition number one.
 
     Args:
         scale_mode: ``"min"`` (the paper's, which guarantees convergence), ``"median"`` or ``"rmse"``.

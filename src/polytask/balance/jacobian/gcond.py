@@ -54,8 +54,8 @@ class GCond(JacobianMethod):
     Notes:
         Gradients are those of losses times task weights that sum to one. Gradient accumulation, half of the published
         method, is the trainer's ``accumulate=``; its momentum and trust ratio are the optimizer's. The authors' code
-        starts every running norm at 1; here it is the mean of the norms seen, and the longer gradient wins a tie. That
-        code compares with the previous gradients after bending; the paper, and this, with those before it.
+        starts every running norm at 1; here it is the mean of the norms seen. The longer gradient wins a tie, then the
+        first by name. That code compares with the previous gradients after bending; the paper, and this, before it.
 
     References:
         Alves Limarenko, Studenikina, Illarionova, Sharaev, "GCond: gradient conflict resolution via accumulation-based
@@ -131,7 +131,7 @@ class GCond(JacobianMethod):
         past, past_norms = scale[:, None] * evidence.measures["past"], np.sqrt(evidence.measures["past_squares"])
         mixture, products, winners = np.eye(size), gramian, self._winners
         for count in range(2 * size):
-            i, j, cosine = worst_pair(products, lengths)
+            i, j, cosine = worst_pair(products, lengths, evidence.tasks, _TIE)
             if cosine >= self.weak - _TIE:
                 return mixture, winners, count
             pair = np.array([i, j])
@@ -140,11 +140,11 @@ class GCond(JacobianMethod):
             steady = np.divide(along, norms * past_norms[pair], out=np.zeros(2), where=past_norms[pair] > 0)
             strength = norms / means[pair]
             scores = self.stability * np.maximum(steady, 0) + (1 - self.stability) * strength / strength.sum()
-            ahead = float(scores[0] - scores[1] if abs(scores[0] - scores[1]) > _TIE else norms[0] - norms[1])
+            ahead = float(scores[0] - scores[1] if abs(scores[0] - scores[1]) > _TIE else norms[0] / norms[1] - 1)
             overdue = winners.overdue((evidence.tasks[i], evidence.tasks[j]), self.window)
             if overdue is not None:
                 ahead = -1.0 if overdue == evidence.tasks[i] else 1.0
-            decided = (i, j) if ahead >= 0 else (j, i)
+            decided = (i, j) if ahead >= -_TIE else (j, i)
             winners = winners.then(evidence.tasks[decided[0]], self.window)
             angle = conflict_angle(cosine, (self.critical, self.main, self.weak), self.bend)
             mixture, products = bend(mixture, products, gramian, decided, angle)

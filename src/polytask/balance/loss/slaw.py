@@ -52,9 +52,9 @@ class SLAW(LossMethod):
         url="https://arxiv.org/abs/2109.08218",
         idea="Balance the tasks' gradient lengths, estimated from how much their losses vary.",
         cost="1",
-        invariances=("order of tasks", "a factor on each loss separately (in the weighted losses)"),
+        invariances=("order of tasks", "from the second step on, a factor on each loss (in the weighted losses)"),
         verified=("the authors' running statistics, read, step by step",),
-        notes="Variation that comes from sampling rather than learning counts the same.",
+        notes="All weights are one in the first step. Variation that comes from sampling rather than learning counts the same.",
     )
 
     def __init__(self, beta: float = 0.99) -> None:
