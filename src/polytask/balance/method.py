@@ -12,7 +12,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from polytask.balance._params import Limits
+from polytask.balance._params import Limits, checked
 from polytask.balance.evidence import (
     Block,
     Card,
@@ -75,7 +75,7 @@ class Method(abc.ABC):
     needs: ClassVar[Need]
     card: ClassVar[Card]
     limits: ClassVar[Limits] = {}
-    """What each option of ``__init__`` may be; checked by ``polytask.balance._params.check``."""
+    """What each option of ``__init__`` may be, by name; arguments are held against it before ``__init__`` runs."""
     needs_after_step: ClassVar[bool] = False
     """Whether the method wants the same batch's losses again after the optimizer's step."""
     needs_metrics: ClassVar[bool] = False
@@ -95,6 +95,11 @@ class Method(abc.ABC):
 
     heads: Heads = "plain"
     """What ``heads="auto"`` stands for: what the published method gives the parameters of one task."""
+
+    def __init_subclass__(cls, **options: Any) -> None:
+        super().__init_subclass__(**options)
+        if "__init__" in vars(cls):
+            cls.__init__ = checked(cls.__init__)  # type: ignore[method-assign]
 
     def __init__(self) -> None:
         self.state = MethodState()

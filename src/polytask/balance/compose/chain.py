@@ -9,7 +9,7 @@ from typing import ClassVar, final
 import numpy as np
 from jaxtyping import Float
 
-from polytask.balance._params import Limits, check
+from polytask.balance._params import Limits
 from polytask.balance._scales import rescaled
 from polytask.balance.compose.inner import Inner, observe, resolve, solve
 from polytask.balance.compose.stages import Stage, stage_of
@@ -84,15 +84,14 @@ class Chain(GramianMethod):
         notes="log and loss need positive losses.",
         preference="what it is in the inner method; stages do not see it",
         heads=(
-            "the inner method's; with stages that transform losses, the slopes of the transformed losses where "
-            "that has plain heads"
+            "unless the method inside declares another rule; where it does not and stages transform the losses, "
+            "'transformed'"
         ),
     )
 
     def __init__(self, stages: Given | Sequence[Given] = "log", inner: str | GramianMethod = "mgda") -> None:
         super().__init__()
         self.stages, self.inner = stages, inner
-        check(self)
         self._stages = _read(stages)
         self._method = resolve(inner)
         self._transforms = [stage for stage in self._stages if stage.of_losses]

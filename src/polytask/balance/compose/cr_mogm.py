@@ -9,7 +9,7 @@ import numpy as np
 from jaxtyping import Float
 from numpy import ndarray
 
-from polytask.balance._params import Limits, Real, check
+from polytask.balance._params import Limits, Real
 from polytask.balance.compose.inner import Inner, observe, resolve, solve
 from polytask.balance.method import Card, Evidence, GramianMethod, Solution
 
@@ -58,13 +58,12 @@ class CRMOGM(GramianMethod):
         verified=("TorchJD's wrapper, step by step", "the recursion"),
         notes="Slow to react: with α = 0.9 a weight follows over some ten steps.",
         preference="what it is in the inner method",
-        heads="the inner method's",
+        heads="unless the method inside declares another rule",
     )
 
     def __init__(self, inner: str | GramianMethod = "mgda", alpha: float = 0.9) -> None:
         super().__init__()
         self.inner, self.alpha = inner, alpha
-        check(self)
         self._method = resolve(inner)
         self.heads = self._method.heads
         self.state.declare("weight", math.nan)

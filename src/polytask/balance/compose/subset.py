@@ -9,7 +9,7 @@ from jaxtyping import Float
 from numpy import ndarray
 
 from polytask.balance._draws import shuffled
-from polytask.balance._params import Limits, Whole, check
+from polytask.balance._params import Limits, Whole
 from polytask.balance.compose.inner import Inner, observe, resolve, solve
 from polytask.balance.method import Card, Evidence, GramianMethod, Solution
 
@@ -55,13 +55,12 @@ class Subset(GramianMethod):
         verified=("the inner method on the drawn tasks", "every task is drawn equally often"),
         notes="Adds noise to the step; made for very many tasks.",
         preference="what it is in the inner method, among the tasks drawn",
-        heads="the inner method's",
+        heads="unless the method inside declares another rule",
     )
 
     def __init__(self, inner: str | GramianMethod = "mgda", count: int = 2) -> None:
         super().__init__()
         self.inner, self.count = inner, count
-        check(self)
         self._method = resolve(inner)
         self.heads = self._method.heads
         self.state.adopt("inner", self._method.state)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import ClassVar, Literal, final
 
-from polytask.balance._params import Choice, Limits, check
+from polytask.balance._params import Choice, Limits
 from polytask.balance.method import Card, Evidence, GramianMethod, Solution
 from polytask.solvers.spectral import align
 
@@ -55,7 +55,6 @@ class AlignedMTL(GramianMethod):
     def __init__(self, scale_mode: Literal["min", "median", "rmse"] = "min") -> None:
         super().__init__()
         self.scale_mode: Literal["min", "median", "rmse"] = scale_mode
-        check(self)
 
     def solve(self, evidence: Evidence) -> Solution:
         """The aligned weights."""

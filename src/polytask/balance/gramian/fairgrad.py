@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import ClassVar, final
 
-from polytask.balance._params import Limits, Real, check
+from polytask.balance._params import Limits, Real
 from polytask.balance.method import Card, Evidence, GramianMethod, Solution
 from polytask.solvers.power import newton_power
 
@@ -65,7 +65,6 @@ class FairGrad(GramianMethod):
     def __init__(self, alpha: float = 1.0) -> None:
         super().__init__()
         self.alpha = alpha
-        check(self)
 
     def solve(self, evidence: Evidence) -> Solution:
         """The α-fair weights."""

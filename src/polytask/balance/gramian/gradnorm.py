@@ -9,7 +9,7 @@ import numpy as np
 from jaxtyping import Float
 
 from polytask.balance._adam import TaskAdam
-from polytask.balance._params import Limits, Real, check
+from polytask.balance._params import Limits, Real
 from polytask.balance.gradients import Heads
 from polytask.balance.method import Card, Evidence, GramianMethod, Solution
 
@@ -71,7 +71,6 @@ class GradNorm(GramianMethod):
     def __init__(self, alpha: float = 1.5, lr: float = 0.025) -> None:
         super().__init__()
         self.alpha, self.lr = alpha, lr
-        check(self)
         self._adam = TaskAdam(self.state, "weight", start=1.0, lr=lr)
         self.state.declare("first_loss", math.nan)
         self.state.declare("first_norm", math.nan)

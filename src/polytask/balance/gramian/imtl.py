@@ -7,7 +7,7 @@ from typing import ClassVar, final
 from jaxtyping import Float
 from numpy import ndarray
 
-from polytask.balance._params import Limits, Real, check
+from polytask.balance._params import Limits, Real
 from polytask.balance._scales import LogScales, rescaled
 from polytask.balance.gradients import Heads
 from polytask.balance.method import Card, Evidence, GramianMethod, Solution
@@ -61,7 +61,6 @@ class IMTL(GramianMethod):
     def __init__(self, lr: float = 1e-3) -> None:
         super().__init__()
         self.lr = lr
-        check(self)
         self._scales = LogScales(self.state, lr)
 
     def loss_slopes(self, evidence: Evidence) -> Float[ndarray, "K"]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import ClassVar, final
 
-from polytask.balance._params import Choice, Limits, check
+from polytask.balance._params import Choice, Limits
 from polytask.balance._scales import SCALES, RowScale, rescaled, row_scales
 from polytask.balance.gradients import Heads
 from polytask.balance.method import Card, Evidence, GramianMethod, Solution
@@ -79,7 +79,6 @@ class MGDA(GramianMethod):
     def __init__(self, normalise: RowScale = "none") -> None:
         super().__init__()
         self.normalise: RowScale = normalise
-        check(self)
 
     def solve(self, evidence: Evidence) -> Solution:
         """The minimiser, exactly."""

@@ -7,7 +7,7 @@ from typing import ClassVar, final
 import numpy as np
 from jaxtyping import Float
 
-from polytask.balance._params import Limits, Real, check
+from polytask.balance._params import Limits, Real
 from polytask.balance._scales import rescaled
 from polytask.balance.gramian._simplex_state import keep, start
 from polytask.balance.method import Card, Evidence, GramianMethod, Solution
@@ -75,7 +75,6 @@ class MoDo(GramianMethod):
     def __init__(self, gamma: float = 0.1, rho: float = 0.1) -> None:
         super().__init__()
         self.gamma, self.rho = gamma, rho
-        check(self)
         self.state.declare("mass", 1.0)
 
     def solve(self, evidence: Evidence) -> Solution:

@@ -6,7 +6,7 @@ from typing import ClassVar, Literal, final
 
 import numpy as np
 
-from polytask.balance._params import Choice, Flag, Limits, Real, TaskName, Whole, check
+from polytask.balance._params import Choice, Flag, Limits, Real, TaskName, Whole
 from polytask.balance.gradients import Heads
 from polytask.balance.method import Card, Evidence, GramianMethod, Solution
 
@@ -85,7 +85,6 @@ class OLAUX(GramianMethod):
         super().__init__()
         self.primary, self.lr, self.horizon, self.similarity = primary, lr, horizon, similarity
         self.nonnegative = nonnegative
-        check(self)
         self.state.declare("weight", 1.0)
         self.state.declare("sum", 0.0)
         self.state.declare("count", 0.0)

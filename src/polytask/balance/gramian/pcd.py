@@ -8,7 +8,7 @@ from typing import ClassVar, final
 import numpy as np
 from jaxtyping import Float
 
-from polytask.balance._params import Limits, PerTask, Real, TaskName, check
+from polytask.balance._params import Limits, PerTask, Real, TaskName
 from polytask.balance.method import Card, Evidence, GramianMethod, Solution
 from polytask.errors import ConfigError
 from polytask.solvers.nnqp import nnqp
@@ -72,7 +72,6 @@ class PCD(GramianMethod):
     def __init__(self, primary: str, tau: float | Mapping[str, float] = 0.02, beta: float = 0.999) -> None:
         super().__init__()
         self.primary, self.tau, self.beta = primary, tau, beta
-        check(self)
         if isinstance(tau, Mapping) and primary in tau:
             raise ConfigError(f"tau is for the other tasks, found one for the primary task {primary!r}; leave it out")
         self.state.declare("square", 0.0)

@@ -7,7 +7,7 @@ from typing import ClassVar, final
 import numpy as np
 from jaxtyping import Float
 
-from polytask.balance._params import Limits, Real, Whole, check
+from polytask.balance._params import Limits, Real, Whole
 from polytask.balance.gradients import Heads
 from polytask.balance.method import Card, Evidence, GramianMethod, Solution
 
@@ -78,7 +78,6 @@ class PiKE(GramianMethod):
     def __init__(self, zeta1: float = 1.0, zeta2: float = 1.0, every: int = 1) -> None:
         super().__init__()
         self.zeta1, self.zeta2, self.every = zeta1, zeta2, every
-        check(self)
         self.state.declare("log_weight", 0.0)
 
     def solve(self, evidence: Evidence) -> Solution:

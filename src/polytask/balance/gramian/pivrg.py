@@ -8,7 +8,7 @@ from typing import ClassVar, final
 
 import numpy as np
 
-from polytask.balance._params import Limits, Real, check
+from polytask.balance._params import Limits, Real
 from polytask.balance.loss._tools import softmax
 from polytask.balance.method import Card, Evidence, GramianMethod, Solution
 from polytask.errors import MethodError
@@ -75,7 +75,6 @@ class PIVRG(GramianMethod):
     def __init__(self, bound: float = 2.0, temperature: float = 10.0) -> None:
         super().__init__()
         self.bound, self.temperature = bound, temperature
-        check(self)
         self.state.declare("lag", 0.0)
 
     def observe_metrics(self, values: Mapping[str, float]) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import ClassVar, final
 
-from polytask.balance._params import Limits, Real, check
+from polytask.balance._params import Limits, Real
 from polytask.balance.method import Card, Evidence, GramianMethod, Solution
 from polytask.solvers.simplex import simplex_qp
 
@@ -56,7 +56,6 @@ class SDMGrad(GramianMethod):
     def __init__(self, lam: float = 0.3) -> None:
         super().__init__()
         self.lam = lam
-        check(self)
 
     def solve(self, evidence: Evidence) -> Solution:
         """The simplex program with linear term λGp, then the mixture."""

@@ -7,7 +7,7 @@ from typing import ClassVar, final
 import numpy as np
 from jaxtyping import Float
 
-from polytask.balance._params import Limits, Real, Whole, check
+from polytask.balance._params import Limits, Real, Whole
 from polytask.balance.gramian._simplex_state import keep, start
 from polytask.balance.method import Card, Evidence, GramianMethod, Solution
 from polytask.solvers.simplex import project_simplex
@@ -78,7 +78,6 @@ class StochasticSDMGrad(GramianMethod):
     def __init__(self, lam: float = 0.3, lr: float = 5.0, momentum: float = 0.5, iterations: int = 20) -> None:
         super().__init__()
         self.lam, self.lr, self.momentum, self.iterations = lam, lr, momentum, iterations
-        check(self)
         self.state.declare("mass", 1.0)
 
     def solve(self, evidence: Evidence) -> Solution:

@@ -8,7 +8,6 @@ from typing import final
 from jaxtyping import Float
 from numpy import asarray, ndarray
 
-from polytask.balance._params import check
 from polytask.balance.jacobian._tools import weighted_sum, wide
 from polytask.balance.method import Block, Combined, Evidence, JacobianMethod, Solution
 
@@ -29,7 +28,6 @@ class Annealed(JacobianMethod):
     def __init__(self, anchor: str | None, alpha: float, every: int) -> None:
         super().__init__()
         self._anchor, self.alpha, self.every = anchor, alpha, every
-        check(self)
         self.state.declare("weight", 1.0)
 
     @abc.abstractmethod

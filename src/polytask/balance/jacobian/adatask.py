@@ -6,7 +6,7 @@ from typing import ClassVar, final
 
 import torch
 
-from polytask.balance._params import Limits, Real, check
+from polytask.balance._params import Limits, Real
 from polytask.balance.jacobian._tools import weighted_sum, wide
 from polytask.balance.method import Block, Card, Combined, Evidence, JacobianMethod, Solution
 
@@ -63,7 +63,6 @@ class AdaTask(JacobianMethod):
     def __init__(self, beta1: float = 0.9, beta2: float = 0.999, eps: float = 1e-8) -> None:
         super().__init__()
         self.beta1, self.beta2, self.eps = beta1, beta2, eps
-        check(self)
         self.state.declare("steps", 0.0)
 
     def solve(self, evidence: Evidence) -> Solution:

@@ -10,7 +10,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from polytask.balance._params import Limits, Real, check
+from polytask.balance._params import Limits, Real
 from polytask.balance.gradients import Heads
 from polytask.balance.jacobian._tools import squared_norms, weighted_sum, wide
 from polytask.balance.method import Block, Card, Combined, Evidence, JacobianMethod, Solution
@@ -67,7 +67,6 @@ class DBMTL(JacobianMethod):
     def __init__(self, beta: float = 0.9, decay: float = 0.0) -> None:
         super().__init__()
         self.beta, self.decay = beta, decay
-        check(self)
         self.state.declare("steps", 0.0)
 
     def loss_slopes(self, evidence: Evidence) -> Float[Array, "K"]:

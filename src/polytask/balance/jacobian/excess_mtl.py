@@ -10,7 +10,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from polytask.balance._params import Limits, Real, check
+from polytask.balance._params import Limits, Real
 from polytask.balance.gradients import Heads
 from polytask.balance.jacobian._tools import mass, weighted_sum, wide
 from polytask.balance.method import Block, Card, Combined, Evidence, JacobianMethod, Solution
@@ -66,7 +66,6 @@ class ExcessMTL(JacobianMethod):
     def __init__(self, lr: float = 1e-2) -> None:
         super().__init__()
         self.lr = lr
-        check(self)
         self.state.declare("mass", 1.0)
         self.state.declare("baseline", 0.0)
 

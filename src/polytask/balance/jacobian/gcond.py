@@ -8,7 +8,7 @@ from typing import ClassVar, final
 import numpy as np
 from jaxtyping import Float
 
-from polytask.balance._params import Limits, Real, Whole, check
+from polytask.balance._params import Limits, Real, Whole
 from polytask.balance.jacobian._conflicts import Winners, bend, conflict_angle, worst_pair
 from polytask.balance.jacobian._tools import squared_norms, weighted_sum, wide
 from polytask.balance.loss._tools import RunningMean
@@ -94,7 +94,6 @@ class GCond(JacobianMethod):
         super().__init__()
         self.critical, self.main, self.weak, self.bend = critical, main, weak, bend
         self.stability, self.window, self.rate = stability, window, rate
-        check(self)
         if not critical <= main <= weak:
             raise ConfigError(f"GCond needs critical ≤ main ≤ weak, found {critical}, {main} and {weak}")
         self._norms = RunningMean(self.state, "norm", rate)

@@ -11,7 +11,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from polytask.balance._params import Limits, PerTask, Real, check
+from polytask.balance._params import Limits, PerTask, Real
 from polytask.balance.jacobian._tools import wide
 from polytask.balance.method import Block, Card, Combined, Evidence, JacobianMethod, Solution
 
@@ -69,7 +69,6 @@ class GradDrop(JacobianMethod):
     def __init__(self, leak: float | Mapping[str, float] = 0.0, steepness: float = 1.0) -> None:
         super().__init__()
         self.leak, self.steepness = leak, steepness
-        check(self)
 
     def solve(self, evidence: Evidence) -> Solution:
         """The preference: masks are drawn per coordinate."""

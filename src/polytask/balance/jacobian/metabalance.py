@@ -8,7 +8,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from polytask.balance._params import Choice, Limits, Real, TaskName, check
+from polytask.balance._params import Choice, Limits, Real, TaskName
 from polytask.balance.jacobian._tools import wide
 from polytask.balance.method import Block, Card, Combined, Evidence, JacobianMethod, Solution
 
@@ -82,7 +82,6 @@ class MetaBalance(JacobianMethod):
     ) -> None:
         super().__init__()
         self.primary, self.relax, self.beta, self.change = primary, relax, beta, change
-        check(self)
         self.state.declare("steps", 0.0)
 
     def solve(self, evidence: Evidence) -> Solution:

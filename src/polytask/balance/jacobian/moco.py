@@ -10,7 +10,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from polytask.balance._params import Choice, Limits, Real, check
+from polytask.balance._params import Choice, Limits, Real
 from polytask.balance.jacobian._tools import mass, weighted_sum, wide
 from polytask.balance.method import Block, Card, Combined, Evidence, JacobianMethod, Solution
 from polytask.errors import MethodError
@@ -81,7 +81,6 @@ class MoCo(JacobianMethod):
     ) -> None:
         super().__init__()
         self.beta, self.gamma, self.rho, self.normalise = beta, gamma, rho, normalise
-        check(self)
         self.state.declare("mass", 1.0)
 
     def measure(self, block: Block, evidence: Evidence) -> Mapping[str, Array]:

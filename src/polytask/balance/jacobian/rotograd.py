@@ -6,7 +6,7 @@ from typing import ClassVar, final
 
 import numpy as np
 
-from polytask.balance._params import Limits, Whole, check
+from polytask.balance._params import Limits, Whole
 from polytask.balance.jacobian._tools import weighted_sum, wide
 from polytask.balance.method import Block, Card, Combined, Evidence, JacobianMethod, Need, Solution
 
@@ -63,7 +63,6 @@ class RotoGrad(JacobianMethod):
     def __init__(self, burn_in: int = 20) -> None:
         super().__init__()
         self.burn_in = burn_in
-        check(self)
         self.state.declare("first", 0.0)
         self.state.declare("steps", 0.0)
 

@@ -6,7 +6,7 @@ from typing import ClassVar, final
 
 import torch
 
-from polytask.balance._params import Limits, Whole, check
+from polytask.balance._params import Limits, Whole
 from polytask.balance.jacobian._tools import wide
 from polytask.balance.method import Block, Card, Combined, Evidence, JacobianMethod, Solution
 
@@ -55,7 +55,6 @@ class TrimmedMean(JacobianMethod):
     def __init__(self, trim: int = 1) -> None:
         super().__init__()
         self.trim = trim
-        check(self)
 
     def solve(self, evidence: Evidence) -> Solution:
         """The preference: what is trimmed differs between coordinates."""

@@ -9,7 +9,7 @@ from typing import ClassVar, final
 import numpy as np
 from jaxtyping import Float
 
-from polytask.balance._params import Flag, Limits, Real, Whole, check
+from polytask.balance._params import Flag, Limits, Real, Whole
 from polytask.balance.loss._tools import softmax
 from polytask.balance.loss._trail import Trail
 from polytask.balance.method import Card, Evidence, LossMethod, Solution
@@ -76,7 +76,6 @@ class CoBa(LossMethod):
     def __init__(self, warmup: int = 100, window: int = 200, tau: float = 5.0, sharpen: bool = False) -> None:
         super().__init__()
         self.warmup, self.window, self.tau, self.sharpen = warmup, window, tau, sharpen
-        check(self)
         if window < warmup:
             raise ConfigError(f"CoBa(window=…) must be at least warmup = {warmup}, found {window}")
         self.state.declare("first", 0.0)

@@ -8,7 +8,7 @@ from typing import ClassVar, final
 import numpy as np
 from jaxtyping import Float
 
-from polytask.balance._params import Limits, PerTask, Real, check
+from polytask.balance._params import Limits, PerTask, Real
 from polytask.balance.loss._tools import per_task
 from polytask.balance.method import Card, Evidence, LossMethod, Solution
 
@@ -68,7 +68,6 @@ class COSMOS(LossMethod):
     def __init__(self, alpha: float | Mapping[str, float] = 1.2, penalty: float = 2.0) -> None:
         super().__init__()
         self.alpha, self.penalty = alpha, penalty
-        check(self)
 
     def ray(
         self, tasks: Sequence[str], *, step: int, seed: int, preference: Sequence[float] | None = None

@@ -7,7 +7,7 @@ from typing import ClassVar, final
 
 import numpy as np
 
-from polytask.balance._params import Limits, PerTask, Real, check
+from polytask.balance._params import Limits, PerTask, Real
 from polytask.balance.loss._tools import per_task
 from polytask.balance.method import Card, Evidence, LossMethod, Solution
 
@@ -62,7 +62,6 @@ class PBI(LossMethod):
     def __init__(self, theta: float = 5.0, reference: float | Mapping[str, float] = 0.0) -> None:
         super().__init__()
         self.theta, self.reference = theta, reference
-        check(self)
 
     def solve(self, evidence: Evidence) -> Solution:
         """The ray, plus θ times the unit vector away from it."""

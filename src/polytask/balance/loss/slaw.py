@@ -7,7 +7,7 @@ from typing import ClassVar, final
 import numpy as np
 from jaxtyping import Float
 
-from polytask.balance._params import Limits, Real, check
+from polytask.balance._params import Limits, Real
 from polytask.balance.method import Card, Evidence, LossMethod, Solution
 
 __all__ = ["SLAW"]
@@ -54,13 +54,12 @@ class SLAW(LossMethod):
         cost="1",
         invariances=("order of tasks", "from the second step on, a factor on each loss (in the weighted losses)"),
         verified=("the authors' running statistics, read, step by step",),
-        notes="All weights are one in the first step. Variation that comes from sampling rather than learning counts the same.",
+        notes="Weights are one in the first step. Variation from sampling counts like variation from learning.",
     )
 
     def __init__(self, beta: float = 0.99) -> None:
         super().__init__()
         self.beta = beta
-        check(self)
         for name in ("mean", "variance", "count"):
             self.state.declare(name, 0.0)
 

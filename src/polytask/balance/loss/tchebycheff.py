@@ -7,7 +7,7 @@ from typing import ClassVar, final
 
 import numpy as np
 
-from polytask.balance._params import Limits, PerTask, Real, check
+from polytask.balance._params import Limits, PerTask, Real
 from polytask.balance.loss._tools import per_task
 from polytask.balance.method import Card, Evidence, LossMethod, Solution
 
@@ -59,7 +59,6 @@ class Tchebycheff(LossMethod):
     def __init__(self, reference: float | Mapping[str, float] = 0.0) -> None:
         super().__init__()
         self.reference = reference
-        check(self)
 
     def solve(self, evidence: Evidence) -> Solution:
         """λ of the worst task."""
