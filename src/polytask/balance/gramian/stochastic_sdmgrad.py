@@ -45,7 +45,9 @@ class StochasticSDMGrad(GramianMethod):
         inner iteration; this is the form that two batches allow. Both batches make the weights and both take part in
         the step, which therefore depends on its own weights, as in MoDo; the inner iterations share one pair, as in
         the authors' code. Where the two batches disagree about every task, s = 0 and w stays.
-        A step size of 5 does not settle on every problem: S iterations are part of the method, not a solver.
+        A step size of 5 does not settle on every problem: S iterations are part of the method, not a solver. The
+        authors released the deterministic form only, whose steps differ: 10 (vision) or 25 to 50 (reinforcement
+        learning, from w = 1/K each time, keeping the best w), on a gradient that is twice A(w + λp).
         Use :class:`~polytask.balance.SDMGrad` where one batch is to be solved exactly.
         An absent task keeps its part of w's total. Needs ``balancer.backward(losses, twin=other_losses)``.
 

@@ -45,7 +45,9 @@ class MoCo(JacobianMethod):
 
     Notes:
         Weights sum to one over the present tasks; an absent task keeps its part of the total, and its row of Y.
-        A widely used reimplementation replaces Π by a softmax, which drives λ towards equal weights in every step.
+        The constants are those of the authors' code for a later paper (their comparison with MoDo). The code they
+        shared with LibMTL has β = 0.5/√t, γ = 0.1/√t and ρ = 0, gives every gradient the length of its loss before it
+        enters Y, and replaces Π by a softmax, which drives λ towards equal weights in every step.
         Needs K·P numbers of memory.
 
     References:
