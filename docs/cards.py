@@ -3,6 +3,7 @@
 from pathlib import Path
 
 from polytask.balance import METHODS, Method
+from polytask.balance.method import heads_in_words
 
 _NEEDS = {
     "losses": "the tasks' loss values",
@@ -66,6 +67,8 @@ def _page(name: str, method: type[Method]) -> str:
             "",
             f":Needs: {needs}",
             f":Backward passes per step: {card.cost}",
+            f":Task weights q (of mean one): {card.preference}",
+            f":Parameters of one task get: {heads_in_words(method)}",
             f":Does not change with: {'; '.join(card.invariances) or 'nothing'}",
             f":Checked against: {'; '.join(card.verified)}",
             *([f":Mind: {card.notes}"] if card.notes else []),

@@ -189,3 +189,25 @@ def test_no_file_names_a_path_of_somebodys_machine():
             if pattern.search(line):
                 guilty.append(f"{name}:{number}: {line.strip()}")
     assert guilty == []
+
+
+def _symbols(text: str) -> set[str]:
+    """Single letters that stand by themselves in a formula."""
+    return set(re.findall(r"(?<![A-Za-z_])[A-Za-z](?![A-Za-z_])", text))
+
+
+@pytest.mark.parametrize("module", MODULES)
+def test_no_formula_begins_with_a_capital_that_is_no_symbol_of_its_own(module):
+    """Fixers of docstrings capitalise the first letter, also of a formula: "Z − y" for z − y."""
+    wrong = []
+    for node in ast.walk(ast.parse(_path(module).read_text(encoding="utf-8"))):
+        text = ast.get_docstring(node) if isinstance(node, (ast.ClassDef, ast.FunctionDef)) else None
+        first = re.match(r"([B-HJ-Z])(?![A-Za-z_])", text or "")
+        if text is None or first is None:
+            continue
+        letter, known = first[1], _symbols(text[1:])
+        if isinstance(node, ast.FunctionDef):
+            known |= {argument.arg for argument in [*node.args.args, *node.args.kwonlyargs]}
+        if letter.lower() in known and letter not in known:
+            wrong.append(text.splitlines()[0])
+    assert not wrong

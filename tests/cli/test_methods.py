@@ -46,7 +46,7 @@ def test_an_unknown_method_names_the_nearest(polytask):
 
 FACTS = {
     *("name", "title", "needs", "needs_after_step", "needs_metrics", "also_needs", "state", "cost", "idea"),
-    *("invariances", "verified", "notes", "paper", "url", "package"),
+    *("invariances", "verified", "notes", "task_weights", "heads", "paper", "url", "package"),
 }
 
 
@@ -58,6 +58,8 @@ def test_json_has_every_fact_of_every_method(polytask):
         assert method["state"] is not None, method["name"]
         assert method["invariances"], method["name"]
         assert method["cost"][0] in "12K", method["name"]
+        assert method["task_weights"], method["name"]
+        assert any(f"'{policy}'" in method["heads"] for policy in ("plain", "weighted", "transformed")), method["name"]
 
 
 @pytest.mark.parametrize(

@@ -149,6 +149,28 @@ def test_small_powers_converge_whatever_the_norms(kind, power):
             assert iterations < 80
 
 
+@pytest.mark.parametrize("alpha", [1e-3, 0.01, 0.05, 0.1, 0.12, 0.5, 2.0])
+def test_at_a_pareto_stationary_point_nobody_gains_or_loses(alpha):
+    """Some convex combination of the rows is zero: no direction helps all, and the step is next to nothing."""
+    J = np.array([[-1.5, -0.1], [1.1, 0.0], [0.3, 1.1]])
+    a, _ = newton_power(J @ J.T, None, 1 / alpha)
+    assert (a > 0).all()
+    assert abs(J @ (a @ J)).max() < 2e-5 * (np.linalg.norm(J, axis=1) @ a)
+
+
+@pytest.mark.parametrize("kind", ["few_columns", "antiparallel", "duplicate", "cone"])
+@pytest.mark.parametrize("alpha", [0.02, 0.1, 0.5, 2.0, 10.0])
+def test_dependent_rows_are_never_opposed(kind, alpha):
+    """Gains are those of α-fairness, or rounding; no warning asks for another alpha."""
+    for size in (2, 3, 5, 12):
+        for spread in (0.0, 2.0):
+            for seed in range(3):
+                J = jacobian(kind, size, spread, seed)
+                a, _ = newton_power(J @ J.T, None, 1 / alpha)
+                norms = np.linalg.norm(J, axis=1)
+                assert (J @ (a @ J) / norms).min() > -1e-6 * (norms @ a)
+
+
 def test_what_float64_cannot_resolve_is_said():
     J = jacobian("plain", 40, 25.0, 0)
     with pytest.warns(RuntimeWarning, match="found a relative error of .*rescale the losses"):

@@ -55,6 +55,20 @@ def test_prox_of_a_norm_meets_its_optimality_conditions(name, V, share):
         assert np.vdot(U, Z) <= step * value(Z) + 1e-9 * scale
 
 
+@pytest.mark.parametrize("scale", [1e10, 1e17, 1e150])
+def test_the_projection_of_large_rows_stays_in_the_l1_ball(scale):
+    """The radius may be far below the rounding of the entries."""
+    rng = np.random.default_rng(2)
+    V = scale * rng.normal(size=(20, 6))
+    V[3] = [scale, -scale, scale, 0.0, 1.0, -2.0]
+    P = prox.project_l1_rows(V, 2.0)
+    np.testing.assert_allclose(np.abs(P).sum(axis=1), 2.0, rtol=1e-12)
+    np.testing.assert_allclose(P[3], [2 / 3, -2 / 3, 2 / 3, 0, 0, 0])
+    assert ((P == 0) | (np.sign(P) == np.sign(V))).all()
+    largest = np.abs(V).argmax(axis=1)
+    assert (np.abs(P)[np.arange(20), largest] == np.abs(P).max(axis=1)).all()
+
+
 @pytest.mark.parametrize("V", MATRICES)
 @pytest.mark.parametrize("share", [0.05, 0.5, 3.0])
 def test_projection_on_the_l1_ball(V, share):

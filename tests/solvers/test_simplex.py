@@ -21,6 +21,31 @@ def test_the_projection_satisfies_its_variational_inequality(total):
         assert ((corners - w) @ (point - w)).max() < 1e-12
 
 
+@pytest.mark.parametrize("scale", [1e-17, 1e-10, 1e10, 1e17, 1e150])
+@pytest.mark.parametrize("total", [1.0, 3.5])
+def test_the_projection_stays_on_the_simplex_at_every_scale(scale, total):
+    rng = np.random.default_rng(1)
+    for size in (1, 2, 7, 50):
+        for shift in (0.0, -1.0, 1.0):
+            point = scale * (rng.standard_normal(size) + shift)
+            w = project_simplex(point, total)
+            assert (w >= 0).all()
+            assert w.sum() == pytest.approx(total, rel=1e-12)
+            # What is inside has one common distance from the point, and nothing outside is nearer.
+            gap = (point - point.max()) - w
+            assert gap[w > 0].max() - gap[w > 0].min() <= 1e-12 * total
+            assert (gap[w == 0] <= gap[w > 0].max() + 1e-12 * total).all()
+
+
+def test_ties_share_and_infinities_are_limits():
+    assert project_simplex(np.array([-1e17, -2e17])).tolist() == [1.0, 0.0]
+    assert project_simplex(np.array([1e17, 1e17, -1e17])).tolist() == [0.5, 0.5, 0.0]
+    assert project_simplex(np.full(4, -3e200)).tolist() == [0.25] * 4
+    assert project_simplex(np.array([np.inf, 0.0, np.inf])).tolist() == [0.5, 0.0, 0.5]
+    assert project_simplex(np.array([-np.inf, 0.25, 0.75])).tolist() == [0.0, 0.25, 0.75]
+    assert np.isnan(project_simplex(np.array([np.nan, 0.0]))).all()
+
+
 def test_a_point_of_the_simplex_is_its_own_projection():
     w = np.random.default_rng(0).dirichlet(np.ones(9))
     np.testing.assert_allclose(project_simplex(w), w, atol=1e-15)

@@ -1,17 +1,19 @@
-"""What a method's options may be, said once per option and checked in one place."""
+"""What a method's options may be, said once per option and checked in one place, before any constructor runs."""
 
 from __future__ import annotations
 
 import dataclasses
+import functools
+import inspect
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any, Protocol
 
 import numpy as np
 
 from polytask.errors import ConfigError
 
-__all__ = ["Choice", "Flag", "Limit", "Limits", "PerTask", "Real", "TaskName", "Whole", "check", "task_names"]
+__all__ = ["Choice", "Flag", "Limit", "Limits", "PerTask", "Real", "TaskName", "Whole", "checked", "task_names"]
 
 
 class Limit(Protocol):
@@ -128,16 +130,33 @@ class Flag:
 Limits = Mapping[str, Limit]
 
 
-def check(method: Any) -> None:
-    """Hold the attributes of ``method`` against its class attribute ``limits`` (option name → what is allowed).
+def checked(construct: Callable[..., None]) -> Callable[..., None]:
+    """A constructor behind a look at its arguments, which are held against the class attribute ``limits``.
+
+    An argument outside its limits is refused before the constructor runs; no class has to remember to do so. Of
+    constructors that call one another only the outermost looks, as its arguments are the declared options.
+
+    Args:
+        construct: An ``__init__`` whose parameters have the names of the options.
 
     Raises:
-        ConfigError: An option is outside its limits; the message names method, option, what is allowed and the value.
+        ConfigError: By the result: an option is outside its limits; the message names class, option, what is allowed
+            and the value.
     """
-    for name, limit in type(method).limits.items():
-        value = getattr(method, name)
-        if not limit.allows(value):
-            raise ConfigError(f"{type(method).__name__}({name}=…) must be {limit}, found {value!r}")
+    signature = inspect.signature(construct)
+
+    @functools.wraps(construct)
+    def guarded(self: Any, *args: Any, **kwargs: Any) -> None:
+        if type(self).__init__ is guarded:
+            given = signature.bind(self, *args, **kwargs)
+            given.apply_defaults()
+            for name, limit in type(self).limits.items():
+                if not limit.allows(given.arguments[name]):
+                    found = given.arguments[name]
+                    raise ConfigError(f"{type(self).__name__}({name}=…) must be {limit}, found {found!r}")
+        construct(self, *args, **kwargs)
+
+    return guarded
 
 
 def task_names(method: Any) -> Iterator[tuple[str, str, bool]]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Never, Protocol, runtime_checkable
+from typing import Literal, Never, Protocol, runtime_checkable
 
 import numpy as np
 import torch
@@ -25,7 +25,7 @@ __all__ = [
     "check_options",
     "check_processes",
     "check_task_weights",
-    "default_heads",
+    "heads_of",
     "refuse_windows",
     "working",
 ]
@@ -51,7 +51,7 @@ class Scaler(Protocol):
 def check_options(heads: str, scale: str, nonfinite: str, every: int) -> None:
     """Raise :class:`MethodError` for a word or number that is not an option."""
     for what, given, options in (
-        ("heads policy", heads, ("auto", "plain", "weighted", "none")),
+        ("heads policy", heads, ("auto", "plain", "weighted", "transformed", "none")),
         ("scale", scale, ("native", "sum_to_k", "norm_of_mean")),
         ("non-finite policy", nonfinite, ("raise", "skip")),
     ):
@@ -122,9 +122,19 @@ def check_processes(method: Method, *, alike: bool) -> None:
         )
 
 
-def default_heads(method: Method) -> Heads:
-    """What ``heads="auto"`` stands for: a method that descends a loss means it for the heads, too."""
-    return "weighted" if isinstance(method, (LossMethod, PenaltyMethod)) else "plain"
+def heads_of(method: Method, heads: Literal["auto"] | Heads) -> Heads:
+    """The policy meant; ``"auto"`` is what the method declares, which is what was published.
+
+    Raises:
+        MethodError: ``"transformed"`` is asked of a method that transforms no loss.
+    """
+    if heads == "transformed" and type(method).loss_slopes is Method.loss_slopes:
+        raise MethodError(
+            f"heads='transformed' gives the parameters of one task the gradient of the loss as the method transforms "
+            f"it (db_mtl its logarithm, imtl its learned scale), and {type(method).__name__} takes losses as they are; "
+            "use 'plain', 'weighted' or 'none'"
+        )
+    return method.heads if heads == "auto" else heads
 
 
 def check_batches(

@@ -11,11 +11,12 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from polytask.balance.gradients import Step
 from polytask.balance.method import Block, Evidence, GramianMethod, JacobianMethod, Method, Solution
 from polytask.balance.rows import Mix
 from polytask.errors import NonFiniteError
 
-__all__ = ["Combination", "Scale", "combine", "of_twins", "weighted"]
+__all__ = ["Combination", "Scale", "combine", "of_twins", "own_factors", "weighted"]
 
 Array = np.ndarray
 Scale = Literal["native", "sum_to_k", "norm_of_mean"]
@@ -83,6 +84,13 @@ def of_twins(products: Float[Array, "R R"], *, paired: bool) -> tuple[Float[Arra
         return (products[:size, :size] + products[size:, size:] + cross + cross.T) / 4, cross
 
 
+def own_factors(step: Step, method: Method, evidence: Evidence, weights: Float[Array, "K"]) -> Float[Array, "K"]:
+    """What the gradient of each task's own parameters is multiplied by, under the heads policy."""
+    if step.heads == "weighted":
+        return weights
+    return method.loss_slopes(evidence) if step.heads == "transformed" else np.ones(evidence.size)
+
+
 def weighted(weights: Float[Array, "K"]) -> Mix:
     """The rule Σ_k w_k·row_k; rows stored in half precision are summed in float32, piece by piece."""
 
@@ -133,10 +141,8 @@ def _unscaled(block: Block, loss_scale: float) -> Block:
 
 
 def _final(method: Method, evidence: Evidence, solution: Solution, scale: Scale) -> Float[Array, "K"]:
-    """The method's weights, times the fixed preference it did not use itself, under the scale convention."""
-    weights = solution.weights
-    if not method.uses_preference:
-        weights = weights * evidence.preference * evidence.size
+    """The method's weights, with the fixed preference in them, under the scale convention."""
+    weights = method.preferred(evidence, solution).weights
     if not np.isfinite(weights).all():
         raise NonFiniteError(
             f"{type(method).__name__} gave weights {dict(zip(evidence.tasks, weights.tolist(), strict=True))} for "

@@ -48,9 +48,9 @@ class Balancer(Stepping):
             representation, which ``backward`` then needs), ``"sub_batch"`` (exact gradients of losses on part of the
             batch, ``judge=``), or some of the shared parameters, e.g. of the last block.
         every: Solve for new weights every so many steps and reuse them in between.
-        heads: What parameters of one task get: ``"plain"`` its own gradient, ``"weighted"`` the same times the task's
-            weight, ``"none"`` nothing. ``"auto"`` is ``"weighted"`` for methods that descend a loss (those that look
-            at losses only, and penalties) and ``"plain"`` for the others.
+        heads: What parameters of one task get: ``"plain"`` its gradient, ``"weighted"`` that times the weight,
+            ``"transformed"`` that times the slope of the loss descended (1/L for log L), ``"none"`` nothing. ``"auto"``
+            is what was published: the method's card says which.
         scale: ``"native"`` leaves the weights as the method gives them, ``"sum_to_k"`` makes them sum to the number of
             tasks, ``"norm_of_mean"`` gives the step the length of the mean gradient. Learning rates are comparable
             between methods under the latter two only.
@@ -108,7 +108,7 @@ class Balancer(Stepping):
         checks.check_task_weights(self._preference, self.tasks)
         checks.check_needs(self.method, self._source, scale, every)
         self._by_losses = isinstance(self.method, LossMethod)
-        self.heads: Heads = heads if heads != "auto" else checks.default_heads(self.method)
+        self.heads: Heads = checks.heads_of(self.method, heads)
         # With weighted heads and losses alone, one backward pass finds every leaf by itself.
         self._one_pass = self.heads == "weighted" and self._by_losses
         self.partition = Partition(declared_parameters(shared), needed=not self._one_pass)
@@ -169,7 +169,7 @@ class Balancer(Stepping):
         by_gradients = bool(self._gathered) or not (self._by_losses or reuse)
         again = not by_gradients or self._source.passes_again
         step = self._begin(present, scaler, retain_graph or (again and self._guard.skips_allowed), second, judge)
-        if by_gradients or step.heads == "plain" or self._guard.skips_allowed:
+        if by_gradients or step.heads in ("plain", "transformed") or self._guard.skips_allowed:
             self._compiled.check(step)
         try:
             if by_gradients:

@@ -18,6 +18,7 @@ from polytask.errors import MethodError, NonFiniteError
 __all__ = ["Block", "Card", "Combined", "Evidence", "Given", "Solution", "all_move", "evidence_of", "tensor_like"]
 
 Array = np.ndarray
+MULTIPLIES = "multiplies the task's weight by q"
 _KINDS = {torch.float32: np.float32, torch.float64: np.float64}
 
 
@@ -34,6 +35,9 @@ class Card:
         invariances: Changes of the problem that do not change the step.
         verified: What independent thing the implementation was checked against.
         notes: When it fails or surprises.
+        preference: What a task weight does in this method; q stands for the weights scaled to a mean of one. The
+            default is what the engine does for methods whose ``solve`` does not read the preference.
+        heads: Where the rule for the parameters of one task (:attr:`Method.heads`) comes from, if not the obvious one.
     """
 
     title: str
@@ -44,6 +48,8 @@ class Card:
     invariances: tuple[str, ...]
     verified: tuple[str, ...]
     notes: str = ""
+    preference: str = MULTIPLIES
+    heads: str = ""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -77,6 +83,11 @@ class Evidence:
     def size(self) -> int:
         """K, the number of tasks present."""
         return len(self.tasks)
+
+    @property
+    def emphasis(self) -> Float[Array, "K"]:
+        """K times the preference: how much more than the average a task is to count; ones where none is preferred."""
+        return self.size * self.preference
 
     @property
     def inner(self) -> Float[Array, "K K"]:

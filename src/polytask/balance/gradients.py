@@ -27,7 +27,7 @@ __all__ = [
 ]
 
 Array = np.ndarray
-Heads = Literal["plain", "weighted", "none"]
+Heads = Literal["plain", "weighted", "transformed", "none"]
 COMPILE_ADVICE = (
     "Before anything is compiled, set both torch._functorch.config.donated_buffer = False and "
     "torch.compiler.config.force_disable_caches = True (graphs cached on disk ignore the first one), or leave that "
@@ -43,7 +43,8 @@ class Step:
         losses: Scalar loss of every task that takes part.
         shared: Parameters whose gradient is combined from several tasks.
         own: For every task, the parameters and other leaves that get its own gradient.
-        heads: What those get: the gradient as it is, times the task's weight, or nothing.
+        heads: What those get: the gradient as it is, times the task's weight or the slope of its transformed loss, or
+            nothing.
         retain_graph: Keep the graph for the caller.
         loss_scale: Factor every loss is multiplied by before differentiation (mixed precision; halved with a twin, so
             that the sum of both batches' gradients is their mean).
@@ -150,11 +151,16 @@ def in_words() -> Iterator[None]:
         raise
 
 
-def backward_weighted(step: Step, weights: Float[Array, "K"]) -> int:
+def backward_weighted(step: Step, weights: Float[Array, "K"], own_factors: Float[Array, "K"] | None = None) -> int:
     """Add the gradient of Σ w_i·L_i to the shared parameters' ``.grad``, and what ``step.heads`` says to the others'.
 
-    With ``heads="weighted"`` this is ``(Σ w_i·L_i).backward()``. With ``"plain"`` a second pass, which stops at the
-    shared representation, gives every task's own parameters the gradient of its unweighted loss.
+    With ``heads="weighted"`` this is ``(Σ w_i·L_i).backward()``. With ``"plain"`` or ``"transformed"`` a second pass,
+    which stops at the shared representation, gives every task's own parameters its gradient times ``own_factors``.
+
+    Args:
+        step: What is differentiated.
+        weights: w.
+        own_factors: One per task; ones by default.
 
     Returns:
         The number of backward passes.
@@ -166,7 +172,7 @@ def backward_weighted(step: Step, weights: Float[Array, "K"]) -> int:
         with in_words():
             torch.autograd.backward(losses, seeds, retain_graph=step.retain_graph)
         return 1
-    own = [tensor for task in step.losses for tensor in step.own[task]] if step.heads == "plain" else []
+    own = [tensor for task in step.losses for tensor in step.own[task]] if step.heads != "none" else []
     passes = 0
     if step.shared:
         keep = step.retain_graph or bool(own)
@@ -174,10 +180,11 @@ def backward_weighted(step: Step, weights: Float[Array, "K"]) -> int:
             torch.autograd.backward(losses, seeds, inputs=list(step.shared), retain_graph=keep)
         passes += 1
     if own:
-        plain = [torch.full_like(loss, step.loss_scale) for loss in losses]
+        scales = np.full(len(losses), step.loss_scale) if own_factors is None else own_factors * step.loss_scale
+        seeds = [torch.full_like(loss, scale) for loss, scale in zip(losses, scales.tolist(), strict=True)]
         once = list({id(tensor): tensor for tensor in own}.values())
         with in_words():
-            torch.autograd.backward(losses, plain, inputs=once, retain_graph=step.retain_graph)
+            torch.autograd.backward(losses, seeds, inputs=once, retain_graph=step.retain_graph)
         passes += 1
     return passes
 

@@ -12,7 +12,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from polytask.balance._params import Limits
+from polytask.balance._params import Limits, checked
 from polytask.balance.evidence import (
     Block,
     Card,
@@ -24,6 +24,7 @@ from polytask.balance.evidence import (
     evidence_of,
     tensor_like,
 )
+from polytask.balance.gradients import Heads
 from polytask.balance.state import CoordinateMemory, MethodState
 from polytask.blas import one_blas_thread
 
@@ -46,6 +47,23 @@ _LARGE = 100
 Need = Literal["losses", "gramian", "jacobian", "features", "graph"]
 
 
+def heads_in_words(method: type[Method]) -> str:
+    """What a method's ``heads="auto"`` gives the parameters of one task, and where that comes from.
+
+    Examples:
+        >>> from polytask.balance import METHODS
+        >>> heads_in_words(METHODS["db_mtl"])
+        "the gradient of the transformed loss ('transformed': as in the authors' code, where each head descends log L)"
+    """
+    said = {
+        "plain": "their task's own gradient",
+        "weighted": "their task's gradient times its weight",
+        "transformed": "the gradient of the transformed loss",
+        "none": "nothing",
+    }[method.heads]
+    return f"{said} ({method.heads!r}" + (f": {method.card.heads})" if method.card.heads else ")")
+
+
 class Method(abc.ABC):
     """A rule that turns evidence about the present tasks into one weight per task.
 
@@ -57,7 +75,7 @@ class Method(abc.ABC):
     needs: ClassVar[Need]
     card: ClassVar[Card]
     limits: ClassVar[Limits] = {}
-    """What each option of ``__init__`` may be; checked by ``polytask.balance._params.check``."""
+    """What each option of ``__init__`` may be, by name; arguments are held against it before ``__init__`` runs."""
     needs_after_step: ClassVar[bool] = False
     """Whether the method wants the same batch's losses again after the optimizer's step."""
     needs_metrics: ClassVar[bool] = False
@@ -71,7 +89,19 @@ class Method(abc.ABC):
     constant: ClassVar[bool] = False
     """Whether the weights depend on nothing but the preference: a weighted sum."""
     uses_preference: ClassVar[bool] = False
-    """Whether ``solve`` reads ``evidence.preference``; otherwise the engine multiplies the result by it."""
+    """Whether ``solve`` reads ``evidence.preference``; otherwise :meth:`preferred` multiplies its weights by it.
+
+    A method that promises something of its step, such as descent for every task, must read it: a factor put on
+    afterwards breaks the promise.
+    """
+
+    heads: Heads = "plain"
+    """What ``heads="auto"`` stands for: what the published method gives the parameters of one task."""
+
+    def __init_subclass__(cls, **options: Any) -> None:
+        super().__init_subclass__(**options)
+        if "__init__" in vars(cls):
+            cls.__init__ = checked(cls.__init__)  # type: ignore[method-assign]
 
     def __init__(self) -> None:
         self.state = MethodState()
@@ -80,6 +110,20 @@ class Method(abc.ABC):
     @abc.abstractmethod
     def solve(self, evidence: Evidence) -> Solution:
         """Weights for the present tasks, whose evidence is finite and whose gradients are not zero."""
+
+    def loss_slopes(self, evidence: Evidence) -> Float[Array, "K"]:
+        """φ'(L_i), (K,), for methods that descend φ(L_i) in the place of L_i: the factor of ``heads="transformed"``.
+
+        It may read the losses and the state, but no gradients: weights that are reused come without them.
+        """
+        return np.ones(evidence.size)
+
+    @final
+    def preferred(self, evidence: Evidence, solution: Solution) -> Solution:
+        """The solution with the task weights in it: as it is, if ``solve`` has read them, or else times K·p."""
+        if self.uses_preference:
+            return solution
+        return dataclasses.replace(solution, weights=solution.weights * evidence.emphasis)
 
     def observe(self, evidence: Evidence, solution: Solution) -> None:
         """Take note of a step that is about to be applied."""
@@ -115,7 +159,7 @@ class Method(abc.ABC):
         self.memory.load_state_dict(state.get("memory", {}))
 
     def __repr__(self) -> str:
-        hidden = ("state", "memory")
+        hidden = ("state", "memory", "heads")
         public = {name: value for name, value in vars(self).items() if name[0] != "_" and name not in hidden}
         return f"{type(self).__name__}({', '.join(f'{name}={value!r}' for name, value in public.items())})"
 
@@ -124,6 +168,7 @@ class LossMethod(Method):
     """A method that looks at loss values only: the step descends Σ w_i·L_i with w held constant."""
 
     needs: ClassVar[Need] = "losses"
+    heads: Heads = "weighted"
 
     @final
     def weights(self, losses: Float[Tensor, "K"], **given: Unpack[Given]) -> Float[Tensor, "K"]:
@@ -140,7 +185,7 @@ class LossMethod(Method):
             NonFiniteError: A loss is NaN or infinite.
         """
         evidence = evidence_of(losses, None, **given)
-        return tensor_like(self.solve(evidence).weights, losses)
+        return tensor_like(self.preferred(evidence, self.solve(evidence)).weights, losses)
 
 
 class GramianMethod(Method):
@@ -179,9 +224,9 @@ class GramianMethod(Method):
         """
         if not self.reads and all_move(gramian):
             evidence = evidence_of(losses, None, size=gramian.shape[0], **given)
-            return tensor_like(self.solve(evidence).weights, gramian)
+            return tensor_like(self.preferred(evidence, self.solve(evidence)).weights, gramian)
         evidence = evidence_of(losses, gramian, cross=cross, **given)
-        return tensor_like(self.solve_present(evidence).weights, gramian)
+        return tensor_like(self.preferred(evidence, self.solve_present(evidence)).weights, gramian)
 
     @final
     def direction(

@@ -12,7 +12,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from polytask.balance.gradients import Step, accumulate
+from polytask.balance.gradients import Heads, Step, accumulate
 from polytask.balance.method import Evidence, Method, Need, Solution
 from polytask.balance.rows import Mix
 from polytask.balance.source import Array, GradientSource, Judged, judged_by
@@ -30,6 +30,7 @@ class PenaltyMethod(Method):
     """
 
     needs: ClassVar[Need] = "graph"
+    heads: Heads = "weighted"
 
     @abc.abstractmethod
     def penalty(self, rows: Float[Tensor, "K P"]) -> Float[Tensor, ""]:

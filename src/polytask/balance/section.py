@@ -29,7 +29,7 @@ class MethodSection(pydantic.BaseModel):
     grads: Literal["params", "features"] | None = None
     every: Annotated[int, Field(ge=1)] | None = None
     low_memory: bool | None = None
-    heads: Literal["auto", "plain", "weighted", "none"] | None = None
+    heads: Literal["auto", "plain", "weighted", "transformed", "none"] | None = None
     scale: Literal["native", "sum_to_k", "norm_of_mean"] | None = None
     nonfinite: Literal["raise", "skip"] | None = None
 

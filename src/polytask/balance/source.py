@@ -59,10 +59,9 @@ class GradientSource(abc.ABC):
         return ()
 
     @final
-    def apply_own(self, step: Step, tasks: Sequence[str], weights: Float[Array, "K"]) -> None:
-        """Give the own parameters of these tasks their own gradient, under the heads policy."""
-        for task, weight in zip(tasks, weights.tolist(), strict=True):
-            factor = weight if step.heads == "weighted" else 1.0
+    def apply_own(self, step: Step, tasks: Sequence[str], factors: Float[Array, "K"]) -> None:
+        """Give the own parameters of these tasks their own gradient, times what the heads policy says."""
+        for task, factor in zip(tasks, factors.tolist(), strict=True):
             for parameter, gradient in self._own.get(task, {}).values():
                 accumulate(parameter, gradient, factor)
 

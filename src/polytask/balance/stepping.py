@@ -8,7 +8,7 @@ from collections.abc import Callable, Mapping, Sequence
 import numpy as np
 from torch import Tensor
 
-from polytask.balance.combination import Combination, Scale, combine, of_twins
+from polytask.balance.combination import Combination, Scale, combine, of_twins, own_factors
 from polytask.balance.gradients import Step, backward_weighted, poison
 from polytask.balance.guard import Guard
 from polytask.balance.method import Evidence, Method
@@ -63,7 +63,8 @@ class Stepping:
                 return self._finish(StepRecord.empty(self.step, out))
             if reuse:
                 weights = np.array([self._held[name] for name in tasks])
-                passes = backward_weighted(step.only(tasks), weights)
+                own = own_factors(step, self.method, self._evidence(seen, None), weights)
+                passes = backward_weighted(step.only(tasks), weights, own)
                 settle()
                 losses = np.array(list(seen.values()))
                 parts = (self.step, tuple(tasks), losses, weights)
@@ -71,7 +72,8 @@ class Stepping:
             passes = 0
             if tasks:
                 evidence, combination = self._weigh(seen)
-                passes = backward_weighted(step.only(tasks), combination.weights)
+                own = own_factors(step, self.method, evidence, combination.weights)
+                passes = backward_weighted(step.only(tasks), combination.weights, own)
             settle()
             if self._applied:
                 whole = {name: self._applied.get(name, 0.0) + value for name, value in seen.items()}
@@ -153,7 +155,7 @@ class Stepping:
                 )
                 mixed, weights = [rows[i] for i in combination.keep], combination.weights[combination.keep]
                 passes = len(step.tasks) + len(step.twin or ()) + source.apply(step, combination.mix, weights, mixed)
-                source.apply_own(step, evidence.tasks, combination.weights)
+                source.apply_own(step, evidence.tasks, own_factors(step, self.method, evidence, combination.weights))
                 settle()
                 return self._commit(evidence, combination, passes, out)
 

@@ -49,6 +49,7 @@ def fresh() -> dict[str, Any]:
 def method_facts(name: str, method: type[Method]) -> dict[str, Any]:
     """What is known of a balancing method, as plain values: its card, what it asks for, what it remembers."""
     from polytask.balance import METHODS
+    from polytask.balance.method import heads_in_words
 
     card = method.card
     plugin = METHODS.plugins.get(name)
@@ -65,6 +66,8 @@ def method_facts(name: str, method: type[Method]) -> dict[str, Any]:
         "invariances": list(card.invariances),
         "verified": list(card.verified),
         "notes": card.notes,
+        "task_weights": card.preference,
+        "heads": heads_in_words(method),
         "paper": card.paper,
         "url": card.url,
         "package": "polytask" if plugin is None else plugin.dist.name if plugin.dist else plugin.value,

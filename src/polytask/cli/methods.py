@@ -145,7 +145,8 @@ def _card(facts: Mapping[str, Any]) -> Table:
         "needs": ", and ".join([facts["needs"], *facts["also_needs"]]),
         "state": "; ".join(remembered) or ("unknown" if facts["state"] is None else "none"),
     }
-    keys = ["name", "title", "idea", "needs", "state", "cost", "invariances", "verified", "notes", "paper", "url"]
+    keys = ["name", "title", "idea", "needs", "state", "cost", "task_weights", "heads", "invariances", "verified"]
+    keys += ["notes", "paper", "url"]
     for key in [*keys, *(["package"] if facts["package"] != "polytask" else [])]:
         text = "; ".join(shown[key]) if isinstance(shown[key], list) else str(shown[key])
         table.add_row(key, Text(text or "-"))

@@ -20,6 +20,9 @@ _SHRINK = 30.0
 """How far, as a logarithm, a number may fall in one step."""
 _POOR = 1e-3
 _RIDGE = 1e-10
+_EPSILON = float(np.finfo(float).eps)
+_CANCELLED = 1e-6
+"""Slopes below this share of their own terms are taken for rounding."""
 
 
 def newton_power(
@@ -41,8 +44,12 @@ def newton_power(
     Returns:
         a, (K,), and the number of Newton steps (0 for closed forms: K = 1, and K = 2 with β = 1 and p = 1).
 
+    Where a convex combination of the rows vanishes there is no such a. A ridge of 1e-10 on the diagonal of C keeps a
+    finite, and Jᵀa is next to nothing beside its terms.
+
     Warns:
-        RuntimeWarning: The equations hold to no better than 1e-3; this takes small β and norms like e^±20.
+        RuntimeWarning: The equations have a solution and hold to no better than 1e-3; this takes small β and norms like
+            e^±20.
 
     Examples:
         >>> a, _ = newton_power(np.array([[1.0, 0.0], [0.0, 4.0]]))
@@ -66,12 +73,13 @@ def newton_power(
     if preference is not None:
         log_q += np.log(preference)
     shift = log_q.mean()
-    b, iterations, error = _newton(cosines, log_q - shift, power)
+    with np.errstate(all="ignore"):  # steps that leave the floats' range are not taken
+        b, iterations, error = _newton(cosines, log_q - shift, power)
     if error > _POOR:
         warnings.warn(
             f"expected bargaining weights that solve their equations to {_POOR:g}, found a relative error of "
             f"{error:.1e}: norms from {norms.min():.1e} to {norms.max():.1e} leave float64 too few digits at power "
-            f"{power:g}; rescale the losses, or take a larger power (FairGrad: a smaller alpha)",
+            f"{power:g}; rescale the losses, or take a power nearer to one (FairGrad: an alpha nearer to one)",
             RuntimeWarning,
             stacklevel=2,
         )
@@ -97,8 +105,7 @@ def _newton(cosines: Array, log_q: Array, power: float) -> tuple[Array, int, flo
     """
     C = definite(cosines)
     q = np.exp(log_q)
-    b = q ** (1.0 / (1.0 + power))
-    b *= ((q @ b ** (1.0 - power)) / (b @ C @ b)) ** (1.0 / (1.0 + power))
+    b = _start(C, q, power)
     y = q * b**-power
     r, e = y - C @ b, np.zeros(len(q))
     best, best_error, stale, iteration = (b, y), np.inf, 0, 0
@@ -111,8 +118,10 @@ def _newton(cosines: Array, log_q: Array, power: float) -> tuple[Array, int, flo
             best, best_error = (b, y), error
         if error < _TOLERANCE or stale > (1 if error < 1e-6 else _PATIENCE):
             break
-    if C is cosines or best_error > _POOR:
+    if C is cosines:
         return best[0], iteration, best_error
+    if best_error > _POOR:
+        return _descend(C, q, power, iteration)
     left = best_error
     r, e, error = _errors(cosines, *best, log_q, power)
     while (found := _step(C, *best, r, e, power)) is not None:
@@ -122,6 +131,48 @@ def _newton(cosines: Array, log_q: Array, power: float) -> tuple[Array, int, flo
             break
         best, error, left = found, closer, min(left, closer)
     return best[0], iteration, left
+
+
+def _start(C: Array, q: Array, power: float) -> Array:
+    """What solves the equations for orthogonal rows, times the best common factor."""
+    b = q ** (1.0 / (1.0 + power))
+    b *= ((q @ b ** (1.0 - power)) / (b @ C @ b)) ** (1.0 / (1.0 + power))
+    return b
+
+
+def _descend(C: Array, q: Array, power: float, iteration: int) -> tuple[Array, int, float]:
+    """Minimise the convex ½bᵀCb − Σ qφ(b) itself by damped steps of Newton's, where those on the equations get lost.
+
+    This is for dependent rows. Where they all but cancel, their slopes are rounding; the error is relative to the terms
+    that cancel, too.
+    """
+    b = _start(C, q, power)
+
+    def value(b: Array) -> float:
+        gains = np.log(b) if power == 1.0 else b ** (1.0 - power) / (1.0 - power)
+        return float(0.5 * b @ C @ b - q @ gains)
+
+    for _ in range(_LIMIT):
+        slope = q * b**-power
+        left, M = C @ b - slope, C.copy()
+        M.flat[:: len(b) + 1] += power * slope / b
+        _, step, info = lapack.dposv(M, -left)
+        drop = float(left @ step)
+        if info or not drop < 0:
+            break
+        length = min(1.0, 0.95 / max(float((-step / b).max()), 0.95))
+        now = value(b)
+        while value(b + length * step) > now + 1e-4 * length * drop and length > _EPSILON:
+            length *= 0.5
+        iteration += 1
+        if length <= _EPSILON:
+            break
+        b = b + length * step
+        if -drop <= _TOLERANCE * abs(now):
+            break
+    slope = q * b**-power
+    error = float((abs(C @ b - slope) / (slope + _CANCELLED * abs(C) @ b)).max())
+    return b, iteration, error if error < np.inf else np.inf
 
 
 def _step(C: Array, b: Array, y: Array, r: Array, e: Array, power: float) -> tuple[Array, Array] | None:

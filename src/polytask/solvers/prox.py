@@ -90,16 +90,21 @@ def project_l1_rows(V: Matrix, radius: float | Float[np.ndarray, " d"]) -> Matri
         >>> project_l1_rows(np.array([[3.0, 1.0], [0.5, 0.25]]), 2.0).tolist()
         [[2.0, 0.0], [0.5, 0.25]]
     """
-    return shrink_entries(V, _l1_threshold(np.abs(V), np.broadcast_to(radius, V.shape[:1]))[:, None])
+    A = np.abs(V)
+    top = A.max(axis=1, keepdims=True)
+    below = A - top
+    # Levels are taken below the largest entry, where they keep their digits however large the entries are.
+    level = _l1_level(below, np.broadcast_to(radius, V.shape[:1]))[:, None]
+    return np.asarray(np.where(top + level > 0, np.copysign(np.maximum(below - level, 0), V), V))
 
 
-def _l1_threshold(A: Matrix, radius: Float[np.ndarray, " d"]) -> Float[np.ndarray, " d"]:
-    """Level θ ≥ 0 with Σ_t (A_jt − θ_j)_+ = r_j, or 0 for the rows already inside; A is non-negative."""
-    descending = -np.sort(-A, axis=1)
+def _l1_level(below: Matrix, radius: Float[np.ndarray, " d"]) -> Float[np.ndarray, " d"]:
+    """Level θ with Σ_t (B_jt − θ_j)_+ = r_j for rows B whose largest entry is zero."""
+    descending = -np.sort(-below, axis=1)
     excess = np.cumsum(descending, axis=1) - radius[:, None]
-    levels = excess / np.arange(1, A.shape[1] + 1, dtype=A.dtype)
+    levels = excess / np.arange(1, below.shape[1] + 1, dtype=below.dtype)
     # θ is the largest level: levels rise while an entry is above the current level and fall afterwards
-    return np.asarray(np.maximum(levels.max(axis=1), 0).astype(A.dtype, copy=False))
+    return np.asarray(levels.max(axis=1).astype(below.dtype, copy=False))
 
 
 def shrink_linf_rows(V: Matrix, threshold: float) -> Matrix:

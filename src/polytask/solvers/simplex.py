@@ -18,8 +18,11 @@ _TOLERANCE = 1e-13
 def project_simplex(point: Float[Array, "K"], total: float = 1.0) -> Float[Array, "K"]:
     """The nearest w to ``point`` with w ≥ 0 and Σw = ``total``: w = max(point − τ, 0).
 
+    Distances are measured from the largest entry, so that the sum is exact to rounding whatever the entries' size, and
+    entries of +∞ share the total.
+
     Args:
-        point: Any vector, (K,).
+        point: Any vector without NaN, (K,).
         total: Positive sum of the result.
 
     Returns:
@@ -29,10 +32,12 @@ def project_simplex(point: Float[Array, "K"], total: float = 1.0) -> Float[Array
         >>> project_simplex(np.array([0.9, 0.5, -1.0])).round(12).tolist()
         [0.7, 0.3, 0.0]
     """
-    falling = -np.sort(-point)
+    top = point.max()
+    below = np.subtract(point, top, out=np.zeros(len(point)), where=point != top)
+    falling = -np.sort(-below)
     excess = (np.cumsum(falling) - total) / np.arange(1, len(point) + 1)
     threshold = excess[np.count_nonzero(falling > excess) - 1]
-    return np.asarray(np.maximum(point - threshold, 0.0))
+    return np.asarray(np.maximum(below - threshold, 0.0))
 
 
 def min_norm(gramian: Float[Array, "K K"]) -> tuple[Float[Array, "K"], int]:

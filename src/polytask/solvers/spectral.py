@@ -19,14 +19,15 @@ _GRADED = 1e-10
 """Smallest ratio of squared norms at which an ordinary eigensolver still resolves the small rows."""
 
 
-def equiangular(gramian: Float[Array, "K K"]) -> Float[Array, "K"]:
-    """Weights w for which Jᵀw has the same positive cosine with every row, Σ|w_i| = 1.
+def equiangular(gramian: Float[Array, "K K"], shares: Float[Array, "K"] | None = None) -> Float[Array, "K"]:
+    """Weights w for which Jᵀw has positive cosines in the proportion q with the rows, Σ|w_i| = 1.
 
-    w ∝ D⁻¹C⁺1, with D the rows' norms and C their cosines. Where no vector has equal cosines with all rows, the
-    pseudo-inverse C⁺ gives the best one in the sense of least squares; where even that is zero, w ∝ D⁻¹1.
+    w ∝ D⁻¹C⁺q, with D the rows' norms and C their cosines. Where no vector has such cosines with all rows, the
+    pseudo-inverse C⁺ gives the best one in the sense of least squares; where even that is zero, w ∝ D⁻¹q.
 
     Args:
         gramian: G = JJᵀ with a positive diagonal, (K, K).
+        shares: q > 0, (K,); ones by default: equal angles to all rows.
 
     Returns:
         w, (K,).
@@ -36,20 +37,21 @@ def equiangular(gramian: Float[Array, "K K"]) -> Float[Array, "K"]:
         array([0.75, 0.25])
     """
     size = len(gramian)
-    if size <= 2:
+    if size == 1 or (size == 2 and (shares is None or shares[0] == shares[1])):
         pull = 1.0 / np.sqrt(gramian.diagonal())
         return np.asarray(pull / pull.sum())
     cosines, norms = correlation(gramian)
+    wanted = np.ones(size) if shares is None else shares
     factor, info = lapack.dpotrf(cosines, lower=1)
     if info == 0 and factor.diagonal().min() > 1e-4:
-        beta, _ = lapack.dpotrs(factor, np.ones(size), lower=1)
+        beta, _ = lapack.dpotrs(factor, wanted, lower=1)
     else:
         values, vectors, _ = lapack.dsyevd(cosines)
         kept = values > 10 * size * _EPSILON * values[-1]
-        along = vectors[:, kept].sum(axis=0)
+        along = wanted @ vectors[:, kept]
         beta = vectors[:, kept] @ (along / values[kept])
-        if along @ along <= 1e-20 * size:
-            beta = np.ones(size)
+        if along @ along <= 1e-20 * (wanted @ wanted):
+            beta = wanted
     pull = beta * (norms.min() / norms)
     return np.asarray(pull / abs(pull).sum())
 
@@ -61,7 +63,8 @@ def align(
 ) -> Float[Array, "K"]:
     """Weights B·p with B = σ·G^(−½): the rows of BJ are orthogonal and of one length σ.
 
-    G^(−½) is taken on the range of G. σ² is the smallest, the median or the mean of its positive eigenvalues.
+    G^(−½) is taken on the range of G. σ² is the smallest, the median (the lower of two in the middle) or the mean of
+    its positive eigenvalues.
 
     Args:
         gramian: G = JJᵀ with a positive diagonal, (K, K).
@@ -81,7 +84,8 @@ def align(
     if size == 2 and scale == "min":
         return _align_two(gramian, preference)
     values, vectors = _eigen(gramian)
-    sigma = values.min() if scale == "min" else np.median(values) if scale == "median" else values.mean()
+    middle = (len(values) - 1) // 2
+    sigma = values.mean() if scale == "rmse" else np.sort(values)[0 if scale == "min" else middle]
     return np.asarray(vectors @ (np.sqrt(sigma / values) * (preference @ vectors)))
 
 

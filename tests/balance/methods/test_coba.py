@@ -41,10 +41,10 @@ def test_it_is_the_authors_recursion(sharpen, warmup, window, tau):
     for losses in curves(30):
         seen.append(losses)
         method.observe_metrics(dict(zip(TASKS, losses, strict=True)))
-        if len(seen) < warmup:
+        if len(seen) < warmup:  # the loss before training counts
             np.testing.assert_allclose(weights(method), 1 / 3)
             continue
-        relative = (np.array(seen) / seen[0])[-window:]
+        relative = (np.array(seen) / seen[0])[1:][-window:]  # and is what the others are measured by
         alpha = [slope(relative[:, i]) for i in range(3)]
         history.append(alpha)
         overall.append(slope(relative.max(1)))

@@ -91,7 +91,17 @@ def test_features_as_published():
         assert seen == {True, False}
     # Signs of entries differ within the batch, yet a task is kept or dropped for all samples of a feature.
     J, values = torch.tensor([[1.0, -1.0], [-1.0, -1.0]]).double(), torch.tensor([1.0, -1.0]).double()
-    assert GradDrop().direction(J, values=values, batch=2).tolist() == [0.0, -2.0]
+    J[1, 1] = -3.0
+    assert GradDrop().direction(J, values=values, batch=2).tolist() == [0.0, -4.0]
+
+
+def test_a_signal_of_zero_is_dropped():
+    """By the paper's formula a task is kept for a positive signal or a negative one; the leak alone passes the rest."""
+    J, values = torch.tensor([[1.0, -1.0], [-1.0, -1.0]]).double(), torch.tensor([1.0, -1.0]).double()
+    assert GradDrop().direction(J, values=values, batch=2).tolist() == [1.0, -1.0]
+    assert GradDrop(leak={"1": 0.5}).direction(J, values=values, batch=2).tolist() == [0.5, -1.5]
+    silent = torch.zeros(2).double()
+    assert GradDrop().direction(J, values=silent, batch=2).tolist() == [0.0, 0.0]
 
 
 def test_features_and_parameters_differ():

@@ -7,8 +7,9 @@ from collections.abc import Sequence
 from typing import ClassVar, final
 
 import numpy as np
+from jaxtyping import Float
 
-from polytask.balance._params import Limits, check
+from polytask.balance._params import Limits
 from polytask.balance._scales import rescaled
 from polytask.balance.compose.inner import Inner, observe, resolve, solve
 from polytask.balance.compose.stages import Stage, stage_of
@@ -16,6 +17,8 @@ from polytask.balance.method import Card, Evidence, GramianMethod, LossMethod, S
 from polytask.errors import ConfigError
 
 __all__ = ["Chain"]
+
+Array = np.ndarray
 
 Given = Stage | LossMethod | str
 
@@ -61,7 +64,7 @@ class Chain(GramianMethod):
 
     Notes:
         Losses are handed to the inner method as they are; only gradients are rescaled.
-        Task weights are applied as the inner method does by itself.
+        Task weights are applied as the inner method does by itself; stages do not see them.
 
     References:
         Navon et al., "Multi-task learning as a bargaining game", ICML 2022, and Sener, Koltun, "Multi-task learning as
@@ -79,17 +82,30 @@ class Chain(GramianMethod):
         invariances=("order of tasks", "log, l2: a factor on each loss separately"),
         verified=("the inner method on the Jacobian of the transformed losses", "IMTL as a chain"),
         notes="log and loss need positive losses.",
+        preference="what it is in the inner method; stages do not see it",
+        heads=(
+            "unless the method inside declares another rule; where it does not and stages transform the losses, "
+            "'transformed'"
+        ),
     )
 
     def __init__(self, stages: Given | Sequence[Given] = "log", inner: str | GramianMethod = "mgda") -> None:
         super().__init__()
         self.stages, self.inner = stages, inner
-        check(self)
         self._stages = _read(stages)
         self._method = resolve(inner)
+        self._transforms = [stage for stage in self._stages if stage.of_losses]
+        self.heads = "transformed" if self._transforms and self._method.heads == "plain" else self._method.heads
         self._parts = [stage.method for stage in self._stages if stage.method is not None] + [self._method]
         for position, part in enumerate(self._parts):
             self.state.adopt(str(position), part.state)
+
+    def loss_slopes(self, evidence: Evidence) -> Float[Array, "K"]:
+        """Products of the slopes of the stages that transform losses, and of the inner method."""
+        slopes = self._method.loss_slopes(evidence)
+        for stage in self._transforms:
+            slopes = slopes * stage.scales(evidence)
+        return slopes
 
     def solve(self, evidence: Evidence) -> Solution:
         """The inner method's weights for the rescaled rows, times the factors."""

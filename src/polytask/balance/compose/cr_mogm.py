@@ -6,8 +6,10 @@ import math
 from typing import ClassVar, final
 
 import numpy as np
+from jaxtyping import Float
+from numpy import ndarray
 
-from polytask.balance._params import Limits, Real, check
+from polytask.balance._params import Limits, Real
 from polytask.balance.compose.inner import Inner, observe, resolve, solve
 from polytask.balance.method import Card, Evidence, GramianMethod, Solution
 
@@ -55,15 +57,21 @@ class CRMOGM(GramianMethod):
         invariances=("order of tasks", "those of the method inside, up to its past"),
         verified=("TorchJD's wrapper, step by step", "the recursion"),
         notes="Slow to react: with α = 0.9 a weight follows over some ten steps.",
+        preference="what it is in the inner method",
+        heads="unless the method inside declares another rule",
     )
 
     def __init__(self, inner: str | GramianMethod = "mgda", alpha: float = 0.9) -> None:
         super().__init__()
         self.inner, self.alpha = inner, alpha
-        check(self)
         self._method = resolve(inner)
+        self.heads = self._method.heads
         self.state.declare("weight", math.nan)
         self.state.adopt("inner", self._method.state)
+
+    def loss_slopes(self, evidence: Evidence) -> Float[ndarray, "K"]:
+        """Those of the inner method."""
+        return self._method.loss_slopes(evidence)
 
     def solve(self, evidence: Evidence) -> Solution:
         """The average, this step included."""

@@ -48,10 +48,7 @@ def resolve(inner: str | GramianMethod) -> GramianMethod:
 
 def solve(method: GramianMethod, evidence: Evidence) -> Solution:
     """The method's solution with the preference applied, whether it uses it by itself or not."""
-    solution = method.solve(evidence)
-    if method.uses_preference:
-        return solution
-    return Solution(solution.weights * evidence.preference * evidence.size, solution.iterations)
+    return method.preferred(evidence, method.solve(evidence))
 
 
 def observe(method: Method, evidence: Evidence) -> None:

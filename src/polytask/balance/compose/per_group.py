@@ -11,7 +11,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from polytask.balance._params import Limits, check
+from polytask.balance._params import Limits
 from polytask.balance.compose._groups import Grouping, Groups, GroupState, grouped, layers
 from polytask.balance.compose.inner import Inner, observe, resolve, solve
 from polytask.balance.jacobian._tools import wide
@@ -64,13 +64,15 @@ class PerGroup(JacobianMethod):
         invariances=("order of tasks", "those of the inner method, in each group"),
         verified=("the inner method on each group's columns", "one group is the inner method"),
         notes="Guarantees of the inner method hold within each group; descent then holds for their sum, too.",
+        preference="what it is in the inner method, in each group",
+        heads="unless the method inside declares another rule",
     )
 
     def __init__(self, inner: str | GramianMethod = "pcgrad", groups: Groups = "parameter") -> None:
         super().__init__()
         self.inner, self.groups = inner, groups
-        check(self)
         self._state = GroupState(resolve(inner))
+        self.heads = self._state.method.heads
         self.state = self._state
         named = dict(groups.named_parameters()) if isinstance(groups, nn.Module) else {}
         self._named = WeakTensors(named)

@@ -7,7 +7,7 @@ import dataclasses
 from typing import Literal, final
 
 from jaxtyping import Float
-from numpy import ndarray
+from numpy import full, ndarray
 
 from polytask.balance._scales import row_scales
 from polytask.balance.compose.inner import observe
@@ -25,6 +25,8 @@ class Stage(abc.ABC):
 
     method: Method | None = None
     """A method whose state belongs to the stage."""
+    of_losses: bool = True
+    """Whether the factors are slopes of transformed losses, so that heads may descend those, too."""
 
     @abc.abstractmethod
     def scales(self, evidence: Evidence) -> Float[ndarray, "K"]:
@@ -50,6 +52,7 @@ class Normalise(Stage):
     """Factors 1/‖g_i‖ (``"l2"``), 1/L_i (``"loss"``) or 1/(L_i·‖g_i‖) (``"loss+"``)."""
 
     by: Literal["l2", "loss", "loss+"]
+    of_losses = False
 
     def __post_init__(self) -> None:
         if self.by not in _WORDS[1:]:
@@ -68,14 +71,18 @@ class Weigh(Stage):
         self.method = method
 
     def scales(self, evidence: Evidence) -> Float[ndarray, "K"]:
-        """The method's weights."""
+        """The method's weights; the preference is left to the method that solves, so that it counts once."""
         assert self.method is not None
-        return self.method.solve(evidence).weights
+        return self.method.solve(_without_preference(evidence)).weights
 
     def observe(self, evidence: Evidence) -> None:
         """Let the method learn."""
         assert self.method is not None
-        observe(self.method, evidence)
+        observe(self.method, _without_preference(evidence))
+
+
+def _without_preference(evidence: Evidence) -> Evidence:
+    return dataclasses.replace(evidence, preference=full(evidence.size, 1 / evidence.size))
 
 
 def stage_of(given: Stage | LossMethod | str) -> Stage:

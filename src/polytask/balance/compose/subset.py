@@ -5,9 +5,11 @@ from __future__ import annotations
 from typing import ClassVar, final
 
 import numpy as np
+from jaxtyping import Float
+from numpy import ndarray
 
 from polytask.balance._draws import shuffled
-from polytask.balance._params import Limits, Whole, check
+from polytask.balance._params import Limits, Whole
 from polytask.balance.compose.inner import Inner, observe, resolve, solve
 from polytask.balance.method import Card, Evidence, GramianMethod, Solution
 
@@ -52,14 +54,20 @@ class Subset(GramianMethod):
         invariances=("order of tasks", "those of the method inside"),
         verified=("the inner method on the drawn tasks", "every task is drawn equally often"),
         notes="Adds noise to the step; made for very many tasks.",
+        preference="what it is in the inner method, among the tasks drawn",
+        heads="unless the method inside declares another rule",
     )
 
     def __init__(self, inner: str | GramianMethod = "mgda", count: int = 2) -> None:
         super().__init__()
         self.inner, self.count = inner, count
-        check(self)
         self._method = resolve(inner)
+        self.heads = self._method.heads
         self.state.adopt("inner", self._method.state)
+
+    def loss_slopes(self, evidence: Evidence) -> Float[ndarray, "K"]:
+        """Those of the inner method."""
+        return self._method.loss_slopes(evidence)
 
     def solve(self, evidence: Evidence) -> Solution:
         """The inner method's weights for the drawn tasks, zero for the others."""

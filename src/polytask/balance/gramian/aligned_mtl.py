@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import ClassVar, Literal, final
 
-from polytask.balance._params import Choice, Limits, check
+from polytask.balance._params import Choice, Limits
 from polytask.balance.method import Card, Evidence, GramianMethod, Solution
 from polytask.solvers.spectral import align
 
@@ -16,7 +16,7 @@ class AlignedMTL(GramianMethod):
     """The mean of the gradients after making them orthogonal and equally long: w = σ·G^(−½)·p.
 
     G = JJᵀ, p are the task weights with Σp_i = 1, and σ² is the smallest eigenvalue of G on its range (or the median,
-    or the mean), so that the linear system of gradients J has condition number one.
+    the lower one of two in the middle, or the mean), so that the linear system of gradients J has condition number one.
 
     Args:
         scale_mode: ``"min"`` (the paper's, which guarantees convergence), ``"median"`` or ``"rmse"``.
@@ -48,12 +48,13 @@ class AlignedMTL(GramianMethod):
         invariances=("order of tasks", "one common factor on all losses"),
         verified=("B·G·B = σ²·I", "closed form for two tasks", "60-digit arithmetic", "TorchJD"),
         notes="Two nearly equal tasks make σ, and with it the step, small.",
+        preference="share of the task's aligned gradient in the sum",
+        heads="the default of the authors' code, which has weighted heads as an option",
     )
 
     def __init__(self, scale_mode: Literal["min", "median", "rmse"] = "min") -> None:
         super().__init__()
         self.scale_mode: Literal["min", "median", "rmse"] = scale_mode
-        check(self)
 
     def solve(self, evidence: Evidence) -> Solution:
         """The aligned weights."""

@@ -7,7 +7,7 @@ from typing import ClassVar, Literal, final
 import numpy as np
 
 from polytask.balance._draws import shuffled
-from polytask.balance._params import Choice, Limits, Real, Whole, check
+from polytask.balance._params import Choice, Limits, Real, Whole
 from polytask.balance.method import Card, Evidence, GramianMethod, Solution
 from polytask.solvers.ball import max_min_in_ball
 
@@ -66,6 +66,8 @@ class CAGrad(GramianMethod):
         invariances=("order of tasks", "one common factor on all losses"),
         verified=("duality gap to 1e-9", "closed form for two tasks", "cvxpy", "the paper's toy problem"),
         notes="With c ≥ 1 any Pareto-stationary point stops it.",
+        preference="weight in the mean gradient g₀, the ball's centre",
+        heads="as in the authors' code",
     )
 
     def __init__(
@@ -73,7 +75,6 @@ class CAGrad(GramianMethod):
     ) -> None:
         super().__init__()
         self.c, self.rescale, self.subset = c, rescale, subset
-        check(self)
         self._divisor = {"none": 1.0, "1+c": 1.0 + c, "1+c^2": 1.0 + c * c}[rescale]
 
     def solve(self, evidence: Evidence) -> Solution:

@@ -42,6 +42,7 @@ class DualProj(GramianMethod):
         invariances=("order of tasks", "one common factor on all losses"),
         verified=("optimality conditions", "closed form for two tasks", "TorchJD where norms are balanced"),
         notes="The largest gradient leads, the others only avoid harm.",
+        preference="weight in the mean gradient that is projected; no task is opposed whatever the weights",
     )
 
     def solve(self, evidence: Evidence) -> Solution:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import final
 
+from polytask.balance._scales import rescaled
 from polytask.balance.method import Card, Evidence, GramianMethod, Solution
 from polytask.solvers.scaling import correlation
 from polytask.solvers.simplex import min_norm
@@ -17,6 +18,9 @@ class EDM(GramianMethod):
 
     a ≥ 0, Σa_i = 1, gives the shortest convex combination of the u_i. Its cosine is the same with every gradient of
     positive weight and larger with the others. The weights (a_i/‖g_i‖) / Σ(a_j/‖g_j‖) sum to one.
+
+    Task weights, scaled to a mean of one, are the proportion q of the cosines: the rows are u_i/q_i, and the cosine is
+    at least q_i times a common number, with equality for gradients of positive weight.
 
     Examples:
         >>> import torch
@@ -32,6 +36,7 @@ class EDM(GramianMethod):
         optimization", arXiv 2007.06937 (2020).
     """
 
+    uses_preference = True
     card = Card(
         title="EDM",
         paper="Katrutsa et al., 2020",
@@ -41,11 +46,13 @@ class EDM(GramianMethod):
         invariances=("order of tasks", "direction: a factor on each loss separately"),
         verified=("equal cosines on the support, larger ones off it", "the released two-task formula"),
         notes="Tasks whose gradients are noise get as much say as the others.",
+        preference="proportion of the cosines: cos(g_i, d) ≥ c·q_i; no task's loss rises whatever the weights",
     )
 
     def solve(self, evidence: Evidence) -> Solution:
         """The weights, from the matrix of cosines."""
         cosines, norms = correlation(evidence.inner)
-        shares, iterations = min_norm(cosines)
-        pull = shares * (norms.min() / norms)
+        scales = 1 / evidence.emphasis
+        shares, iterations = min_norm(rescaled(cosines, scales))
+        pull = scales * shares * (norms.min() / norms)
         return Solution(pull / pull.sum(), iterations)

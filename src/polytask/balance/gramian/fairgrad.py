@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import ClassVar, final
 
-from polytask.balance._params import Limits, Real, check
+from polytask.balance._params import Limits, Real
 from polytask.balance.method import Card, Evidence, GramianMethod, Solution
 from polytask.solvers.power import newton_power
 
@@ -58,12 +58,13 @@ class FairGrad(GramianMethod):
             "α = 1 is Nash-MTL",
         ),
         notes="Large α with norms far apart leaves tasks with large gradients next to nothing: weights below 1e-60.",
+        preference="weight of the task's utility: (Ga)_i^α = q_i^α/a_i",
+        heads="as in the authors' code",
     )
 
     def __init__(self, alpha: float = 1.0) -> None:
         super().__init__()
         self.alpha = alpha
-        check(self)
 
     def solve(self, evidence: Evidence) -> Solution:
         """The α-fair weights."""

@@ -6,7 +6,7 @@ from typing import ClassVar, Literal, final
 
 import numpy as np
 
-from polytask.balance._params import Choice, Limits, TaskName, check
+from polytask.balance._params import Choice, Limits, TaskName
 from polytask.balance.method import Card, Evidence, GramianMethod, Solution
 
 __all__ = ["GCS"]
@@ -55,7 +55,6 @@ class GCS(GramianMethod):
     def __init__(self, primary: str, mode: Literal["unweighted", "weighted"] = "unweighted") -> None:
         super().__init__()
         self.primary, self.mode = primary, mode
-        check(self)
 
     def solve(self, evidence: Evidence) -> Solution:
         """One for the primary task, the cosine's sign or positive part for the others."""

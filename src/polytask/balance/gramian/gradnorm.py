@@ -9,7 +9,8 @@ import numpy as np
 from jaxtyping import Float
 
 from polytask.balance._adam import TaskAdam
-from polytask.balance._params import Limits, Real, check
+from polytask.balance._params import Limits, Real
+from polytask.balance.gradients import Heads
 from polytask.balance.method import Card, Evidence, GramianMethod, Solution
 
 __all__ = ["GradNorm"]
@@ -54,6 +55,7 @@ class GradNorm(GramianMethod):
     """
 
     limits: ClassVar[Limits] = {"alpha": Real(0), "lr": Real(0, open_low=True)}
+    heads: Heads = "weighted"
     card = Card(
         title="GradNorm",
         paper="Chen et al., ICML 2018",
@@ -63,12 +65,12 @@ class GradNorm(GramianMethod):
         invariances=("order of tasks", "a factor on each loss separately: training rates"),
         verified=("autograd through the gradient norms, step by step", "fixed point for equal norms and rates"),
         notes="Depends on the first batch's losses; alpha needs tuning.",
+        heads="the paper descends Σ w_i·L_i with all parameters",
     )
 
     def __init__(self, alpha: float = 1.5, lr: float = 0.025) -> None:
         super().__init__()
         self.alpha, self.lr = alpha, lr
-        check(self)
         self._adam = TaskAdam(self.state, "weight", start=1.0, lr=lr)
         self.state.declare("first_loss", math.nan)
         self.state.declare("first_norm", math.nan)

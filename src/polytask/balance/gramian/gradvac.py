@@ -7,7 +7,7 @@ from typing import ClassVar, final
 import numpy as np
 
 from polytask.balance._draws import partners
-from polytask.balance._params import Limits, Real, check
+from polytask.balance._params import Limits, Real
 from polytask.balance.method import Card, Evidence, GramianMethod, Solution
 from polytask.solvers.scaling import correlation
 from polytask.solvers.vaccine import sequential_alignment
@@ -56,12 +56,12 @@ class GradVac(GramianMethod):
         invariances=("order of tasks", "one common factor on all losses"),
         verified=("a direct loop over rows", "cosine φ̂ after each correction", "PCGrad where φ̂ = 0"),
         notes="Random; for three tasks and more conflicts may remain.",
+        preference="multiplies the task's corrected gradient",
     )
 
     def __init__(self, beta: float = 0.01) -> None:
         super().__init__()
         self.beta = beta
-        check(self)
         self.state.declare("cosine", 0.0, per="pair")
 
     def solve(self, evidence: Evidence) -> Solution:

@@ -4,8 +4,12 @@ from __future__ import annotations
 
 from typing import ClassVar, final
 
-from polytask.balance._params import Limits, Real, check
+from jaxtyping import Float
+from numpy import ndarray
+
+from polytask.balance._params import Limits, Real
 from polytask.balance._scales import LogScales, rescaled
+from polytask.balance.gradients import Heads
 from polytask.balance.method import Card, Evidence, GramianMethod, Solution
 from polytask.solvers.spectral import equiangular
 
@@ -32,14 +36,15 @@ class IMTL(GramianMethod):
 
     Notes:
         As in IMTL-L the s_i have an Adam of their own and stay within [−10, 10].
-        In the paper each head descends its scaled loss e^(s_i)·L_i. Here heads get their task's plain gradient, or,
-        with the balancer's ``heads="weighted"``, the gradient times the whole weight.
+        Each head descends its scaled loss e^(s_i)·L_i (``heads="transformed"``), as in the paper.
 
     References:
         Liu et al., "Towards impartial multi-task learning", ICLR 2021.
     """
 
+    uses_preference = True
     limits: ClassVar[Limits] = {"lr": Real(0, open_low=True)}
+    heads: Heads = "transformed"
     card = Card(
         title="IMTL",
         paper="Liu et al., ICLR 2021",
@@ -48,19 +53,24 @@ class IMTL(GramianMethod):
         cost="K through the shared part",
         invariances=("order of tasks", "direction: a factor on each loss separately"),
         verified=("IMTL-G applied to rows scaled by IMTL-L", "equal projections"),
-        notes="Nearly dependent gradients give weights of both signs.",
+        notes="Nearly dependent gradients give weights of both signs; dependent ones may have no equal angles at all.",
+        preference="proportion of the projections, as in IMTL-G; loss scales are learned without it",
+        heads="as in the paper, where each head descends its scaled loss e^s·L",
     )
 
     def __init__(self, lr: float = 1e-3) -> None:
         super().__init__()
         self.lr = lr
-        check(self)
         self._scales = LogScales(self.state, lr)
+
+    def loss_slopes(self, evidence: Evidence) -> Float[ndarray, "K"]:
+        """e^s."""
+        return self._scales.read(evidence.tasks)
 
     def solve(self, evidence: Evidence) -> Solution:
         """e^s times the equiangular weights of the scaled rows."""
         scales = self._scales.read(evidence.tasks)
-        return Solution(scales * equiangular(rescaled(evidence.inner, scales)))
+        return Solution(scales * equiangular(rescaled(evidence.inner, scales), evidence.emphasis))
 
     def observe(self, evidence: Evidence, solution: Solution) -> None:
         """Let the loss scales learn."""

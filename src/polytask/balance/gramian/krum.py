@@ -7,7 +7,7 @@ from typing import ClassVar, final
 import numpy as np
 from jaxtyping import Float
 
-from polytask.balance._params import Limits, Whole, check
+from polytask.balance._params import Limits, Whole
 from polytask.balance.method import Card, Evidence, GramianMethod, Solution
 
 __all__ = ["Krum"]
@@ -60,7 +60,6 @@ class Krum(GramianMethod):
     def __init__(self, byzantine: int = 0, selected: int = 1) -> None:
         super().__init__()
         self.byzantine, self.selected = byzantine, selected
-        check(self)
 
     def solve(self, evidence: Evidence) -> Solution:
         """Equal weights on the gradients with the lowest scores."""

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from typing import ClassVar, final
 
-from polytask.balance._params import Choice, Limits, check
+from polytask.balance._params import Choice, Limits
 from polytask.balance._scales import SCALES, RowScale, rescaled, row_scales
+from polytask.balance.gradients import Heads
 from polytask.balance.method import Card, Evidence, GramianMethod, Solution
 from polytask.solvers.simplex import min_norm
 
@@ -22,6 +23,9 @@ class MGDA(GramianMethod):
 
     At the shared representation instead of the parameters, ``Balancer("mgda", grads="features")``, this is MGDA-UB: an
     upper bound of the same problem, for one backward pass through the trunk.
+
+    Task weights, scaled to a mean of one, are scales q of what tasks gain: the rows are g_i/q_i, so that
+    g_iᵀd ≥ q_i·‖d‖² and Σ q_i·w_i = 1. A task of twice the weight is promised twice the gain.
 
     Args:
         normalise: ``"none"`` (the paper's), ``"l2"`` s_i = 1/‖g_i‖, ``"loss"`` s_i = 1/L_i, or ``"loss+"``
@@ -43,13 +47,20 @@ class MGDA(GramianMethod):
         The normalisations are an addition of the released code, which solves for the normalised rows and then applies
         the weights to the others, so that losses may rise; here the step is the one that was solved for.
         A task whose gradient is zero is left out; the definition would stop every other task.
+        Scales q are those of Désidéri's second version of the algorithm. Multiplying the solution by task weights
+        instead, as is sometimes done, gives up descent for all tasks; rows q_i·g_i would give a task of larger weight
+        less to say.
 
     References:
         Désidéri, "Multiple-gradient descent algorithm (MGDA) for multiobjective optimization", C. R. Math. 350 (2012).
+        Désidéri, "MGDA II: a direct method for calculating a descent direction common to several criteria", INRIA
+        RR-7922 (2012).
         Sener, Koltun, "Multi-task learning as multi-objective optimization", NeurIPS 2018.
     """
 
+    uses_preference = True
     limits: ClassVar[Limits] = {"normalise": Choice(SCALES)}
+    heads: Heads = "weighted"
     card = Card(
         title="MGDA",
         paper="Désidéri 2012; Sener, Koltun, NeurIPS 2018",
@@ -64,17 +75,16 @@ class MGDA(GramianMethod):
             "the CAGrad paper's toy problem",
         ),
         notes="Favours tasks with small gradients: a task near its optimum slows down everyone.",
+        preference="promised gain: g_iᵀd ≥ q_i·‖d‖², from rows g_i/q_i; no task's loss rises whatever the weights",
+        heads="the authors' code descends Σ w_i·L_i with all parameters",
     )
 
     def __init__(self, normalise: RowScale = "none") -> None:
         super().__init__()
         self.normalise: RowScale = normalise
-        check(self)
 
     def solve(self, evidence: Evidence) -> Solution:
         """The minimiser, exactly."""
-        if self.normalise == "none":
-            return Solution(*min_norm(evidence.inner))
-        scales = row_scales(self.normalise, evidence)
+        scales = row_scales(self.normalise, evidence) / evidence.emphasis
         weights, iterations = min_norm(rescaled(evidence.inner, scales))
         return Solution(scales * weights, iterations)

@@ -7,7 +7,8 @@ from typing import ClassVar, final
 import numpy as np
 from jaxtyping import Float
 
-from polytask.balance._params import Limits, Real, check
+from polytask.balance._params import Limits, Real
+from polytask.balance._scales import rescaled
 from polytask.balance.gramian._simplex_state import keep, start
 from polytask.balance.method import Card, Evidence, GramianMethod, Solution
 from polytask.solvers.simplex import project_simplex
@@ -42,8 +43,9 @@ class MoDo(GramianMethod):
         Needs ``balancer.backward(losses, twin=other_losses)``; ``Trainer`` gives it the two halves of every batch. The
         step is the mean of both halves' gradients, as in the authors' code, so that learning rates are those of other
         methods; with their sum, as sometimes written, rates are twice as large.
-        Weights sum to one over the present tasks; an absent task keeps its part of the total. The preference multiplies
-        the weights afterwards.
+        λ sums to one over the present tasks; an absent task keeps its part of the total.
+        Task weights, scaled to a mean of one, divide the gradients, as in MGDA: λ follows the problem for rows g_i/q_i,
+        and the weights are λ_i/q_i.
 
     References:
         Chen, Fernando, Ying, Chen, "Three-way trade-off in multi-objective learning: optimization, generalization and
@@ -51,6 +53,7 @@ class MoDo(GramianMethod):
     """
 
     needs_twin = True
+    uses_preference = True
     limits: ClassVar[Limits] = {"gamma": Real(0), "rho": Real(0)}
     card = Card(
         title="MoDo",
@@ -65,17 +68,18 @@ class MoDo(GramianMethod):
             "converges to MGDA's weights where both batches are equal",
         ),
         notes="The step size of λ depends on the scale of the gradients.",
+        preference="divides the gradients the weights are learned from: in the limit MGDA's promise g_iᵀd ≥ q_i·‖d‖²",
+        heads="as in the authors' code",
     )
 
     def __init__(self, gamma: float = 0.1, rho: float = 0.1) -> None:
         super().__init__()
         self.gamma, self.rho = gamma, rho
-        check(self)
         self.state.declare("mass", 1.0)
 
     def solve(self, evidence: Evidence) -> Solution:
-        """λ after its step."""
-        return Solution(self._moved(evidence))
+        """λ/q after λ's step."""
+        return Solution(self._moved(evidence) / evidence.emphasis)
 
     def observe(self, evidence: Evidence, solution: Solution) -> None:
         """Keep λ."""
@@ -83,4 +87,5 @@ class MoDo(GramianMethod):
 
     def _moved(self, evidence: Evidence) -> Float[Array, "K"]:
         weights = start(self.state, evidence)
-        return project_simplex(weights - self.gamma * (evidence.across @ weights + self.rho * weights))
+        across = rescaled(evidence.across, 1 / evidence.emphasis)
+        return project_simplex(weights - self.gamma * (across @ weights + self.rho * weights))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import final
 
+from polytask.balance.gradients import Heads
 from polytask.balance.method import Card, Evidence, GramianMethod, Solution
 from polytask.solvers.power import newton_power
 
@@ -35,6 +36,7 @@ class NashMTL(GramianMethod):
     """
 
     uses_preference = True
+    heads: Heads = "weighted"
     card = Card(
         title="Nash-MTL",
         paper="Navon et al., ICML 2022",
@@ -44,6 +46,8 @@ class NashMTL(GramianMethod):
         invariances=("order of tasks", "a factor on each loss separately"),
         verified=("a∘Ga = 1 to 1e-6, norms e^±10", "closed form for two tasks", "the paper's toy problem"),
         notes="The step's length never shrinks: use a decaying learning rate or clipping.",
+        preference="weight of the logarithm of the task's gain: a_i·(Ga)_i = q_i, AuxiNash's bargain",
+        heads="the authors' code descends Σ a_i·L_i with all parameters",
     )
 
     def solve(self, evidence: Evidence) -> Solution:

@@ -6,7 +6,7 @@ from typing import ClassVar, final
 
 import numpy as np
 
-from polytask.balance._params import Limits, Real, check
+from polytask.balance._params import Limits, Real
 from polytask.balance.method import Card, Evidence, GramianMethod, Solution
 
 __all__ = ["NTKMTL"]
@@ -63,7 +63,6 @@ class NTKMTL(GramianMethod):
     def __init__(self, power: float = 0.5) -> None:
         super().__init__()
         self.power = power
-        check(self)
 
     def solve(self, evidence: Evidence) -> Solution:
         """(Σ‖g_j‖²/‖g_i‖²)^β."""

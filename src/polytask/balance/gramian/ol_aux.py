@@ -6,7 +6,8 @@ from typing import ClassVar, Literal, final
 
 import numpy as np
 
-from polytask.balance._params import Choice, Flag, Limits, Real, TaskName, Whole, check
+from polytask.balance._params import Choice, Flag, Limits, Real, TaskName, Whole
+from polytask.balance.gradients import Heads
 from polytask.balance.method import Card, Evidence, GramianMethod, Solution
 
 __all__ = ["OLAUX"]
@@ -55,6 +56,7 @@ class OLAUX(GramianMethod):
         "similarity": Choice(("inner", "cosine")),
         "nonnegative": Flag(),
     }
+    heads: Heads = "weighted"
     card = Card(
         title="OL-AUX",
         paper="Lin et al., NeurIPS 2019",
@@ -69,6 +71,7 @@ class OLAUX(GramianMethod):
             "the toy problem of the CAGrad paper ends at the primary task's optimum",
         ),
         notes="The step size depends on the losses' scale unless similarity='cosine'.",
+        heads="the authors' code descends the weighted sum with all parameters",
     )
 
     def __init__(
@@ -82,7 +85,6 @@ class OLAUX(GramianMethod):
         super().__init__()
         self.primary, self.lr, self.horizon, self.similarity = primary, lr, horizon, similarity
         self.nonnegative = nonnegative
-        check(self)
         self.state.declare("weight", 1.0)
         self.state.declare("sum", 0.0)
         self.state.declare("count", 0.0)

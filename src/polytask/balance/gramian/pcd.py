@@ -8,7 +8,7 @@ from typing import ClassVar, final
 import numpy as np
 from jaxtyping import Float
 
-from polytask.balance._params import Limits, PerTask, Real, TaskName, check
+from polytask.balance._params import Limits, PerTask, Real, TaskName
 from polytask.balance.method import Card, Evidence, GramianMethod, Solution
 from polytask.errors import ConfigError
 from polytask.solvers.nnqp import nnqp
@@ -43,17 +43,19 @@ class PCD(GramianMethod):
         tensor([1.2500, 0.7500])
 
     Notes:
+        Task weights scale the guarantees: τ_j is multiplied by p_j/p_main.
         Where no direction serves all constraints they are dropped, as in the paper, and the step is g_main.
         The paper adds 1e-8 to v_i; a gradient that is zero takes no part here, so nothing has to be added and tiny
         gradients are scaled like large ones.
-        The paper makes no step while the primary gradient is zero. Here the others then get weight 1, as in a step in
-        which the primary task is absent.
+        The paper makes no step while the primary gradient is zero. Here the others then get weight 1, or the
+        task weight, as in a step in which the primary task is absent.
 
     References:
         "Not all objectives are born equal: priority-constrained descent for hierarchical multi-objective optimization",
         TMLR 2026.
     """
 
+    uses_preference = True
     limits: ClassVar[Limits] = {"primary": TaskName(), "tau": PerTask(Real(0, 1)), "beta": Real(0, 1, open_high=True)}
     card = Card(
         title="PCD",
@@ -64,12 +66,12 @@ class PCD(GramianMethod):
         invariances=("order of tasks", "a constant factor on each secondary loss"),
         verified=("KKT conditions", "closed form for two tasks", "TorchJD"),
         notes="Many constraints can bend the step far away from the primary gradient.",
+        preference="scales the guaranteed progress: τ_j·q_j/q_main for the other tasks",
     )
 
     def __init__(self, primary: str, tau: float | Mapping[str, float] = 0.02, beta: float = 0.999) -> None:
         super().__init__()
         self.primary, self.tau, self.beta = primary, tau, beta
-        check(self)
         if isinstance(tau, Mapping) and primary in tau:
             raise ConfigError(f"tau is for the other tasks, found one for the primary task {primary!r}; leave it out")
         self.state.declare("square", 0.0)
@@ -78,12 +80,13 @@ class PCD(GramianMethod):
     def solve(self, evidence: Evidence) -> Solution:
         """The primary task's scale, the constraints' multipliers, and the primary gradient's length."""
         if self.primary not in evidence.tasks:
-            return Solution(np.ones(evidence.size))
+            return Solution(evidence.emphasis)
         main = evidence.tasks.index(self.primary)
         others = np.flatnonzero(np.arange(evidence.size) != main)
         cosines, norms = correlation(evidence.inner)
         size = norms / np.sqrt(self._average(evidence.tasks, norms))
         tau = np.array([self._share(evidence.tasks[i]) for i in others])
+        tau = tau * evidence.preference[others] / evidence.preference[main]
         lack = cosines[others, main] * size[main] - tau * size[others]
         pull, iterations = nnqp(definite(cosines[np.ix_(others, others)]), lack) if len(others) else (lack, 0)
         slack = cosines[np.ix_(others, others)] @ pull + lack

@@ -47,6 +47,7 @@ class PCGrad(GramianMethod):
         invariances=("order of tasks", "one common factor on all losses"),
         verified=("a direct loop over rows", "closed form for two tasks"),
         notes="Random; for three tasks and more conflicts may remain.",
+        preference="multiplies the task's gradient after its conflicts are removed",
     )
 
     def solve(self, evidence: Evidence) -> Solution:

@@ -7,7 +7,8 @@ from typing import ClassVar, final
 import numpy as np
 from jaxtyping import Float
 
-from polytask.balance._params import Limits, Real, Whole, check
+from polytask.balance._params import Limits, Real, Whole
+from polytask.balance.gradients import Heads
 from polytask.balance.method import Card, Evidence, GramianMethod, Solution
 
 __all__ = ["PiKE"]
@@ -57,6 +58,7 @@ class PiKE(GramianMethod):
     needs_twin = True
     computes = False
     limits: ClassVar[Limits] = {"zeta1": Real(0), "zeta2": Real(0), "every": Whole(1)}
+    heads: Heads = "weighted"
     card = Card(
         title="PiKE",
         paper="Li, Deng, Zhong, Razaviyayn, Mirrokni, NeurIPS 2025",
@@ -70,12 +72,12 @@ class PiKE(GramianMethod):
             "tasks with equal ζ₁·‖∇L‖² − ζ₂·σ²/(2b) keep their weights",
         ),
         notes="ζ₁ and ζ₂ depend on the scale of the gradients. Weights, where the paper sets the batch's mixture.",
+        heads="the expected gradient of a batch that is mixed by these weights",
     )
 
     def __init__(self, zeta1: float = 1.0, zeta2: float = 1.0, every: int = 1) -> None:
         super().__init__()
         self.zeta1, self.zeta2, self.every = zeta1, zeta2, every
-        check(self)
         self.state.declare("log_weight", 0.0)
 
     def solve(self, evidence: Evidence) -> Solution:

@@ -8,7 +8,7 @@ from typing import ClassVar, final
 
 import numpy as np
 
-from polytask.balance._params import Limits, Real, check
+from polytask.balance._params import Limits, Real
 from polytask.balance.loss._tools import softmax
 from polytask.balance.method import Card, Evidence, GramianMethod, Solution
 from polytask.errors import MethodError
@@ -70,12 +70,12 @@ class PIVRG(GramianMethod):
             "equal δ give FairGrad with α = 2",
         ),
         notes="Needs single-task models first, and δ of different metrics must be comparable.",
+        preference="as in FairGrad: multiplies (Ga)_i² by q_i²",
     )
 
     def __init__(self, bound: float = 2.0, temperature: float = 10.0) -> None:
         super().__init__()
         self.bound, self.temperature = bound, temperature
-        check(self)
         self.state.declare("lag", 0.0)
 
     def observe_metrics(self, values: Mapping[str, float]) -> None:

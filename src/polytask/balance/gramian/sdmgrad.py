@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import ClassVar, final
 
-from polytask.balance._params import Limits, Real, check
+from polytask.balance._params import Limits, Real
 from polytask.balance.method import Card, Evidence, GramianMethod, Solution
 from polytask.solvers.simplex import simplex_qp
 
@@ -49,12 +49,13 @@ class SDMGrad(GramianMethod):
         invariances=("order of tasks", "one common factor on all losses"),
         verified=("KKT conditions to 1e-9", "MGDA at λ = 0", "MGDA on rows shifted by λ times the mean"),
         notes="With large λ a step may raise the loss of a task.",
+        preference="weight in the mean gradient the step leans towards",
+        heads="as in the authors' code",
     )
 
     def __init__(self, lam: float = 0.3) -> None:
         super().__init__()
         self.lam = lam
-        check(self)
 
     def solve(self, evidence: Evidence) -> Solution:
         """The simplex program with linear term λGp, then the mixture."""

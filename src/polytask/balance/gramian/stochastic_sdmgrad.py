@@ -7,7 +7,7 @@ from typing import ClassVar, final
 import numpy as np
 from jaxtyping import Float
 
-from polytask.balance._params import Limits, Real, Whole, check
+from polytask.balance._params import Limits, Real, Whole
 from polytask.balance.gramian._simplex_state import keep, start
 from polytask.balance.method import Card, Evidence, GramianMethod, Solution
 from polytask.solvers.simplex import project_simplex
@@ -45,7 +45,9 @@ class StochasticSDMGrad(GramianMethod):
         inner iteration; this is the form that two batches allow. Both batches make the weights and both take part in
         the step, which therefore depends on its own weights, as in MoDo; the inner iterations share one pair, as in
         the authors' code. Where the two batches disagree about every task, s = 0 and w stays.
-        A step size of 5 does not settle on every problem: S iterations are part of the method, not a solver.
+        A step size of 5 does not settle on every problem: S iterations are part of the method, not a solver. The
+        authors released the deterministic form only, whose steps differ: 10 (vision) or 25 to 50 (reinforcement
+        learning, from w = 1/K each time, keeping the best w), on a gradient that is twice A(w + λp).
         Use :class:`~polytask.balance.SDMGrad` where one batch is to be solved exactly.
         An absent task keeps its part of w's total. Needs ``balancer.backward(losses, twin=other_losses)``.
 
@@ -71,12 +73,13 @@ class StochasticSDMGrad(GramianMethod):
         invariances=("order of tasks", "one common factor on all losses"),
         verified=("the recursion, step by step", "deterministic SDMGrad where both batches are equal and β is small"),
         notes="Two of the paper's three batches: the third is for the step alone.",
+        preference="weight in the mean gradient the step leans towards",
+        heads="as in public code for three batches",
     )
 
     def __init__(self, lam: float = 0.3, lr: float = 5.0, momentum: float = 0.5, iterations: int = 20) -> None:
         super().__init__()
         self.lam, self.lr, self.momentum, self.iterations = lam, lr, momentum, iterations
-        check(self)
         self.state.declare("mass", 1.0)
 
     def solve(self, evidence: Evidence) -> Solution:

@@ -48,6 +48,7 @@ class UPGrad(GramianMethod):
             "TorchJD where norms are balanced",
         ),
         notes="A task with large gradients still has a large share in the step.",
+        preference="weight of the task's projected gradient in the mean; no task is opposed whatever the weights",
     )
 
     def solve(self, evidence: Evidence) -> Solution:

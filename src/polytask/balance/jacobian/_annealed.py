@@ -8,8 +8,7 @@ from typing import final
 from jaxtyping import Float
 from numpy import asarray, ndarray
 
-from polytask.balance._params import check
-from polytask.balance.jacobian._tools import share, weighted_sum, wide
+from polytask.balance.jacobian._tools import weighted_sum, wide
 from polytask.balance.method import Block, Combined, Evidence, JacobianMethod, Solution
 
 __all__ = ["Annealed"]
@@ -29,7 +28,6 @@ class Annealed(JacobianMethod):
     def __init__(self, anchor: str | None, alpha: float, every: int) -> None:
         super().__init__()
         self._anchor, self.alpha, self.every = anchor, alpha, every
-        check(self)
         self.state.declare("weight", 1.0)
 
     @abc.abstractmethod
@@ -39,7 +37,7 @@ class Annealed(JacobianMethod):
     @final
     def solve(self, evidence: Evidence) -> Solution:
         """λ, after this step's update."""
-        return Solution(self._moved(evidence) * share(evidence))
+        return Solution(self._moved(evidence) * evidence.emphasis)
 
     @final
     def observe(self, evidence: Evidence, solution: Solution) -> None:

@@ -53,12 +53,16 @@ class Winners:
         self.names = []
 
 
-def worst_pair(products: Float[Array, "K K"], lengths: Float[Array, "K"]) -> tuple[int, int, float]:
-    """The pair with the smallest cosine, and that cosine.
+def worst_pair(
+    products: Float[Array, "K K"], lengths: Float[Array, "K"], names: Sequence[str], tie: float = 0.0
+) -> tuple[int, int, float]:
+    """The pair with the smallest cosine, and that cosine; of several pairs that are equally bad, the first by name.
 
     Args:
         products: Inner products of what is left of each gradient, (K, K).
         lengths: Norms the gradients had at first, (K,); one of which next to nothing is left conflicts with nobody.
+        names: The gradients' names.
+        tie: Differences of cosines that do not count.
 
     Returns:
         Both positions and the cosine; 1 where fewer than two gradients are left.
@@ -68,8 +72,8 @@ def worst_pair(products: Float[Array, "K K"], lengths: Float[Array, "K"]) -> tup
     safe = np.where(left, norms, 1.0)
     cosines = np.where(np.outer(left, left), products / np.outer(safe, safe), 1.0)
     np.fill_diagonal(cosines, 1.0)
-    i, j = np.unravel_index(np.argmin(cosines), cosines.shape)
-    return int(i), int(j), float(cosines[i, j])
+    i, j = min(np.argwhere(cosines <= cosines.min() + tie).tolist(), key=lambda pair: [names[k] for k in pair])
+    return i, j, float(cosines[i, j])
 
 
 def conflict_angle(cosine: float, thresholds: tuple[float, float, float], power: float) -> float:

@@ -1,4 +1,4 @@
-"""What several coordinate methods share: working precision, preference, sums of rows, mass on the present tasks."""
+"""What several coordinate methods share: working precision, sums of rows, mass on the present tasks."""
 
 from __future__ import annotations
 
@@ -9,10 +9,9 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from polytask.balance.method import Evidence
 from polytask.balance.state import MethodState
 
-__all__ = ["mass", "share", "squared_norms", "weighted_sum", "wide"]
+__all__ = ["mass", "squared_norms", "weighted_sum", "wide"]
 
 Array = np.ndarray
 
@@ -20,11 +19,6 @@ Array = np.ndarray
 def wide(rows: Float[Tensor, "K P"]) -> Float[Tensor, "K P"]:
     """The rows in float32 at least; they may be stored in half precision."""
     return rows.to(torch.promote_types(rows.dtype, torch.float32))
-
-
-def share(evidence: Evidence) -> Float[Array, "K"]:
-    """K times the preference: ones when no task is preferred."""
-    return evidence.size * evidence.preference
 
 
 def weighted_sum(weights: Float[Array, "K"], rows: Float[Tensor, "K P"]) -> Float[Tensor, "P"]:

@@ -6,8 +6,8 @@ from typing import ClassVar, final
 
 import torch
 
-from polytask.balance._params import Limits, Real, check
-from polytask.balance.jacobian._tools import share, weighted_sum, wide
+from polytask.balance._params import Limits, Real
+from polytask.balance.jacobian._tools import weighted_sum, wide
 from polytask.balance.method import Block, Card, Combined, Evidence, JacobianMethod, Solution
 
 __all__ = ["AdaTask"]
@@ -57,17 +57,17 @@ class AdaTask(JacobianMethod):
         invariances=("order of tasks", "a factor on each loss separately (as far as ε allows)"),
         verified=("torch.optim.Adam on one task", "sum of separate Adam steps for several"),
         notes="For plain SGD on the shared parameters; gives steps, not gradients.",
+        preference="multiplies the task's step",
     )
 
     def __init__(self, beta1: float = 0.9, beta2: float = 0.999, eps: float = 1e-8) -> None:
         super().__init__()
         self.beta1, self.beta2, self.eps = beta1, beta2, eps
-        check(self)
         self.state.declare("steps", 0.0)
 
     def solve(self, evidence: Evidence) -> Solution:
         """The preference: rates differ between coordinates."""
-        return Solution(share(evidence))
+        return Solution(evidence.emphasis)
 
     def observe(self, evidence: Evidence, solution: Solution) -> None:
         """Count the step."""

@@ -10,8 +10,9 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from polytask.balance._params import Limits, Real, check
-from polytask.balance.jacobian._tools import share, squared_norms, weighted_sum, wide
+from polytask.balance._params import Limits, Real
+from polytask.balance.gradients import Heads
+from polytask.balance.jacobian._tools import squared_norms, weighted_sum, wide
 from polytask.balance.method import Block, Card, Combined, Evidence, JacobianMethod, Solution
 from polytask.errors import MethodError
 
@@ -49,6 +50,7 @@ class DBMTL(JacobianMethod):
 
     uses_preference = True
     limits: ClassVar[Limits] = {"beta": Real(0, 1, open_high=True), "decay": Real(0)}
+    heads: Heads = "transformed"
     card = Card(
         title="DB-MTL",
         paper="Lin et al. 2023",
@@ -58,13 +60,18 @@ class DBMTL(JacobianMethod):
         invariances=("order of tasks", "a factor on each loss separately"),
         verified=("the authors' recursion, step by step", "all scaled rows have the largest norm"),
         notes="Losses must be positive. The first steps are short: y starts at zero.",
+        preference="multiplies the task's scaled gradient",
+        heads="as in the authors' code, where each head descends log L",
     )
 
     def __init__(self, beta: float = 0.9, decay: float = 0.0) -> None:
         super().__init__()
         self.beta, self.decay = beta, decay
-        check(self)
         self.state.declare("steps", 0.0)
+
+    def loss_slopes(self, evidence: Evidence) -> Float[Array, "K"]:
+        """1/L."""
+        return 1 / evidence.losses
 
     def measure(self, block: Block, evidence: Evidence) -> Mapping[str, Array]:
         """‖y_i‖² after this step's update."""
@@ -72,7 +79,7 @@ class DBMTL(JacobianMethod):
 
     def solve(self, evidence: Evidence) -> Solution:
         """The factor of each task's gradient if there were no past."""
-        return Solution(share(evidence) * self._factors(evidence) / evidence.losses)
+        return Solution(evidence.emphasis * self._factors(evidence) / evidence.losses)
 
     def observe(self, evidence: Evidence, solution: Solution) -> None:
         """Count the step."""
@@ -81,7 +88,7 @@ class DBMTL(JacobianMethod):
     def combine(self, block: Block, evidence: Evidence, solution: Solution) -> Combined:
         """The sum of the scaled means, and the new means."""
         tracked = self._tracked(block, evidence)
-        gradient = weighted_sum(share(evidence) * self._factors(evidence), tracked)
+        gradient = weighted_sum(evidence.emphasis * self._factors(evidence), tracked)
         return Combined(gradient, {"tracked": tracked} if self.beta > 0 else {})
 
     def _tracked(self, block: Block, evidence: Evidence) -> Float[Tensor, "K P"]:

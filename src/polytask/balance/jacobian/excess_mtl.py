@@ -10,8 +10,9 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from polytask.balance._params import Limits, Real, check
-from polytask.balance.jacobian._tools import mass, share, weighted_sum, wide
+from polytask.balance._params import Limits, Real
+from polytask.balance.gradients import Heads
+from polytask.balance.jacobian._tools import mass, weighted_sum, wide
 from polytask.balance.method import Block, Card, Combined, Evidence, JacobianMethod, Solution
 
 __all__ = ["ExcessMTL"]
@@ -48,6 +49,7 @@ class ExcessMTL(JacobianMethod):
 
     uses_preference = True
     limits: ClassVar[Limits] = {"lr": Real(0, open_low=True)}
+    heads: Heads = "weighted"
     card = Card(
         title="ExcessMTL",
         paper="He et al., ICML 2024",
@@ -57,12 +59,13 @@ class ExcessMTL(JacobianMethod):
         invariances=("order of tasks", "a factor on each loss separately (in the weights)"),
         verified=("the authors' recursion, step by step", "equal histories keep equal weights"),
         notes="The accumulator only grows, so that weights settle.",
+        preference="multiplies the task's weight",
+        heads="the authors' code descends Σ w_i·L_i with all parameters",
     )
 
     def __init__(self, lr: float = 1e-2) -> None:
         super().__init__()
         self.lr = lr
-        check(self)
         self.state.declare("mass", 1.0)
         self.state.declare("baseline", 0.0)
 
@@ -74,7 +77,7 @@ class ExcessMTL(JacobianMethod):
 
     def solve(self, evidence: Evidence) -> Solution:
         """One multiplicative step."""
-        return Solution(evidence.size * self._moved(evidence) * share(evidence))
+        return Solution(evidence.size * self._moved(evidence) * evidence.emphasis)
 
     def observe(self, evidence: Evidence, solution: Solution) -> None:
         """Keep weights, and the baseline of tasks seen for the first time."""

@@ -8,7 +8,7 @@ from typing import ClassVar, final
 import numpy as np
 from jaxtyping import Float
 
-from polytask.balance._params import Limits, Real, Whole, check
+from polytask.balance._params import Limits, Real, Whole
 from polytask.balance.jacobian._conflicts import Winners, bend, conflict_angle, worst_pair
 from polytask.balance.jacobian._tools import squared_norms, weighted_sum, wide
 from polytask.balance.loss._tools import RunningMean
@@ -54,8 +54,8 @@ class GCond(JacobianMethod):
     Notes:
         Gradients are those of losses times task weights that sum to one. Gradient accumulation, half of the published
         method, is the trainer's ``accumulate=``; its momentum and trust ratio are the optimizer's. The authors' code
-        starts every running norm at 1; here it is the mean of the norms seen, and the longer gradient wins a tie. That
-        code compares with the previous gradients after bending; the paper, and this, with those before it.
+        starts every running norm at 1; here it is the mean of the norms seen. The longer gradient wins a tie, then the
+        first by name. That code compares with the previous gradients after bending; the paper, and this, before it.
 
     References:
         Alves Limarenko, Studenikina, Illarionova, Sharaev, "GCond: gradient conflict resolution via accumulation-based
@@ -78,6 +78,7 @@ class GCond(JacobianMethod):
         invariances=("order of tasks", "one common factor on all losses"),
         verified=("the paper and the authors' code, read, step by step on plain vectors", "closed forms in each zone"),
         notes="Whoever wins takes most: a losing task may be ignored for some steps. Without a conflict, a mean.",
+        preference="multiplies the task's loss",
     )
 
     def __init__(
@@ -93,7 +94,6 @@ class GCond(JacobianMethod):
         super().__init__()
         self.critical, self.main, self.weak, self.bend = critical, main, weak, bend
         self.stability, self.window, self.rate = stability, window, rate
-        check(self)
         if not critical <= main <= weak:
             raise ConfigError(f"GCond needs critical ≤ main ≤ weak, found {critical}, {main} and {weak}")
         self._norms = RunningMean(self.state, "norm", rate)
@@ -130,7 +130,7 @@ class GCond(JacobianMethod):
         past, past_norms = scale[:, None] * evidence.measures["past"], np.sqrt(evidence.measures["past_squares"])
         mixture, products, winners = np.eye(size), gramian, self._winners
         for count in range(2 * size):
-            i, j, cosine = worst_pair(products, lengths)
+            i, j, cosine = worst_pair(products, lengths, evidence.tasks, _TIE)
             if cosine >= self.weak - _TIE:
                 return mixture, winners, count
             pair = np.array([i, j])
@@ -139,11 +139,11 @@ class GCond(JacobianMethod):
             steady = np.divide(along, norms * past_norms[pair], out=np.zeros(2), where=past_norms[pair] > 0)
             strength = norms / means[pair]
             scores = self.stability * np.maximum(steady, 0) + (1 - self.stability) * strength / strength.sum()
-            ahead = float(scores[0] - scores[1] if abs(scores[0] - scores[1]) > _TIE else norms[0] - norms[1])
+            ahead = float(scores[0] - scores[1] if abs(scores[0] - scores[1]) > _TIE else norms[0] / norms[1] - 1)
             overdue = winners.overdue((evidence.tasks[i], evidence.tasks[j]), self.window)
             if overdue is not None:
                 ahead = -1.0 if overdue == evidence.tasks[i] else 1.0
-            decided = (i, j) if ahead >= 0 else (j, i)
+            decided = (i, j) if ahead >= -_TIE else (j, i)
             winners = winners.then(evidence.tasks[decided[0]], self.window)
             angle = conflict_angle(cosine, (self.critical, self.main, self.weak), self.bend)
             mixture, products = bend(mixture, products, gramian, decided, angle)

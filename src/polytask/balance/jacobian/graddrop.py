@@ -11,8 +11,8 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from polytask.balance._params import Limits, PerTask, Real, check
-from polytask.balance.jacobian._tools import share, wide
+from polytask.balance._params import Limits, PerTask, Real
+from polytask.balance.jacobian._tools import wide
 from polytask.balance.method import Block, Card, Combined, Evidence, JacobianMethod, Solution
 
 __all__ = ["GradDrop"]
@@ -23,8 +23,8 @@ class GradDrop(JacobianMethod):
     """For every coordinate, keep the gradients of one sign, drawn by how much of the total has it.
 
     With s_i the signal of task i at a coordinate, P = ½·(1 + Σs_i/Σ|s_i|) and U uniform in [0, 1): entries with s_i > 0
-    are kept where f(P) > U, those with s_i < 0 elsewhere. The step is Σ_i K·p_i·(ℓ_i + (1 − ℓ_i)·m_i)·g_i, m_i the 0/1
-    mask, p the task weights, Σp_i = 1.
+    are kept where f(P) > U, those with s_i < 0 elsewhere, and those with s_i = 0 nowhere. The step is
+    Σ_i K·p_i·(ℓ_i + (1 − ℓ_i)·m_i)·g_i, m_i the 0/1 mask, p the task weights, Σp_i = 1.
 
     As published (``grads="features"``) s_i = Σ_b sign(z_b)·∂L_i/∂z_b, summed over the batch, so that one mask holds for
     all rows of a feature. On parameters (``grads="params"``) s_i is the gradient entry itself.
@@ -41,8 +41,8 @@ class GradDrop(JacobianMethod):
         tensor([ 4.0000, -3.0000,  0.5000])
 
     Notes:
-        P = ½ where all signals are zero; no constant is added to the denominator. The released layer multiplies its
-        result by the ratio of its norm to the plain gradient's; the paper has no such factor, and neither has this.
+        No constant is added to the denominator. The released layer passes signals of zero, and multiplies its result by
+        the ratio of its norm to the plain gradient's; the paper does neither, and neither does this.
 
     References:
         Chen et al., "Just pick a sign: optimizing deep multitask models with gradient sign dropout", NeurIPS 2020.
@@ -63,16 +63,16 @@ class GradDrop(JacobianMethod):
             "P in the mean",
         ),
         notes="Random; agreeing coordinates are always kept. On parameters it is not the published method.",
+        preference="multiplies the task's gradient, before signs are counted",
     )
 
     def __init__(self, leak: float | Mapping[str, float] = 0.0, steepness: float = 1.0) -> None:
         super().__init__()
         self.leak, self.steepness = leak, steepness
-        check(self)
 
     def solve(self, evidence: Evidence) -> Solution:
         """The preference: masks are drawn per coordinate."""
-        return Solution(share(evidence))
+        return Solution(evidence.emphasis)
 
     def combine(self, block: Block, evidence: Evidence, solution: Solution) -> Combined:
         """The masked sum."""
@@ -99,4 +99,4 @@ class GradDrop(JacobianMethod):
         total = signal.abs().sum(0)
         purity = torch.where(total > 0, 0.5 * (1 + signal.sum(0) / total), 0.5)
         positive = drawn < (0.5 + self.steepness * (purity - 0.5)).clamp(0, 1)
-        return torch.where(positive, signal >= 0, signal <= 0).to(signal.dtype)
+        return torch.where(positive, signal > 0, signal < 0).to(signal.dtype)

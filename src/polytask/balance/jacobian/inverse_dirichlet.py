@@ -9,6 +9,7 @@ import numpy as np
 import torch
 
 from polytask.balance._params import Limits, Real, TaskName, Whole
+from polytask.balance.gradients import Heads
 from polytask.balance.jacobian._annealed import Annealed
 from polytask.balance.jacobian._tools import squared_norms, wide
 from polytask.balance.method import Block, Card, Evidence
@@ -53,6 +54,7 @@ class InverseDirichlet(Annealed):
         "alpha": Real(0, 1, open_low=True),
         "every": Whole(1),
     }
+    heads: Heads = "weighted"
     card = Card(
         title="Inverse Dirichlet",
         paper="Maddu et al., Mach. Learn.: Sci. Technol. 2022",
@@ -62,6 +64,8 @@ class InverseDirichlet(Annealed):
         invariances=("order of tasks", "a factor on each loss separately, up to a common one (at the fixed point)"),
         verified=("its formula by hand", "equal standard deviations at the fixed point", "one block equals several"),
         notes="Close to dividing by the gradient's norm, as entries have a mean near zero.",
+        preference="multiplies the task's weight",
+        heads="the authors' code descends Σ λ_i·L_i with all parameters",
     )
 
     def __init__(self, reference: str | None = None, alpha: float = 0.5, every: int = 5) -> None:

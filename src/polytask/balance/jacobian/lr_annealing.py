@@ -9,6 +9,7 @@ import numpy as np
 import torch
 
 from polytask.balance._params import Flag, Limits, Real, TaskName, Whole
+from polytask.balance.gradients import Heads
 from polytask.balance.jacobian._annealed import Annealed
 from polytask.balance.jacobian._tools import wide
 from polytask.balance.method import Block, Card, Evidence
@@ -56,6 +57,7 @@ class LRAnnealing(Annealed):
         "every": Whole(1),
         "released": Flag(),
     }
+    heads: Heads = "weighted"
     card = Card(
         title="Learning-rate annealing",
         paper="Wang, Teng, Perdikaris, SISC 2021",
@@ -65,6 +67,8 @@ class LRAnnealing(Annealed):
         invariances=("order of tasks", "a factor on each loss but the residual's (at the fixed point)"),
         verified=("its formula by hand", "the fixed points λ̂ and √λ̂", "one block equals several"),
         notes="A maximum over a mean: weights grow with the number of parameters.",
+        preference="multiplies the task's weight",
+        heads="the authors' code descends Σ λ_i·L_i with all parameters",
     )
 
     def __init__(self, residual: str, alpha: float = 0.1, every: int = 10, released: bool = False) -> None:

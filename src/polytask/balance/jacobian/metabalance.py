@@ -8,8 +8,8 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from polytask.balance._params import Choice, Limits, Real, TaskName, check
-from polytask.balance.jacobian._tools import share, wide
+from polytask.balance._params import Choice, Limits, Real, TaskName
+from polytask.balance.jacobian._tools import wide
 from polytask.balance.method import Block, Card, Combined, Evidence, JacobianMethod, Solution
 
 __all__ = ["MetaBalance"]
@@ -70,6 +70,7 @@ class MetaBalance(JacobianMethod):
             "reduce and enlarge by rows: their factors multiply to those of both",
         ),
         notes="For one main task; directions are not touched.",
+        preference="multiplies the task's adapted gradient",
     )
 
     def __init__(
@@ -81,12 +82,11 @@ class MetaBalance(JacobianMethod):
     ) -> None:
         super().__init__()
         self.primary, self.relax, self.beta, self.change = primary, relax, beta, change
-        check(self)
         self.state.declare("steps", 0.0)
 
     def solve(self, evidence: Evidence) -> Solution:
         """The preference: factors differ between parameters."""
-        return Solution(share(evidence))
+        return Solution(evidence.emphasis)
 
     def observe(self, evidence: Evidence, solution: Solution) -> None:
         """Count the step."""

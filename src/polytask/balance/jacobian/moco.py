@@ -10,8 +10,8 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from polytask.balance._params import Choice, Limits, Real, check
-from polytask.balance.jacobian._tools import mass, share, weighted_sum, wide
+from polytask.balance._params import Choice, Limits, Real
+from polytask.balance.jacobian._tools import mass, weighted_sum, wide
 from polytask.balance.method import Block, Card, Combined, Evidence, JacobianMethod, Solution
 from polytask.errors import MethodError
 from polytask.solvers.simplex import project_simplex
@@ -26,8 +26,8 @@ class MoCo(JacobianMethod):
     """A running mean of every task's gradient, combined by weights that take one step per iteration.
 
     Y ← Y − β(Y − J) from Y = 0; λ ← Π(λ − γ(NNᵀλ + ρλ)) from λ = 1/K, Π the projection onto the simplex and N = Y with
-    rows divided by ``normalise``; the step is Nᵀλ. For small γ, β ≫ γ this follows the min-norm direction of the mean
-    gradients instead of that of one noisy batch.
+    rows divided by ``normalise`` and by q, the task weights scaled to a mean of one; the step is Nᵀλ. For small γ,
+    β ≫ γ this follows the min-norm direction of the mean gradients instead of that of one noisy batch.
 
     Args:
         beta: β, rate of the gradients' mean; 0.1 in the authors' code. 1 takes the batch's gradients.
@@ -45,7 +45,9 @@ class MoCo(JacobianMethod):
 
     Notes:
         Weights sum to one over the present tasks; an absent task keeps its part of the total, and its row of Y.
-        A widely used reimplementation replaces Π by a softmax, which drives λ towards equal weights in every step.
+        The constants are those of the authors' code for a later paper (their comparison with MoDo). The code they
+        shared with LibMTL has β = 0.5/√t, γ = 0.1/√t and ρ = 0, gives every gradient the length of its loss before it
+        enters Y, and replaces Π by a softmax, which drives λ towards equal weights in every step.
         Needs K·P numbers of memory.
 
     References:
@@ -68,6 +70,8 @@ class MoCo(JacobianMethod):
         invariances=("order of tasks",),
         verified=("the authors' recursion, step by step", "γ = 0 keeps λ", "converges to MGDA's weights"),
         notes="The step size of λ depends on the scale of the gradients. The first steps are short: Y starts at zero.",
+        preference="divides the gradients: in the limit MGDA's promise g_iᵀd ≥ q_i·‖d‖² for the mean gradients",
+        heads="as in the authors' code",
     )
 
     def __init__(
@@ -79,7 +83,6 @@ class MoCo(JacobianMethod):
     ) -> None:
         super().__init__()
         self.beta, self.gamma, self.rho, self.normalise = beta, gamma, rho, normalise
-        check(self)
         self.state.declare("mass", 1.0)
 
     def measure(self, block: Block, evidence: Evidence) -> Mapping[str, Array]:
@@ -89,7 +92,7 @@ class MoCo(JacobianMethod):
 
     def solve(self, evidence: Evidence) -> Solution:
         """λ, over the divisors of the rows."""
-        return Solution(self._moved(evidence) * share(evidence) / self._divisors(evidence))
+        return Solution(self._moved(evidence) / self._divisors(evidence))
 
     def observe(self, evidence: Evidence, solution: Solution) -> None:
         """Keep λ."""
@@ -112,7 +115,7 @@ class MoCo(JacobianMethod):
         return project_simplex(weights - self.gamma * pull)
 
     def _divisors(self, evidence: Evidence) -> Float[Array, "K"]:
-        divisors = np.ones(evidence.size)
+        divisors = evidence.emphasis
         if self.normalise in ("loss", "loss+"):
             if (evidence.losses <= 0).any():
                 raise MethodError(f"MoCo divides by the losses, which must be positive; found {evidence.losses}")

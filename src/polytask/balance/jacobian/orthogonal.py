@@ -9,7 +9,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from polytask.balance._params import Choice, Limits, Real, check
+from polytask.balance._params import Choice, Limits, Real
 from polytask.balance.method import Card
 from polytask.balance.penalty import PenaltyMethod, differentiable_rows
 from polytask.errors import MethodError
@@ -70,7 +70,6 @@ class OrthogonalGradients(PenaltyMethod):
     def __init__(self, alpha: float = 1.0, reduce: Literal["sum", "mean"] = "sum") -> None:
         super().__init__()
         self.alpha, self.reduce = alpha, reduce
-        check(self)
 
     def penalty(self, rows: Float[Tensor, "K P"]) -> Float[Tensor, ""]:
         """The price of the rows' squared cosines."""

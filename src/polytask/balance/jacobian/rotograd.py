@@ -6,8 +6,8 @@ from typing import ClassVar, final
 
 import numpy as np
 
-from polytask.balance._params import Limits, Whole, check
-from polytask.balance.jacobian._tools import share, weighted_sum, wide
+from polytask.balance._params import Limits, Whole
+from polytask.balance.jacobian._tools import weighted_sum, wide
 from polytask.balance.method import Block, Card, Combined, Evidence, JacobianMethod, Need, Solution
 
 __all__ = ["RotoGrad"]
@@ -57,12 +57,12 @@ class RotoGrad(JacobianMethod):
             "rotations align planted gradients",
         ),
         notes="Use with polytask.share.Rotations between trunk and heads; alone it is the scale part.",
+        preference="multiplies the common length of the task's gradient",
     )
 
     def __init__(self, burn_in: int = 20) -> None:
         super().__init__()
         self.burn_in = burn_in
-        check(self)
         self.state.declare("first", 0.0)
         self.state.declare("steps", 0.0)
 
@@ -71,7 +71,7 @@ class RotoGrad(JacobianMethod):
         norms = np.sqrt(np.diag(evidence.inner))
         ratios = norms / self._first(evidence, norms)
         length = ratios @ norms / ratios.sum()
-        return Solution(share(evidence) * length / norms)
+        return Solution(evidence.emphasis * length / norms)
 
     def observe(self, evidence: Evidence, solution: Solution) -> None:
         """Keep the first norms; count the step."""

@@ -6,8 +6,8 @@ from typing import ClassVar, final
 
 import torch
 
-from polytask.balance._params import Limits, Whole, check
-from polytask.balance.jacobian._tools import share, wide
+from polytask.balance._params import Limits, Whole
+from polytask.balance.jacobian._tools import wide
 from polytask.balance.method import Block, Card, Combined, Evidence, JacobianMethod, Solution
 
 __all__ = ["TrimmedMean"]
@@ -49,12 +49,12 @@ class TrimmedMean(JacobianMethod):
         invariances=("order of tasks", "one common factor on all losses"),
         verified=("TorchJD", "b = 0 is the mean", "the median for the largest b"),
         notes="Silences tasks whose gradients are much larger than the others'.",
+        preference="multiplies the task's entries, before they are sorted",
     )
 
     def __init__(self, trim: int = 1) -> None:
         super().__init__()
         self.trim = trim
-        check(self)
 
     def solve(self, evidence: Evidence) -> Solution:
         """The preference: what is trimmed differs between coordinates."""
@@ -63,7 +63,7 @@ class TrimmedMean(JacobianMethod):
     def combine(self, block: Block, evidence: Evidence, solution: Solution) -> Combined:
         """Sort, trim, average."""
         rows = wide(block.rows)
-        rows = rows * torch.as_tensor(share(evidence), dtype=rows.dtype).to(rows.device)[:, None]
+        rows = rows * torch.as_tensor(evidence.emphasis, dtype=rows.dtype).to(rows.device)[:, None]
         size = len(rows)
         trim = min(self.trim, (size - 1) // 2)
         return Combined(rows.sort(0).values[trim : size - trim].mean(0))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import ClassVar, final
 
-from polytask.balance._params import Limits, Real, check
+from polytask.balance._params import Limits, Real
 from polytask.balance.loss._tools import RunningMean, positive
 from polytask.balance.method import Card, Evidence, LossMethod, Solution
 
@@ -58,7 +58,6 @@ class AdaLoss(LossMethod):
     def __init__(self, rate: float = 0.01) -> None:
         super().__init__()
         self.rate = rate
-        check(self)
         self._mean = RunningMean(self.state, "loss", rate)
 
     def solve(self, evidence: Evidence) -> Solution:

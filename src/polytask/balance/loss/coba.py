@@ -9,7 +9,7 @@ from typing import ClassVar, final
 import numpy as np
 from jaxtyping import Float
 
-from polytask.balance._params import Flag, Limits, Real, Whole, check
+from polytask.balance._params import Flag, Limits, Real, Whole
 from polytask.balance.loss._tools import softmax
 from polytask.balance.loss._trail import Trail
 from polytask.balance.method import Card, Evidence, LossMethod, Solution
@@ -26,14 +26,14 @@ class CoBa(LossMethod):
     """Weights D·R + (1 − D)·A from the slopes of the validation losses: even progress, less for tasks that diverge.
 
     α_i is the slope of task i's validation loss, relative to its first one, fitted by least squares to the last N
-    values, and α_max that of the largest of them. R = softmax_i(K·α_i/Σ_j|α_j|) prefers tasks that fall slowly;
-    A = softmax_i(−N·α_i/Σ|α_i|), the sum over the task's own last N slopes, prefers those that fall no slower than they
-    used to; D = min(1, t·softmax_t(−τ·t·α_max/Σ|α_max|)), over all t slopes so far, turns from R to A as soon as the
-    worst task stops improving. Equal weights 1/K come first.
+    values after that, and α_max that of the largest of them. R = softmax_i(K·α_i/Σ_j|α_j|) prefers tasks that fall
+    slowly; A = softmax_i(−N·α_i/Σ|α_i|), the sum over the task's own last N slopes, prefers those that fall no slower
+    than they used to; D = min(1, t·softmax_t(−τ·t·α_max/Σ|α_max|)), over all t slopes so far, turns from R to A as soon
+    as the worst task stops improving. Equal weights 1/K come first.
 
     Args:
-        warmup: Validation losses seen before the first slope, at least 2; 100 in the authors' code, which recommends
-            the number of its validation batches.
+        warmup: Validation losses seen at the first slope, the one before training included, at least 2; 100 in the
+            authors' code, which recommends the number of its validation batches.
         window: N, at least ``warmup``; 200 in the authors' code, which recommends two to five times ``warmup``.
         tau: τ ≥ 0, how suddenly D turns; 5 in the authors' code.
         sharpen: Whether to apply the softmax of K times the weights and a floor of 1/(10K) to the result, as the
@@ -48,13 +48,15 @@ class CoBa(LossMethod):
         >>> for step in range(6):
         ...     method.observe_metrics({"quick": 1 / (1 + step), "slow": 1 - 0.01 * step})
         >>> method.weights(torch.ones(2), tasks=["quick", "slow"])
-        tensor([0.1486, 0.8514])
+        tensor([0.1743, 0.8257])
 
     Notes:
-        Needs ``balancer.observe_metrics({task: validation loss})``, in the authors' code the loss of one more
-        validation batch after every step; training losses are not looked at. D is held at one from above, which that
-        code leaves out. α_max follows it: the slope of the largest relative loss, not the largest slope. Tasks that
-        are absent from an observation keep their slope.
+        Needs ``balancer.observe_metrics({task: validation loss})``, in the authors' code the loss before training,
+        which is only what the others are measured by, and then that of one more validation batch after every step;
+        training losses are not looked at. A sums the last N slopes, as the paper says; that code drops M − 1 of them, M
+        the warm-up, once there are more than N losses. D is held at one from above, which that code leaves out. α_max
+        follows it: the slope of the largest relative loss, not the largest slope. Tasks that are absent from an
+        observation keep their slope.
 
     References:
         Gong et al., "CoBa: convergence balancer for multitask finetuning of large language models", EMNLP 2024.
@@ -77,7 +79,6 @@ class CoBa(LossMethod):
     def __init__(self, warmup: int = 100, window: int = 200, tau: float = 5.0, sharpen: bool = False) -> None:
         super().__init__()
         self.warmup, self.window, self.tau, self.sharpen = warmup, window, tau, sharpen
-        check(self)
         if window < warmup:
             raise ConfigError(f"CoBa(window=…) must be at least warmup = {warmup}, found {window}")
         self.state.declare("first", 0.0)
@@ -97,19 +98,20 @@ class CoBa(LossMethod):
             return
         tasks, now = list(values), np.array(list(values.values()), dtype=np.float64)
         first = self.state.read("first", tasks)
-        first = np.where(first > 0, first, now)
-        self.state.write("first", tasks, first)
-        for task, loss in zip(tasks, now / first, strict=True):
-            self._note(self._losses, self._slopes, task, loss)
-        self._note(self._worst, self._worst_slopes, _ALL, (now / first).max())
+        later = np.flatnonzero(first > 0)
+        self.state.write("first", tasks, np.where(first > 0, first, now))
+        for position in later:
+            self._note(self._losses, self._slopes, tasks[position], now[position] / first[position])
+        if len(later):
+            self._note(self._worst, self._worst_slopes, _ALL, (now[later] / first[later]).max())
 
     def _note(self, losses: Trail, slopes: Trail, name: str, loss: float) -> None:
-        """One more loss, and the slope from then on."""
+        """One more loss after the first, and the slope once there are enough."""
         losses.add(name, loss)
         seen = losses.read(name)
-        if len(seen) >= self.warmup:
+        if len(seen) + 1 >= self.warmup:
             steps = np.arange(len(seen)) - (len(seen) - 1) / 2
-            slopes.add(name, float(steps @ seen / (steps @ steps)))
+            slopes.add(name, float(steps @ seen / (steps @ steps)) if len(seen) > 1 else 0.0)
 
     def solve(self, evidence: Evidence) -> Solution:
         """D·R + (1 − D)·A."""

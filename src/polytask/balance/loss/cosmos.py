@@ -8,7 +8,7 @@ from typing import ClassVar, final
 import numpy as np
 from jaxtyping import Float
 
-from polytask.balance._params import Limits, PerTask, Real, check
+from polytask.balance._params import Limits, PerTask, Real
 from polytask.balance.loss._tools import per_task
 from polytask.balance.method import Card, Evidence, LossMethod, Solution
 
@@ -62,12 +62,12 @@ class COSMOS(LossMethod):
         invariances=("order of tasks",),
         verified=("the released objective, read, by automatic differentiation", "TorchJD's COSMOS for a given ray"),
         notes="Without feeding the ray to the network it is only a noisy weighted sum.",
+        preference="scales the concentration of the task's part of the ray",
     )
 
     def __init__(self, alpha: float | Mapping[str, float] = 1.2, penalty: float = 2.0) -> None:
         super().__init__()
         self.alpha, self.penalty = alpha, penalty
-        check(self)
 
     def ray(
         self, tasks: Sequence[str], *, step: int, seed: int, preference: Sequence[float] | None = None

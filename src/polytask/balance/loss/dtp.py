@@ -7,7 +7,7 @@ from typing import ClassVar, final
 
 import numpy as np
 
-from polytask.balance._params import Limits, PerTask, Real, check
+from polytask.balance._params import Limits, PerTask, Real
 from polytask.balance.loss._tools import RunningMean, per_task
 from polytask.balance.method import Card, Evidence, LossMethod, Solution
 from polytask.errors import MethodError
@@ -71,7 +71,6 @@ class DTP(LossMethod):
     def __init__(self, gamma: float | Mapping[str, float] = 1.0, rate: float = 0.1, floor: float = 0.1) -> None:
         super().__init__()
         self.gamma, self.rate, self.floor = gamma, rate, floor
-        check(self)
         self._skill = RunningMean(self.state, "metric", rate)
 
     def observe_metrics(self, values: Mapping[str, float]) -> None:

@@ -6,7 +6,7 @@ from typing import ClassVar, final
 
 import numpy as np
 
-from polytask.balance._params import Limits, Real, check
+from polytask.balance._params import Limits, Real
 from polytask.balance.method import Card, Evidence, LossMethod, Solution
 
 __all__ = ["DWA"]
@@ -53,7 +53,6 @@ class DWA(LossMethod):
     def __init__(self, temperature: float = 2.0) -> None:
         super().__init__()
         self.temperature = temperature
-        check(self)
         for name in ("total", "count", "last", "before"):
             self.state.declare(name, 0.0)
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import ClassVar, Literal, final
 
-from polytask.balance._params import Choice, Limits, Real, check
+from polytask.balance._params import Choice, Limits, Real
 from polytask.balance.loss._tools import RunningMean, positive
 from polytask.balance.method import Card, Evidence, LossMethod, Solution
 
@@ -60,7 +60,6 @@ class EMAScaling(LossMethod):
     def __init__(self, rate: float = 0.1, total: Literal["free", "k"] = "free") -> None:
         super().__init__()
         self.rate, self.total = rate, total
-        check(self)
         self._mean = RunningMean(self.state, "loss", rate)
 
     def solve(self, evidence: Evidence) -> Solution:

@@ -8,7 +8,7 @@ from typing import ClassVar, final
 import numpy as np
 
 from polytask.balance._adam import TaskAdam
-from polytask.balance._params import Limits, PerTask, Real, check
+from polytask.balance._params import Limits, PerTask, Real
 from polytask.balance.method import Card, Evidence, LossMethod, Solution
 
 __all__ = ["FAMO"]
@@ -63,7 +63,6 @@ class FAMO(LossMethod):
     def __init__(self, gamma: float = 1e-3, lr: float = 0.025, minimum: float | Mapping[str, float] = 0.0) -> None:
         super().__init__()
         self.gamma, self.lr, self.minimum = gamma, lr, minimum
-        check(self)
         self._adam = TaskAdam(self.state, "logit", start=0.0, lr=lr, weight_decay=gamma)
 
     def solve(self, evidence: Evidence) -> Solution:

@@ -43,6 +43,7 @@ class GLS(LossMethod):
         invariances=("order of tasks", "direction: a factor on each loss separately"),
         verified=("gradient of the geometric mean by automatic differentiation", "TorchJD's GeometricMean"),
         notes="The step vanishes with the first loss that comes near zero.",
+        preference="exponent of the task's loss in the mean",
     )
 
     def solve(self, evidence: Evidence) -> Solution:

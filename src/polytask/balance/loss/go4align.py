@@ -7,7 +7,7 @@ from typing import ClassVar, final
 import numpy as np
 from jaxtyping import Float
 
-from polytask.balance._params import Limits, Real, Whole, check
+from polytask.balance._params import Limits, Real, Whole
 from polytask.balance.loss._tools import positive, softmax
 from polytask.balance.method import Card, Evidence, LossMethod, Solution
 from polytask.solvers import kmeans_line
@@ -62,7 +62,6 @@ class GO4Align(LossMethod):
     def __init__(self, groups: int = 2, step_size: float = 1e-4) -> None:
         super().__init__()
         self.groups, self.step_size = groups, step_size
-        check(self)
         self.state.declare("total", 0.0)
 
     def solve(self, evidence: Evidence) -> Solution:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import ClassVar, final
 
-from polytask.balance._params import Limits, Whole, check
+from polytask.balance._params import Limits, Whole
 from polytask.balance.loss._tools import EpochMean, positive, softmax
 from polytask.balance.method import Card, Evidence, LossMethod, Solution
 
@@ -52,7 +52,6 @@ class IGBv1(LossMethod):
     def __init__(self, base_epoch: int = 1) -> None:
         super().__init__()
         self.base_epoch = base_epoch
-        check(self)
         self._base = EpochMean(self.state, "base", base_epoch)
 
     def solve(self, evidence: Evidence) -> Solution:

@@ -7,7 +7,7 @@ from typing import ClassVar, final
 import numpy as np
 from jaxtyping import Float
 
-from polytask.balance._params import Limits, Real, Whole, check
+from polytask.balance._params import Limits, Real, Whole
 from polytask.balance._sac import Settings
 from polytask.balance._seeding import by_name, generator
 from polytask.balance._task_agent import TaskAgent
@@ -104,7 +104,6 @@ class IGBv2(LossMethod):
         super().__init__()
         self.base_epoch, self.learn_epoch, self.start_epoch, self.every = base_epoch, learn_epoch, start_epoch, every
         self.lr, self.discount, self.batch, self.capacity = lr, discount, batch, capacity
-        check(self)
         self._base = EpochMean(self.state, "base", base_epoch)
         self._agent = TaskAgent(Settings(lr=lr, discount=discount, batch=batch, capacity=capacity))
         self.state.attach("agent", self._agent)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import ClassVar, final
 
-from polytask.balance._params import Limits, Real, check
+from polytask.balance._params import Limits, Real
 from polytask.balance._scales import LogScales
 from polytask.balance.method import Card, Evidence, LossMethod, Solution
 
@@ -51,7 +51,6 @@ class IMTLL(LossMethod):
     def __init__(self, lr: float = 1e-3) -> None:
         super().__init__()
         self.lr = lr
-        check(self)
         self._scales = LogScales(self.state, lr)
 
     def solve(self, evidence: Evidence) -> Solution:

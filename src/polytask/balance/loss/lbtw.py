@@ -6,7 +6,7 @@ from typing import ClassVar, final
 
 import numpy as np
 
-from polytask.balance._params import Limits, Real, check
+from polytask.balance._params import Limits, Real
 from polytask.balance.method import Card, Evidence, LossMethod, Solution
 from polytask.errors import MethodError
 
@@ -56,7 +56,6 @@ class LBTW(LossMethod):
     def __init__(self, alpha: float = 0.5) -> None:
         super().__init__()
         self.alpha = alpha
-        check(self)
         # Zero stands for a task that has shown no positive loss in this epoch.
         self.state.declare("first", 0.0)
 

@@ -8,7 +8,7 @@ import numpy as np
 from jaxtyping import Float
 
 from polytask.balance._adam import TaskAdam
-from polytask.balance._params import Choice, Limits, Real, check
+from polytask.balance._params import Choice, Limits, Real
 from polytask.balance.loss._tools import positive
 from polytask.balance.method import Card, Evidence, LossMethod, Solution
 
@@ -79,7 +79,6 @@ class LDCMTL(LossMethod):
     ) -> None:
         super().__init__()
         self.lam, self.lr, self.normalise = lam, lr, normalise
-        check(self)
         self._adam = TaskAdam(self.state, "logit", start=1.0, lr=lr)
         # Zero stands for a task that has shown no loss yet.
         self.state.declare("first", 0.0)

@@ -7,7 +7,7 @@ from typing import ClassVar, final
 
 import numpy as np
 
-from polytask.balance._params import Limits, PerTask, Real, check
+from polytask.balance._params import Limits, PerTask, Real
 from polytask.balance.loss._tools import per_task
 from polytask.balance.method import Card, Evidence, LossMethod, Solution
 
@@ -56,12 +56,12 @@ class PBI(LossMethod):
         invariances=("order of tasks", "one factor on all losses (without a reference)"),
         verified=("gradient of the definition by automatic differentiation", "TorchJD's PBI"),
         notes="Trades tasks against each other on purpose: a loss may be raised to reach the ray.",
+        preference="direction of the ray",
     )
 
     def __init__(self, theta: float = 5.0, reference: float | Mapping[str, float] = 0.0) -> None:
         super().__init__()
         self.theta, self.reference = theta, reference
-        check(self)
 
     def solve(self, evidence: Evidence) -> Solution:
         """The ray, plus θ times the unit vector away from it."""

@@ -8,7 +8,7 @@ from typing import ClassVar, final
 import numpy as np
 
 from polytask.balance._adam import TaskAdam
-from polytask.balance._params import Limits, Real, check
+from polytask.balance._params import Limits, Real
 from polytask.balance.method import Card, Evidence, LossMethod, Solution
 
 __all__ = ["RevisedUW"]
@@ -58,7 +58,6 @@ class RevisedUW(LossMethod):
     def __init__(self, lr: float = 1e-3, start: float = 1.0) -> None:
         super().__init__()
         self.lr, self.start = lr, start
-        check(self)
         self._adam = TaskAdam(self.state, "deviation", start=start, lr=lr)
 
     def solve(self, evidence: Evidence) -> Solution:

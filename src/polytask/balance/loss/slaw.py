@@ -7,7 +7,7 @@ from typing import ClassVar, final
 import numpy as np
 from jaxtyping import Float
 
-from polytask.balance._params import Limits, Real, check
+from polytask.balance._params import Limits, Real
 from polytask.balance.method import Card, Evidence, LossMethod, Solution
 
 __all__ = ["SLAW"]
@@ -52,15 +52,14 @@ class SLAW(LossMethod):
         url="https://arxiv.org/abs/2109.08218",
         idea="Balance the tasks' gradient lengths, estimated from how much their losses vary.",
         cost="1",
-        invariances=("order of tasks", "a factor on each loss separately (in the weighted losses)"),
+        invariances=("order of tasks", "from the second step on, a factor on each loss (in the weighted losses)"),
         verified=("the authors' running statistics, read, step by step",),
-        notes="Variation that comes from sampling rather than learning counts the same.",
+        notes="Weights are one in the first step. Variation from sampling counts like variation from learning.",
     )
 
     def __init__(self, beta: float = 0.99) -> None:
         super().__init__()
         self.beta = beta
-        check(self)
         for name in ("mean", "variance", "count"):
             self.state.declare(name, 0.0)
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import ClassVar, final
 
-from polytask.balance._params import Limits, PerTask, Real, check
+from polytask.balance._params import Limits, PerTask, Real
 from polytask.balance.loss._tools import per_task
 from polytask.balance.method import Card, Evidence, LossMethod, Solution
 
@@ -55,7 +55,6 @@ class Static(LossMethod):
     def __init__(self, weight: float | Mapping[str, float] = 1.0) -> None:
         super().__init__()
         self.weight = weight
-        check(self)
 
     def solve(self, evidence: Evidence) -> Solution:
         """The given weights."""

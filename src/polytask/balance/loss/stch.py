@@ -7,7 +7,7 @@ from typing import ClassVar, Literal, final
 
 import numpy as np
 
-from polytask.balance._params import Choice, Limits, PerTask, Real, Whole, check
+from polytask.balance._params import Choice, Limits, PerTask, Real, Whole
 from polytask.balance.loss._tools import EpochMean, per_task, positive, softmax
 from polytask.balance.method import Card, Evidence, LossMethod, Solution
 
@@ -69,6 +69,7 @@ class STCH(LossMethod):
             "limits of μ",
         ),
         notes="For small μ, tasks that do well are left alone.",
+        preference="weight of the task's loss in the worst case",
     )
 
     def __init__(
@@ -80,7 +81,6 @@ class STCH(LossMethod):
     ) -> None:
         super().__init__()
         self.mu, self.warmup, self.on, self.reference = mu, warmup, on, reference
-        check(self)
         self._nadir = EpochMean(self.state, "nadir", warmup)
 
     def solve(self, evidence: Evidence) -> Solution:

@@ -7,7 +7,7 @@ from typing import ClassVar, final
 
 import numpy as np
 
-from polytask.balance._params import Limits, PerTask, Real, check
+from polytask.balance._params import Limits, PerTask, Real
 from polytask.balance.loss._tools import per_task
 from polytask.balance.method import Card, Evidence, LossMethod, Solution
 
@@ -53,12 +53,12 @@ class Tchebycheff(LossMethod):
         invariances=("order of tasks", "one factor on all losses (without a reference)"),
         verified=("gradient of the maximum by automatic differentiation", "the limit of STCH for small μ"),
         notes="Jumps from task to task; STCH is its smooth version.",
+        preference="weight of the task's loss in the worst case",
     )
 
     def __init__(self, reference: float | Mapping[str, float] = 0.0) -> None:
         super().__init__()
         self.reference = reference
-        check(self)
 
     def solve(self, evidence: Evidence) -> Solution:
         """λ of the worst task."""

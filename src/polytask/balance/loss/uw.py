@@ -7,7 +7,7 @@ from typing import ClassVar, final
 import numpy as np
 
 from polytask.balance._adam import TaskAdam
-from polytask.balance._params import Limits, Real, check
+from polytask.balance._params import Limits, Real
 from polytask.balance.method import Card, Evidence, LossMethod, Solution
 
 __all__ = ["UW"]
@@ -59,7 +59,6 @@ class UW(LossMethod):
     def __init__(self, lr: float = 1e-3, start: float = 0.0) -> None:
         super().__init__()
         self.lr, self.start = lr, start
-        check(self)
         self._adam = TaskAdam(self.state, "log_variance", start=start, lr=lr)
 
     def solve(self, evidence: Evidence) -> Solution:

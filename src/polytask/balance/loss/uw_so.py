@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import ClassVar, Literal, final
 
-from polytask.balance._params import Choice, Limits, Real, check
+from polytask.balance._params import Choice, Limits, Real
 from polytask.balance.loss._tools import positive, softmax
 from polytask.balance.method import Card, Evidence, LossMethod, Solution
 
@@ -55,7 +55,6 @@ class UWSO(LossMethod):
     def __init__(self, temperature: float = 1.0, form: Literal["so", "o"] = "so") -> None:
         super().__init__()
         self.temperature, self.form = temperature, form
-        check(self)
 
     def solve(self, evidence: Evidence) -> Solution:
         """softmax(1/(T·L)), or 1/L."""

@@ -82,7 +82,7 @@ class Squared(Loss):
         return 0.5 * (y - z) ** 2
 
     def derivative(self, y: Array, z: Array) -> Array:
-        """Z − y."""
+        """The residual z − y."""
         return z - y
 
     def second(self, y: Array, z: Array) -> Array:
@@ -157,7 +157,7 @@ class Logistic(Loss):
         return p * (1 - p)
 
     def conjugate(self, y: Array, u: Array) -> Array:
-        """P log p + (1 − p) log(1 − p) with p = −uy in [0, 1]."""
+        """The negative entropy p log p + (1 − p) log(1 − p) with p = −uy in [0, 1]."""
         p = np.clip(-u * y, 0, 1)
         return np.asarray(xlogy(p, p) + xlogy(1 - p, 1 - p))
 
@@ -215,7 +215,7 @@ class Poisson(Loss):
         return np.asarray(np.exp(np.minimum(z, 700)))
 
     def conjugate(self, y: Array, u: Array) -> Array:
-        """V log v − v + y − y log y with v = u + y ≥ 0."""
+        """With v = u + y ≥ 0, v log v − v + y − y log y."""
         v = np.maximum(u + y, 0)
         return np.asarray(xlogy(v, v) - v + y - xlogy(y, y))
 

@@ -49,12 +49,12 @@ class Problem:
 
     @property
     def n_features(self) -> int:
-        """D."""
+        """The number of features d."""
         return self.design.n_features
 
     @property
     def n_tasks(self) -> int:
-        """T."""
+        """The number of tasks T."""
         return self.design.n_tasks
 
     def intercept(self, W: Array, b: Array) -> Array:
