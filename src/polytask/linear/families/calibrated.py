@@ -10,13 +10,14 @@ from numpy.typing import NDArray
 from sklearn.exceptions import ConvergenceWarning
 
 from polytask.errors import ConfigError
+from polytask.linear.alpha import CrossValidated, FixedAlpha
 from polytask.linear.base import parameters
 from polytask.linear.core.engine import Solution
 from polytask.linear.core.oracle import Oracle
 from polytask.linear.core.penalties import L21, Penalty
 from polytask.linear.core.problem import Problem
 from polytask.linear.core.root_loss import RootLoss, residual_norms
-from polytask.linear.penalised import CrossValidated, FixedAlpha, RidgeFamily
+from polytask.linear.penalised import RidgeFamily
 from polytask.linear.supervised import MultiTaskRegressor
 
 __all__ = ["CalibratedRegressor", "CalibratedRegressorCV"]
