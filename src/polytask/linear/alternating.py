@@ -44,8 +44,17 @@ class Alternating(PenalisedFamily):
 
 
 def single_tasks(problem: Problem, ridge: float, tol: float, max_iter: int, oracle: Oracle | None = None) -> Solution:
-    """A ridge regression (or ridge-penalised classification) per task: where alternations start."""
-    return solve(problem, Quadratic(ridge * np.eye(problem.n_tasks)), tol=tol, max_iter=max_iter, oracle=oracle)
+    """A ridge regression (or ridge-penalised classification) per task: where alternations start.
+
+    Kept with the oracle: along a path, whose α does not enter, it is computed once.
+    """
+    kept: dict[str, Any] = {} if oracle is None else oracle.kept
+    same, accuracy, solution = kept.get("single_tasks", (np.nan, np.inf, None))
+    if solution is None or same != ridge or accuracy > tol:
+        penalty = Quadratic(ridge * np.eye(problem.n_tasks))
+        solution = solve(problem, penalty, tol=tol, max_iter=max_iter, oracle=oracle)
+        kept["single_tasks"] = (ridge, tol, solution)
+    return solution
 
 
 def objective_path(solution: Solution) -> Array:

@@ -161,13 +161,14 @@ class SharedDesign(Design):
         """Columns of X."""
         return SharedDesign(self.X[:, index], self.n_tasks, None if self.offset is None else self.offset[index])
 
-    def _common(self, weight: Array) -> bool:
+    def common(self, weight: Array) -> bool:
+        """Whether all tasks have the same centred rows with the same weights."""
         offset = self.offset is None or self.offset.shape[1] == 1
         return offset and bool(np.all(weight == weight[:, :1]))
 
     def gram_features(self, weight: Array) -> int:
         """From the rows if all tasks weigh them alike, so that one matrix serves all; otherwise 0."""
-        return int(self.X.shape[0] / 0.75) if self._common(weight) else 0
+        return int(self.X.shape[0] / 0.75) if self.common(weight) else 0
 
     def _gram(self, weight: Array) -> Array:
         return _moments(self.X, weight[:, 0], None if self.offset is None else self.offset[:, 0])
