@@ -276,7 +276,17 @@ class StackedDesign(Design):
         return int(self.X.shape[0] / self.n_tasks / 0.75)
 
     def _gram(self, weight: Array) -> Array:
-        return np.stack([_moments(X, w, shift) for X, w, shift in self._pieces(weight)])
+        if self._cube is None:
+            return np.stack([_moments(X, w, shift) for X, w, shift in self._pieces(weight)])
+        w = weight.reshape(self.n_tasks, -1)
+        root = self._cube * np.sqrt(w)[:, :, None]
+        H = np.matmul(root.transpose(0, 2, 1), root)
+        if self.offset is not None:
+            shift = np.broadcast_to(self.offset.T, (self.n_tasks, self.n_features))
+            cross = shift[:, :, None] * np.matmul(w[:, None, :], self._cube)
+            H += w.sum(axis=1)[:, None, None] * (shift[:, :, None] * shift[:, None, :])
+            H -= cross + cross.transpose(0, 2, 1)
+        return np.asarray(H)
 
     def square_norms(self, weight: Array) -> Array:
         """Σ_i ω_i (x_ij − m_jt)² over each task's rows."""
