@@ -124,10 +124,10 @@ def read_inputs(estimator: Any, X: Any, task: Any, *, reset: bool) -> tuple[Any,
     else:
         if task is not None:
             raise TaskError(f"task labels given twice: as task= and as the column {column!r}; drop one of them")
+        inputs, task = _split_column(X, column)
         _check_feature_names(estimator, X, reset=reset)
         _check_n_features(estimator, X, reset=reset)
-        X, task = _split_column(X, column)
-        X = check_array(X, accept_sparse="csr", dtype=[np.float64, np.float32], estimator=estimator)
+        X = check_array(inputs, accept_sparse="csr", dtype=[np.float64, np.float32], estimator=estimator)
     if task is None:
         return X, None
     return X, read_labels(task, X.shape[0])

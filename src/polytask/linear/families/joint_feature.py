@@ -90,7 +90,7 @@ def _is_multi_task_lasso(problem: Problem) -> bool:
         and not is_sparse(design.X)
         and design.offset is None
         and problem.loss.quadratic
-        and np.ptp(problem.weight) == 0
+        and bool(np.ptp(problem.weight) == 0)
         and problem.n_features > design.gram_features(problem.weight)
     )
 

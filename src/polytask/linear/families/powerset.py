@@ -19,6 +19,7 @@ from polytask.linear.base import ManyTargets
 from polytask.linear.families._chain_links import zero_one
 from polytask.linear.labels import missing
 from polytask.linear.layout import read_wide
+from polytask.linear.supervised import accuracy
 
 __all__ = ["LabelPowerset", "LabelPowersetCV"]
 
@@ -90,6 +91,20 @@ class Powerset(ClassifierMixin, ManyTargets):  # type: ignore[misc] # scikit-lea
         """
         shares = self._shares(X)
         return np.asarray(shares @ (self.combinations_ == self.classes_[0, 1]) if self._wide else shares)
+
+    def score(self, X: Any, y: Any, sample_weight: Any = None) -> float:
+        """Share of the rows, among those with all labels, whose whole combination is predicted.
+
+        Args:
+            X: Inputs (n, d).
+            y: Targets (n, T) or (n,).
+            sample_weight: (n,).
+        """
+        y = np.asarray(y)
+        targets, found = y.reshape(len(y), -1), self.predict(X).reshape(len(y), -1)
+        rows = ~missing(targets).any(axis=1)
+        weight = None if sample_weight is None else np.asarray(sample_weight)[rows]
+        return accuracy(np.ones(int(rows.sum())), np.all(targets[rows] == found[rows], axis=1), weight)
 
 
 @final
