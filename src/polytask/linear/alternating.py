@@ -49,11 +49,12 @@ def single_tasks(problem: Problem, ridge: float, tol: float, max_iter: int, orac
     Kept with the oracle: along a path, whose α does not enter, it is computed once.
     """
     kept: dict[str, Any] = {} if oracle is None else oracle.kept
-    same, accuracy, solution = kept.get("single_tasks", (np.nan, np.inf, None))
-    if solution is None or same != ridge or accuracy > tol:
-        penalty = Quadratic(ridge * np.eye(problem.n_tasks))
-        solution = solve(problem, penalty, tol=tol, max_iter=max_iter, oracle=oracle)
-        kept["single_tasks"] = (ridge, tol, solution)
+    known: tuple[float, float, Solution] | None = kept.get("single_tasks")
+    if known is not None and known[0] == ridge and known[1] <= tol:
+        return known[2]
+    penalty = Quadratic(ridge * np.eye(problem.n_tasks))
+    solution = solve(problem, penalty, tol=tol, max_iter=max_iter, oracle=oracle)
+    kept["single_tasks"] = (ridge, tol, solution)
     return solution
 
 

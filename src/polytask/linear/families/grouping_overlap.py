@@ -67,9 +67,10 @@ def _refine(
     low = np.full(len(start), -np.inf)
     low[cuts[0] : cuts[-1]] = 0
     bounds = Bounds(low, np.inf) if alpha is not None else None
-    options = {"maxiter": steps, "ftol": 1e-15}
-    found = minimize(objective, start, jac=True, method="L-BFGS-B", bounds=bounds, options=options)
-    return tuple(part.astype(L.dtype) for part in read(found.x))  # type: ignore[return-value]
+    limits: Any = {"maxiter": steps, "ftol": 1e-15}
+    found = minimize(objective, start, jac=True, method="L-BFGS-B", bounds=bounds, options=limits)
+    basis, use, levels = (part.astype(L.dtype) for part in read(found.x))
+    return basis, use, levels
 
 
 def _balance(L: Array, S: Array, alpha: float, ridge: float) -> tuple[Array, Array]:
@@ -184,7 +185,8 @@ class GroupingOverlapRegressor(GroupingOverlap, FixedAlpha, MultiTaskRegressor):
 
     Notes:
         α and ridge can be traded against each other: after rescaling L and S they enter as α²·ridge. The alternation
-        rescales after each round, which the original leaves to convergence.
+        rescales after each round, which the original leaves to convergence; the second round lowers the objective in
+        both factors at once, to where rounds would creep.
 
     References:
         Kumar & Daumé (2012), Learning task grouping and overlap in multi-task learning.
