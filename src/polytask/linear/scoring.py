@@ -135,7 +135,8 @@ def make_task_scorer(
     """A scorer for cross_val_score and GridSearchCV that scores every task on its observed targets.
 
     Take it where targets are missing: scikit-learn's own scorers (``scoring="neg_mean_squared_error"``) know no missing
-    targets, and their scores are NaN; here that one is ``make_task_scorer(mean_squared_error, greater_is_better=False)``.
+    targets, and their scores are NaN; take
+    ``make_task_scorer(mean_squared_error, greater_is_better=False)``.
 
     Args:
         metric: ``metric(y_true, y_pred)`` as in :mod:`sklearn.metrics`, with ``sample_weight`` if weights are routed.

@@ -128,7 +128,8 @@ def alternate(
         has the copy; both follow the ratio of their primal and dual residuals, relative to the iterates' sizes.
     """
     size, c = data.size[:, None], data.c
-    scale = np.maximum(np.linalg.norm(c, axis=1), 1e-150)
+    scale = np.linalg.norm(c, axis=1)
+    scale = np.maximum(scale, max(1e-3 * float(scale.max(initial=0.0)), 1e-150))  # a task may have no spread
     rho = 1 / scale
     Z, v = np.asfortranarray(W * size, dtype=float), np.zeros(W.shape)
     rho_z = 1.0 / max(float(np.linalg.norm(Z)) / np.sqrt(Z.shape[1]), float(np.median(scale)), 1e-150)
