@@ -161,7 +161,8 @@ class MultiTaskClassifier(ClassifierMixin, LinearMultiTask):  # type: ignore[mis
     ½ max(0, 1 − y z)², or a :class:`Loss`; the rest of the objective is the regressor's of the same family.
 
     Attributes:
-        classes_: The two classes (2,), numbers or words; in wide layout (T, 2), those of each task.
+        classes_: The two classes (2,); for a matrix of 0 and 1 the numbers of its columns (T,), as scikit-learn's tools
+            expect of classifiers of several labels.
         one_class_tasks_: Tasks with targets of one class only, predicted by their odds.
     """
 
@@ -179,8 +180,9 @@ class MultiTaskClassifier(ClassifierMixin, LinearMultiTask):  # type: ignore[mis
 
     def _encode(self, table: Table) -> Table:
         """Targets ±1; tasks with a single class get no weight (their intercept is set in ``_store``)."""
-        pair, codes = two_classes(table.y)
-        self.classes_ = np.tile(pair, (len(table.tasks), 1)) if table.mode == "wide" else pair
+        self._pair, codes = two_classes(table.y)
+        columns = table.mode == "wide" and self._pair.tolist() == [0, 1]
+        self.classes_ = np.arange(len(table.tasks)) if columns else self._pair
         encoded = replace(table, y=2 * codes - 1)
         self._prior_odds = self._fixed_levels(encoded)
         lonely = np.isfinite(self._prior_odds)
@@ -227,7 +229,7 @@ class MultiTaskClassifier(ClassifierMixin, LinearMultiTask):  # type: ignore[mis
     def predict(self, X: Any, task: Any = None) -> Any:
         """Predicted classes; arguments and shapes as in :meth:`decision_function`."""
         scores = self._decision(X, task)
-        pair = np.atleast_2d(self.classes_)[0]
+        pair = self._pair
         if isinstance(scores, dict):
             return {name: pair[(part > 0).astype(int)] for name, part in scores.items()}
         return pair[(scores > 0).astype(int)]
