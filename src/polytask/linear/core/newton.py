@@ -116,10 +116,10 @@ def solve(
         history.append((iterations, point.primal, max(point.primal - dual, 0.0)))
     converged = bool(gap <= tol * abs(point.primal))
     if not converged and smooth and iterations < max_iter:  # steps too small to be seen in the objective
-        found = engine.solve(
+        rest = engine.solve(
             problem, penalty, coupling=coupling, init=(V, point.b), tol=tol, max_iter=max_iter - iterations, warn=warn
         )
-        return replace(found, n_iter=iterations + found.n_iter)
+        return replace(rest, n_iter=iterations + rest.n_iter)
     if not converged and warn:
         engine.warn_of_gap(gap, point.primal, tol, iterations)
     W = penalty.matrix(V)
