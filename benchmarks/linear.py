@@ -314,13 +314,17 @@ def main() -> None:
         "scaling": run_scaling,
         "memory": run_memory,
     }
-    parser.add_argument("parts", nargs="*", default=list(parts), choices=list(parts))
+    # without `choices`: argparse of Python 3.11 compares a default list with them as a whole, and refuses it
+    parser.add_argument("parts", nargs="*", metavar="{" + ",".join(parts) + "}")
     parser.add_argument("--repeats", type=int, default=3)
     parser.add_argument("--quick", action="store_true", help="leave the largest problem out (minutes for the peers)")
     arguments = parser.parse_args()
+    for part in arguments.parts:
+        if part not in parts:
+            parser.error(f"unknown part {part!r}; known: {', '.join(parts)}")
     warnings.simplefilter("ignore", ConvergenceWarning)
     warnings.filterwarnings("ignore", message="Passing in a compiled", category=UserWarning)
-    for part in arguments.parts:
+    for part in arguments.parts or parts:
         print(f"-- {part}")
         parts[part](arguments.repeats, arguments.quick)
 

@@ -44,8 +44,18 @@ class Alternating(PenalisedFamily):
 
 
 def single_tasks(problem: Problem, ridge: float, tol: float, max_iter: int, oracle: Oracle | None = None) -> Solution:
-    """A ridge regression (or ridge-penalised classification) per task: where alternations start."""
-    return solve(problem, Quadratic(ridge * np.eye(problem.n_tasks)), tol=tol, max_iter=max_iter, oracle=oracle)
+    """A ridge regression (or ridge-penalised classification) per task: where alternations start.
+
+    Kept with the oracle: along a path, whose α does not enter, it is computed once.
+    """
+    kept: dict[str, Any] = {} if oracle is None else oracle.kept
+    known: tuple[float, float, Solution] | None = kept.get("single_tasks")
+    if known is not None and known[0] == ridge and known[1] <= tol:
+        return known[2]
+    penalty = Quadratic(ridge * np.eye(problem.n_tasks))
+    solution = solve(problem, penalty, tol=tol, max_iter=max_iter, oracle=oracle)
+    kept["single_tasks"] = (ridge, tol, solution)
+    return solution
 
 
 def objective_path(solution: Solution) -> Array:

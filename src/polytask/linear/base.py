@@ -62,7 +62,8 @@ class LinearMultiTask(ManyTargets, ABC):
         tol: Duality gap asked for, relative to the objective.
         max_iter: Iterations after which a ConvergenceWarning names the gap reached.
         warm_start: Start from the last fit's coefficients, matched by task label.
-        task_col: Column of X with the task labels: a DataFrame's column name, or a column number.
+        task_col: Column of X with the task labels: a DataFrame's column name, or a column number (of a DataFrame, if
+            no column is called so).
         unseen: Prediction for a task not seen in fit: ``"error"``, or ``"shared"`` where the model has a mean task.
     """
 
@@ -130,7 +131,7 @@ class LinearMultiTask(ManyTargets, ABC):
             The estimator.
 
         Raises:
-            TaskError: Task labels do not fit the data, or a task has no target.
+            TaskError: Task labels do not fit the data, or a task has no target of positive weight.
         """
         self._validate_params()
         table = self._encode(read_table(self, X, y, task, sample_weight))
@@ -221,7 +222,7 @@ class LinearMultiTask(ManyTargets, ABC):
         """Linear predictor: (n, T) in wide mode, (n,) with one task per row."""
         check_is_fitted(self)
         if is_dict(X):
-            return {name: self._decision(part, np.full(len(part), name)) for name, part in X.items()}
+            return {name: self._decision(part, [name] * np.shape(part)[0]) for name, part in X.items()}
         X, labels = read_inputs(self, X, task, reset=False)
         coef, intercept = np.atleast_2d(self.coef_), np.atleast_1d(self.intercept_)
         if labels is None:

@@ -19,6 +19,7 @@ from sklearn.utils.validation import _check_feature_names, _check_n_features, va
 
 from polytask.errors import DataError, TaskError
 from polytask.linear.core.design import is_sparse
+from polytask.linear.labels import column_name, missing, read_labels, task_column
 
 __all__ = ["Mode", "Table", "read_inputs", "read_table", "read_wide", "to_long", "to_wide"]
 
@@ -66,6 +67,41 @@ class Table:
             None if self.weight is None else self.weight[index],
         )
 
+    def count(self, which: Array, *, weighted: bool = True) -> Array:
+        """How many entries of every task's targets are marked, (T,).
+
+        Args:
+            which: Marks, boolean, shaped like ``y``.
+            weighted: Whether only rows with positive weight count.
+        """
+        if weighted and self.weight is not None:
+            which = which & (self.weight > 0).reshape(-1, *[1] * (which.ndim - 1))
+        if self.codes is not None:
+            return np.bincount(self.codes[which], minlength=len(self.tasks))
+        return np.atleast_1d(which.sum(axis=0))
+
+    def seen(self) -> tuple[Table, Array]:
+        """The table without the tasks that have no target that counts, and the places of the others."""
+        kept = np.flatnonzero(self.count(~missing(self.y)))
+        if self.mode == "single" or len(kept) == len(self.tasks):
+            return self, kept
+        if self.codes is None:
+            return replace(self, y=self.y[:, kept], tasks=self.tasks[kept]), kept
+        rows = np.flatnonzero(np.isin(self.codes, kept))
+        codes = np.searchsorted(kept, self.codes[rows])
+        return replace(self.rows(rows), codes=codes, tasks=self.tasks[kept]), kept
+
+    def of_task(self, t: int) -> Array:
+        """Rows with a target of task t."""
+        if self.codes is not None:
+            return np.flatnonzero(self.codes == t)
+        return np.flatnonzero(~missing(self.targets[:, t]))
+
+    @property
+    def targets(self) -> Array:
+        """Targets (n, T), or (N, 1) in long mode."""
+        return self.y.reshape(len(self.y), -1)
+
 
 def read_inputs(estimator: Any, X: Any, task: Any, *, reset: bool) -> tuple[Any, Array | None]:
     """Validate X and take the task labels from ``task`` or from the column ``estimator.task_col``.
@@ -88,42 +124,24 @@ def read_inputs(estimator: Any, X: Any, task: Any, *, reset: bool) -> tuple[Any,
     else:
         if task is not None:
             raise TaskError(f"task labels given twice: as task= and as the column {column!r}; drop one of them")
+        inputs, task = _split_column(X, column)
         _check_feature_names(estimator, X, reset=reset)
         _check_n_features(estimator, X, reset=reset)
-        X, task = _split_column(X, column)
-        X = check_array(X, accept_sparse="csr", dtype=[np.float64, np.float32], estimator=estimator)
+        X = check_array(inputs, accept_sparse="csr", dtype=[np.float64, np.float32], estimator=estimator)
     if task is None:
         return X, None
-    labels = np.asarray(task)
-    if labels.ndim != 1 or len(labels) != X.shape[0]:
-        raise TaskError(f"task labels must be one per row: expected shape ({X.shape[0]},), found {labels.shape}")
-    if labels.dtype.kind == "f" and np.isnan(labels).any():
-        raise TaskError("task labels hold NaN; every row needs a task")
-    if labels.dtype.kind == "f" and np.all(labels == np.round(labels)):
-        labels = labels.astype(np.int64)  # ids that travelled through a float matrix
-    if labels.dtype == object and all(isinstance(label, str) for label in labels):
-        labels = labels.astype(str)
-    return X, labels
+    return X, read_labels(task, X.shape[0])
 
 
 def _split_column(X: Any, column: Any) -> tuple[Any, Array]:
+    """X without its column of task labels, and the labels."""
+    labels = task_column(X, column)
     if hasattr(X, "columns"):
-        names = list(X.columns)
-        if isinstance(column, str) and column not in names:
-            raise TaskError(f"task_col={column!r} is not a column of X; columns: {', '.join(map(str, names[:20]))}")
-        name = column if isinstance(column, str) else names[column]
-        return X.drop(columns=[name]), np.asarray(X[name])
-    if isinstance(column, str):
-        raise TaskError(f"task_col={column!r} names a column, but X has none: pass a DataFrame or a column number")
+        return X.drop(columns=[column_name(X, column)]), labels
     if is_sparse(X):
         X = X.tocsr()
-        place = range(X.shape[1])[column]
-        keep = np.delete(np.arange(X.shape[1]), place)
-        return X[:, keep], np.asarray(X[:, [place]].todense()).ravel()
-    X = np.asarray(X)
-    if X.ndim != 2 or not -X.shape[1] <= column < X.shape[1]:
-        raise TaskError(f"task_col={column!r} does not fit X of shape {X.shape}")
-    return np.delete(X, column, axis=1), X[:, column]
+        return X[:, np.delete(np.arange(X.shape[1]), column)], labels
+    return np.delete(np.asarray(X), column, axis=1), labels
 
 
 def _read_targets(y: Any) -> Array:
@@ -152,24 +170,39 @@ def is_dict(X: Any) -> bool:
     return isinstance(X, Mapping) and not is_sparse(X)
 
 
+def _part(name: Any, pair: Any) -> tuple[Any, Array]:
+    """One task's inputs and targets."""
+    if not (isinstance(pair, tuple | list) and len(pair) == 2):
+        raise DataError(f"task {name!r}: expected a pair (X, y), found {type(pair).__name__}")
+    X, y = pair[0] if hasattr(pair[0], "shape") else np.asarray(pair[0]), np.asarray(pair[1])
+    if not len(y):
+        raise DataError(f"task {name!r} has no rows: nothing can be learned of it; leave it out")
+    if y.ndim != 1 or len(X.shape) != 2 or X.shape[0] != len(y):
+        raise DataError(f"task {name!r}: expected X (n, d) and y (n,), found shapes {X.shape} and {y.shape}")
+    return X, y
+
+
 def join(data: Mapping[Any, Any]) -> tuple[Any, Array, Array]:
     """{task: (X_t, y_t)} as X, y and labels with one row per sample.
 
     Raises:
-        DataError: Empty mapping, or a value which is not a pair.
+        DataError: Empty mapping, a value which is not a pair, or a task whose rows and targets do not fit.
     """
     if not data:
         raise DataError("expected {task: (X, y)} with at least one task, found an empty mapping")
-    for name, pair in data.items():
-        if not (isinstance(pair, tuple | list) and len(pair) == 2):
-            raise DataError(f"task {name!r}: expected a pair (X, y), found {type(pair).__name__}")
-    inputs = [pair[0] for pair in data.values()]
-    targets = [np.asarray(pair[1]) for pair in data.values()]
-    labels = np.repeat(np.asarray(list(data)), [len(y) for y in targets])
+    parts = [_part(name, pair) for name, pair in data.items()]
+    inputs, targets = [X for X, _ in parts], [y for _, y in parts]
+    labels = np.repeat(read_labels(list(data)), [len(y) for y in targets])
     if all(hasattr(part, "columns") for part in inputs):
         import pandas as pd
 
+        for name, part in zip(data, inputs, strict=True):
+            if list(part.columns) != list(inputs[0].columns):
+                raise DataError(f"task {name!r}: its columns differ from the first task's; all need the same ones")
         return pd.concat(inputs, ignore_index=True), np.concatenate(targets), labels
+    widths = {name: part.shape[1] for name, part in zip(data, inputs, strict=True)}
+    if len(set(widths.values())) > 1:
+        raise DataError(f"all tasks need the same number of columns, found {widths}")
     if any(is_sparse(part) for part in inputs):
         return sparse.vstack(inputs, format="csr"), np.concatenate(targets), labels
     return np.concatenate([np.asarray(part) for part in inputs]), np.concatenate(targets), labels
@@ -203,16 +236,25 @@ def read_table(estimator: Any, X: Any, y: Any, task: Any, sample_weight: Any) ->
         if labels is not None:
             raise TaskError("task labels per row need a target vector y (n,), found a matrix of shape " + str(y.shape))
         tasks = np.arange(y.shape[1]) if names is None else np.asarray(names)
-        missing = np.isnan(y.astype(float)).all(axis=0) if y.dtype.kind in "fO" else np.zeros(y.shape[1], bool)
-        if missing.any():
-            raise TaskError(f"no observed target in task(s) {', '.join(map(str, tasks[missing][:10]))}; drop them")
-        return Table("wide", X, y, None, tasks, weight)
-    if y.dtype.kind == "f" and np.isnan(y).any():
+        return _complete(Table("wide", X, y, None, tasks, weight))
+    if missing(y).any():
         raise ValueError("Input y contains NaN. In long format leave the rows without a target out")
     if labels is None:
         return Table("single", X, y, None, np.array([0]), weight)
     tasks, codes = np.unique(labels, return_inverse=True)
-    return Table("long", X, y, codes, tasks, weight)
+    return _complete(Table("long", X, y, codes, tasks, weight))
+
+
+def _complete(table: Table) -> Table:
+    """The table, if each of its tasks has a target that counts."""
+    for seen, what in (
+        (table.count(~missing(table.y), weighted=False), "observed target"),
+        (table.count(~missing(table.y)), "target with positive sample_weight"),
+    ):
+        if not seen.all():
+            names = ", ".join(map(str, table.tasks[seen == 0][:10]))
+            raise TaskError(f"no {what} in task(s) {names}; drop them")
+    return table
 
 
 def read_wide(estimator: Any, X: Any, y: Any, sample_weight: Any = None) -> tuple[Any, Array, Array, Array | None]:
@@ -230,7 +272,7 @@ def read_wide(estimator: Any, X: Any, y: Any, sample_weight: Any = None) -> tupl
     check_consistent_length(X, y)
     if y.ndim == 2 and y.shape[1] == 1 and names is None:
         y = column_or_1d(y, warn=True)
-    if y.ndim == 1 and y.dtype.kind == "f" and np.isnan(y).any():
+    if y.ndim == 1 and missing(y).any():
         raise ValueError("Input y contains NaN. Leave the rows without a target out")
     tasks = np.arange(1 if y.ndim == 1 else y.shape[1]) if names is None else np.asarray(names)
     return X, y, tasks, None if sample_weight is None else _read_weights(sample_weight, X.shape[0])
@@ -256,7 +298,7 @@ def to_long(X: Any, Y: Any, tasks: Any = None) -> tuple[Any, Array, Array]:
     values = np.asarray(Y)
     if tasks is None:
         tasks = [str(name) for name in Y.columns] if hasattr(Y, "columns") else np.arange(values.shape[1])
-    column, row = np.nonzero(~np.isnan(values.astype(float)).T)
+    column, row = np.nonzero(~missing(values).T)
     inputs = X.iloc[row].reset_index(drop=True) if hasattr(X, "iloc") else X[row]
     return inputs, values[row, column], np.asarray(tasks)[column]
 

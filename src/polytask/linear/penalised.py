@@ -1,18 +1,17 @@
-"""Estimators that minimise loss + ½ tr(W M Wᵀ) + Ω_α(W): at one α, along a path, or at a cross-validated α."""
+"""Estimators that minimise loss + ½ tr(W M Wᵀ) + Ω_α(W), at one α or along a path."""
 
 from __future__ import annotations
 
 import copy
 from abc import abstractmethod
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field, replace
-from numbers import Integral, Real
+from dataclasses import dataclass, replace
+from numbers import Real
 from typing import Any, ClassVar, final
 
 import numpy as np
-from joblib import Parallel, delayed
 from numpy.typing import NDArray
-from sklearn.utils._param_validation import Interval, StrOptions
+from sklearn.utils._param_validation import Interval
 
 from polytask.errors import ConfigError
 from polytask.linear.base import LinearMultiTask, parameters
@@ -21,10 +20,9 @@ from polytask.linear.core.newton import curvature, solve
 from polytask.linear.core.oracle import Oracle
 from polytask.linear.core.penalties import Penalty
 from polytask.linear.core.problem import Problem
-from polytask.linear.layout import Table, read_table
-from polytask.linear.model_selection import row_folds
+from polytask.linear.layout import read_table
 
-__all__ = ["CrossValidated", "FixedAlpha", "PathResult", "PenalisedFamily", "RidgeFamily", "pull_at_zero"]
+__all__ = ["PathResult", "PenalisedFamily", "RidgeFamily", "pull_at_zero"]
 
 Array = NDArray[Any]
 
@@ -214,123 +212,3 @@ def pull_at_zero(problem: Problem) -> Array:
     W, b = problem.zeros(), np.zeros(problem.n_tasks, problem.design.dtype)
     image, _ = oracle.refit(oracle.image(W, b), b)
     return np.asarray(-oracle.gradient(image)[0])
-
-
-@parameters
-class FixedAlpha(PenalisedFamily):
-    """Fit at one α.
-
-    Args:
-        alpha: Weight α > 0 of the penalty.
-    """
-
-    alpha: float = field(default=0.1, kw_only=False)
-
-    _parameter_constraints: ClassVar[dict[str, Any]] = {
-        "alpha": [Interval(Real, 0, None, closed="neither")],
-    }
-
-    def _fit_problem(self, table: Table, problem: Problem, init: Array | None) -> tuple[Array, Array]:
-        start = None if init is None else self._start(problem, init)
-        return self._finish(problem, self.alpha, self._solve(problem, self.alpha, start))
-
-    def _start(self, problem: Problem, W: Array) -> tuple[Array, Array]:
-        """A solver's variable from coefficients: the first block holds them."""
-        blocks = self._penalty(self.alpha, problem).blocks
-        V = W if blocks == 1 else np.stack([W, *[np.zeros_like(W)] * (blocks - 1)])
-        return V, np.zeros(problem.n_tasks, W.dtype)
-
-
-@parameters
-class CrossValidated(PenalisedFamily):
-    """Choose α by cross-validation along warm-started paths, then fit on all rows.
-
-    Every fold runs the whole path once. The loss on the rows left out is averaged over each task's observed targets and
-    then over the tasks.
-
-    Args:
-        alphas: Values of α, or how many to space geometrically: from the smallest that makes all coefficients zero down
-            by ``eps``; where none does, from 10 times the data's largest curvature down by ``eps``².
-        eps: Smallest α over the largest one, when their number is given.
-        cv: Number of folds (each holds its share of every task), or a splitter.
-        rule: ``"min"``: smallest mean loss; ``"1se"``: largest α within one standard error of it.
-        n_jobs: Folds fitted in parallel.
-
-    Attributes:
-        alpha_: Chosen α.
-        alphas_: (A,), decreasing.
-        loss_path_: Loss on the rows left out (A, folds).
-    """
-
-    alphas: Any = 30
-    eps: float = 1e-2
-    cv: Any = 5
-    rule: str = "min"
-    n_jobs: int | None = None
-
-    _parameter_constraints: ClassVar[dict[str, Any]] = {
-        "alphas": [Interval(Integral, 1, None, closed="left"), "array-like"],
-        "eps": [Interval(Real, 0, 1, closed="neither")],
-        "cv": ["cv_object"],
-        "rule": [StrOptions({"min", "1se"})],
-        "n_jobs": [None, Integral],
-    }
-
-    def _select(self, table: Table, problem: Problem) -> None:
-        self.alphas_ = self._grid(problem, self.alphas, self.eps)
-        folds = row_folds(self.cv, table)
-        losses = Parallel(n_jobs=self.n_jobs)(delayed(self._fold)(table, train, test) for train, test in folds)
-        self.loss_path_ = np.stack(losses, axis=1)
-        mean = self.loss_path_.mean(axis=1)
-        best = int(np.argmin(mean))
-        if self.rule == "1se" and self.loss_path_.shape[1] > 1:
-            slack = self.loss_path_[best].std(ddof=1) / np.sqrt(self.loss_path_.shape[1])
-            best = int(np.flatnonzero(mean <= mean[best] + slack)[0])
-        self.alpha_ = float(self.alphas_[best])
-
-    def _fold(self, table: Table, train: Array, test: Array) -> Array:
-        """Loss of every α on the rows left out (A,)."""
-        part, kept = _observed(table.rows(train))
-        levels = self._fixed_levels(part)
-        fixed = np.isfinite(levels)
-        coefs, intercepts = np.zeros((len(self.alphas_), len(kept), table.X.shape[1])), np.zeros((1, len(kept)))
-        if not fixed.all():
-            result = self._path(self._problem(part.without(fixed)), self.alphas_, rough=True)
-            coefs, intercepts = result.coefs, result.intercepts
-        intercepts = np.broadcast_to(np.where(fixed, levels, intercepts), coefs.shape[:2])
-        X, y = table.X[test], table.y[test]
-        loss = self._get_loss()
-        out = np.empty(len(self.alphas_))
-        codes = None if table.codes is None else table.codes[test]
-        for a, (coef, intercept) in enumerate(zip(coefs, intercepts, strict=True)):
-            errors = []
-            for place, t in enumerate(kept):
-                rows = np.arange(len(test)) if codes is None else np.flatnonzero(codes == t)
-                target = y[rows, t] if y.ndim == 2 else y[rows]
-                seen = ~np.isnan(target)
-                if seen.any():
-                    z = np.asarray(X[rows[seen]] @ coef[place]) + intercept[place]
-                    errors.append(float(loss.value(target[seen], z).mean()))
-            out[a] = np.mean(errors)
-        return out
-
-    def _fit_problem(self, table: Table, problem: Problem, init: Array | None) -> tuple[Array, Array]:
-        self._select(table, problem)
-        # a warm start down the path to the chosen α is cheaper than from zero
-        above = self.alphas_[: int(np.flatnonzero(self.alphas_ == self.alpha_)[0])]
-        start: tuple[Array, Array] | None = None
-        oracle = make_oracle(problem)
-        for solution in self._descent(problem, above, oracle, rough=True):
-            start = (solution.V, solution.b)
-        return self._finish(problem, self.alpha_, self._solve(problem, self.alpha_, start, oracle))
-
-
-def _observed(table: Table) -> tuple[Table, list[int]]:
-    """Leave out tasks without a target in these rows."""
-    if table.codes is not None:
-        kept, codes = np.unique(table.codes, return_inverse=True)
-        return Table(table.mode, table.X, table.y, codes, table.tasks[kept], table.weight), kept.tolist()
-    if table.y.ndim == 1:
-        return table, [0]
-    kept = np.flatnonzero(~np.isnan(table.y).all(axis=0))
-    return Table(table.mode, table.X, table.y[:, kept], None, table.tasks[kept], table.weight), kept.tolist()

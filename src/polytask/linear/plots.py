@@ -8,6 +8,7 @@ import numpy as np
 from sklearn.utils.validation import check_is_fitted
 
 from polytask.errors import ConfigError
+from polytask.linear.alpha import fold_means
 from polytask.linear.penalised import PathResult
 
 __all__ = ["feature_names", "new_axes", "plot_coefficients", "plot_path", "plot_selection"]
@@ -116,8 +117,7 @@ def plot_selection(estimator: Any, ax: Any = None) -> Any:
         raise ConfigError(f"{type(estimator).__name__} has no loss_path_: fit one of the estimators that end in CV")
     ax = new_axes(ax)
     losses = estimator.loss_path_
-    mean = losses.mean(axis=1)
-    error = losses.std(axis=1, ddof=1) / np.sqrt(losses.shape[1]) if losses.shape[1] > 1 else np.zeros_like(mean)
+    mean, error = fold_means(losses)
     ax.plot(estimator.alphas_, mean)
     ax.fill_between(estimator.alphas_, mean - error, mean + error, alpha=0.25, linewidth=0)
     ax.axvline(estimator.alpha_, linestyle="--", linewidth=1)

@@ -12,6 +12,7 @@ from sklearn.exceptions import UndefinedMetricWarning
 from sklearn.utils.metadata_routing import _MetadataRequester
 
 from polytask.errors import ConfigError, TaskError
+from polytask.linear.labels import missing, read_labels, task_column
 
 __all__ = ["TaskScorer", "make_task_scorer", "task_mean", "task_scores"]
 
@@ -50,12 +51,12 @@ def task_scores(
     out: dict[Any, float] = {}
     if y.ndim == 2:
         for t in range(y.shape[1]):
-            rows = ~np.isnan(y[:, t].astype(float))
+            rows = ~missing(y[:, t])
             if rows.any():
                 part = None if weight is None else weight[rows]
                 out[t if names is None else names[t]] = metric(y[rows, t], prediction[rows, t], part)
         return out
-    labels = np.zeros(len(y), dtype=int) if task is None else np.asarray(task)
+    labels = np.zeros(len(y), dtype=int) if task is None else read_labels(task, len(y))
     for label in np.unique(labels).tolist():
         rows = labels == label
         out[label] = metric(y[rows], prediction[rows], None if weight is None else weight[rows])
@@ -96,16 +97,16 @@ class TaskScorer(_MetadataRequester):  # type: ignore[misc] # scikit-learn has n
             return self.sign * task_mean(self.metric, y, prediction, labels, sample_weight)
         scores = task_scores(self.metric, y, prediction, labels, sample_weight)
         if np.ndim(y) == 2:
-            counts = [float(n) for n in (~np.isnan(np.asarray(y, dtype=float))).sum(axis=0) if n]
+            counts = [float(n) for n in (~missing(np.asarray(y))).sum(axis=0) if n]
         else:
-            counts = [float(np.sum(np.asarray(labels) == label)) for label in scores] if labels is not None else [1.0]
+            counts = [float(np.sum(read_labels(labels) == label)) for label in scores] if labels is not None else [1.0]
         values = np.array(list(scores.values()))
         keep = ~np.isnan(values)
         return self.sign * float(np.average(values[keep], weights=np.array(counts)[keep]))
 
     def _pooled(self, y: Any, prediction: Any, weight: Any) -> float:
-        y, prediction = np.asarray(y, dtype=float), np.asarray(prediction)
-        rows = ~np.isnan(y)
+        y, prediction = np.asarray(y), np.asarray(prediction)
+        rows = ~missing(y)
         spread = (
             None if weight is None else np.broadcast_to(np.reshape(weight, (-1,) + (1,) * (y.ndim - 1)), y.shape)[rows]
         )
@@ -121,11 +122,7 @@ def _column_labels(estimator: Any, X: Any) -> Any:
         column = getattr(seen.steps[-1][1], "task_col", None)
     else:
         column = getattr(seen, "task_col", None)
-    if column is None:
-        return None
-    if hasattr(X, "columns"):
-        return np.asarray(X[column] if isinstance(column, str) else X.iloc[:, column])
-    return np.asarray(X)[:, column]
+    return None if column is None else read_labels(task_column(X, column))
 
 
 def make_task_scorer(
@@ -136,6 +133,10 @@ def make_task_scorer(
     response: str = "predict",
 ) -> TaskScorer:
     """A scorer for cross_val_score and GridSearchCV that scores every task on its observed targets.
+
+    Take it where targets are missing: scikit-learn's own scorers (``scoring="neg_mean_squared_error"``) know no missing
+    targets, and their scores are NaN; take
+    ``make_task_scorer(mean_squared_error, greater_is_better=False)``.
 
     Args:
         metric: ``metric(y_true, y_pred)`` as in :mod:`sklearn.metrics`, with ``sample_weight`` if weights are routed.

@@ -11,15 +11,15 @@ from scipy.special import expit
 from sklearn.base import ClassifierMixin, RegressorMixin
 from sklearn.metrics import r2_score
 from sklearn.utils.metaestimators import available_if
-from sklearn.utils.multiclass import type_of_target
 
 from polytask.errors import ConfigError
 from polytask.linear.base import LinearMultiTask, parameters
 from polytask.linear.core.losses import CLASSIFICATION_LOSSES, REGRESSION_LOSSES, Loss, Poisson
 from polytask.linear.core.problem import Problem
+from polytask.linear.labels import missing
 from polytask.linear.layout import Table
 
-__all__ = ["MultiTaskClassifier", "MultiTaskRegressor", "accuracy", "r_squared"]
+__all__ = ["MultiTaskClassifier", "MultiTaskRegressor", "accuracy", "r_squared", "two_classes"]
 
 Array = NDArray[Any]
 
@@ -52,12 +52,35 @@ def _spreads(y: Array, table: Table) -> Array:
     return np.where(spread > 1e-12 * np.maximum(np.abs(mean), 1e-300), spread, 1.0)
 
 
-def _sums(which: Array, table: Table) -> Array:
-    """Entries of every task's targets that are marked and have positive weight (T,)."""
-    rows = np.ones(len(which), bool) if table.weight is None else table.weight > 0
-    if table.codes is not None:
-        return np.bincount(table.codes[which & rows], minlength=len(table.tasks))
-    return np.atleast_1d((which & (rows if which.ndim == 1 else rows[:, None])).sum(axis=0))
+def two_classes(y: Array) -> tuple[Array, Array]:
+    """The two classes of targets, and 0 or 1 for each target, NaN where it is missing.
+
+    Args:
+        y: Numbers or words, (n,) or (n, T); all tasks have the same two classes. One class alone is 0 or 1 of a matrix.
+
+    Raises:
+        ValueError: More classes, or fewer.
+    """
+    there = ~missing(y)
+    known = y[there]
+    if known.dtype == object:
+        words = [isinstance(value, str) for value in known]
+        if any(words) and not all(words):
+            raise ValueError("the classes are words in some rows and numbers in others; write all of them alike")
+        known = known.astype(str if any(words) else float)
+    seen = np.unique(known)
+    whole = seen.dtype.kind != "f" or bool(np.all(seen == np.round(seen)))
+    if len(seen) > 2:
+        kind = "multiclass" if whole else "continuous"
+        raise ValueError(f"Only binary classification is supported. The type of the target is {kind}.")
+    if len(seen) == 1 and y.ndim == 2 and seen[0] in (0, 1):
+        seen = np.array([0, 1])
+    if len(seen) < 2:
+        found = f"only one class: {seen[0]!r}" if len(seen) else "no target at all"
+        raise ValueError(f"a classifier needs samples of two classes, found {found}")
+    codes = np.full(y.shape, np.nan)
+    codes[there] = known == seen[1]
+    return (seen.astype(np.int64) if seen.dtype.kind == "f" and whole else seen), codes
 
 
 @parameters
@@ -89,14 +112,14 @@ class MultiTaskRegressor(RegressorMixin, LinearMultiTask):  # type: ignore[misc]
                 )
             self.target_scale_ = _spreads(y, table).astype(y.dtype)
             y = y / (self.target_scale_ if table.codes is None else self.target_scale_[table.codes])
-        return Table(table.mode, table.X, y, table.codes, table.tasks, table.weight)
+        return replace(table, y=y)
 
     def _fixed_levels(self, table: Table) -> Array:
         """Log rate of tasks whose counts are all zero, that of half an event."""
         levels = super()._fixed_levels(table)
         if not isinstance(self._get_loss(), Poisson):
             return levels
-        seen, events = _sums(~np.isnan(table.y), table), _sums(table.y > 0, table)
+        seen, events = table.count(~np.isnan(table.y)), table.count(table.y > 0)
         return np.where((events == 0) & (seen > 0), np.log(0.5 / np.maximum(seen, 1)), levels)
 
     def _units(self, table: Table) -> Array | None:
@@ -136,6 +159,11 @@ class MultiTaskClassifier(ClassifierMixin, LinearMultiTask):  # type: ignore[mis
 
     ``loss`` is ``"logistic"`` (``"auto"``), log(1 + exp(−y z)) for y = ±1 and the score z, or ``"squared_hinge"``,
     ½ max(0, 1 − y z)², or a :class:`Loss`; the rest of the objective is the regressor's of the same family.
+
+    Attributes:
+        classes_: The two classes (2,); for a matrix of 0 and 1 the numbers of its columns (T,), as scikit-learn's tools
+            expect of classifiers of several labels.
+        one_class_tasks_: Tasks with targets of one class only, predicted by their odds.
     """
 
     _losses: ClassVar[dict[str, type[Loss]]] = CLASSIFICATION_LOSSES
@@ -152,23 +180,10 @@ class MultiTaskClassifier(ClassifierMixin, LinearMultiTask):  # type: ignore[mis
 
     def _encode(self, table: Table) -> Table:
         """Targets ±1; tasks with a single class get no weight (their intercept is set in ``_store``)."""
-        y = table.y
-        seen = np.unique(y[~np.isnan(y.astype(float))] if y.dtype.kind == "f" else y)
-        if len(seen) > 2:
-            kind = type_of_target(y[:, 0] if y.ndim == 2 else y, input_name="y")
-            kind = kind if kind in {"multiclass", "continuous"} else "multiclass"
-            raise ValueError(f"Only binary classification is supported. The type of the target is {kind}.")
-        if len(seen) == 1 and table.mode == "wide" and seen[0] in (0, 1):
-            seen = np.array([0, 1])
-        if len(seen) < 2:
-            raise ValueError(f"a classifier needs samples of two classes, found only one class: {seen[0]!r}")
-        if seen.dtype.kind == "f" and np.all(seen == np.round(seen)):
-            seen = seen.astype(np.int64)
-        self.classes_ = seen
-        signs = np.where(y == seen[1], 1.0, -1.0)
-        if y.dtype.kind == "f":
-            signs = np.where(np.isnan(y), np.nan, signs)
-        encoded = replace(table, y=signs)
+        self._pair, codes = two_classes(table.y)
+        columns = table.mode == "wide" and self._pair.tolist() == [0, 1]
+        self.classes_ = np.arange(len(table.tasks)) if columns else self._pair
+        encoded = replace(table, y=2 * codes - 1)
         self._prior_odds = self._fixed_levels(encoded)
         lonely = np.isfinite(self._prior_odds)
         if lonely.all():
@@ -178,7 +193,7 @@ class MultiTaskClassifier(ClassifierMixin, LinearMultiTask):  # type: ignore[mis
 
     def _fixed_levels(self, table: Table) -> Array:
         """Log odds of tasks with one class, from half an observation more of each."""
-        positive, negative = (_sums(sign * table.y > 0, table) for sign in (1, -1))
+        positive, negative = (table.count(sign * table.y > 0) for sign in (1, -1))
         return np.where((positive == 0) | (negative == 0), np.log((positive + 0.5) / (negative + 0.5)), np.nan)
 
     def _store(self, table: Table, problem: Problem, W: Array, b: Array) -> None:
@@ -200,7 +215,7 @@ class MultiTaskClassifier(ClassifierMixin, LinearMultiTask):  # type: ignore[mis
         return self._score(X, y, task, sample_weight)
 
     def decision_function(self, X: Any, task: Any = None) -> Any:
-        """Signed distance from the boundary, positive for ``classes_[1]``.
+        """Signed distance from the boundary, positive for the second class.
 
         Args:
             X: Inputs (n, d), or ``{task: X_t}``.
@@ -214,9 +229,10 @@ class MultiTaskClassifier(ClassifierMixin, LinearMultiTask):  # type: ignore[mis
     def predict(self, X: Any, task: Any = None) -> Any:
         """Predicted classes; arguments and shapes as in :meth:`decision_function`."""
         scores = self._decision(X, task)
+        pair = self._pair
         if isinstance(scores, dict):
-            return {name: self.classes_[(part > 0).astype(int)] for name, part in scores.items()}
-        return self.classes_[(scores > 0).astype(int)]
+            return {name: pair[(part > 0).astype(int)] for name, part in scores.items()}
+        return pair[(scores > 0).astype(int)]
 
     def _has_probabilities(self) -> bool:
         return isinstance(self.loss, str) and self.loss in ("auto", "logistic")
@@ -230,7 +246,7 @@ class MultiTaskClassifier(ClassifierMixin, LinearMultiTask):  # type: ignore[mis
             task: Label of each row.
 
         Returns:
-            (n, 2) with one task per row; (n, T), the probability of ``classes_[1]``, in wide layout; a dict for a dict.
+            (n, 2) with one task per row; in wide layout (n, T), the probability of the second class; a dict for a dict.
         """
         scores = self._decision(X, task)
         if isinstance(scores, dict):

@@ -161,13 +161,14 @@ class SharedDesign(Design):
         """Columns of X."""
         return SharedDesign(self.X[:, index], self.n_tasks, None if self.offset is None else self.offset[index])
 
-    def _common(self, weight: Array) -> bool:
+    def common(self, weight: Array) -> bool:
+        """Whether all tasks have the same centred rows with the same weights."""
         offset = self.offset is None or self.offset.shape[1] == 1
         return offset and bool(np.all(weight == weight[:, :1]))
 
     def gram_features(self, weight: Array) -> int:
         """From the rows if all tasks weigh them alike, so that one matrix serves all; otherwise 0."""
-        return int(self.X.shape[0] / 0.75) if self._common(weight) else 0
+        return int(self.X.shape[0] / 0.75) if self.common(weight) else 0
 
     def _gram(self, weight: Array) -> Array:
         return _moments(self.X, weight[:, 0], None if self.offset is None else self.offset[:, 0])
@@ -275,7 +276,17 @@ class StackedDesign(Design):
         return int(self.X.shape[0] / self.n_tasks / 0.75)
 
     def _gram(self, weight: Array) -> Array:
-        return np.stack([_moments(X, w, shift) for X, w, shift in self._pieces(weight)])
+        if self._cube is None:
+            return np.stack([_moments(X, w, shift) for X, w, shift in self._pieces(weight)])
+        w = weight.reshape(self.n_tasks, -1)
+        root = self._cube * np.sqrt(w)[:, :, None]
+        H = np.matmul(root.transpose(0, 2, 1), root)
+        if self.offset is not None:
+            shift = np.broadcast_to(self.offset.T, (self.n_tasks, self.n_features))
+            cross = shift[:, :, None] * np.matmul(w[:, None, :], self._cube)
+            H += w.sum(axis=1)[:, None, None] * (shift[:, :, None] * shift[:, None, :])
+            H -= cross + cross.transpose(0, 2, 1)
+        return np.asarray(H)
 
     def square_norms(self, weight: Array) -> Array:
         """Σ_i ω_i (x_ij − m_jt)² over each task's rows."""

@@ -1,6 +1,7 @@
-"""The solver of all convex estimators: the engine, inside Newton steps where the loss has no bound on its curvature.
+"""The solver of all convex estimators: the engine, inside Newton steps where these pay.
 
-Counts (the Poisson loss) are fitted by proximal Newton: the loss's quadratic model at the last point, a weighted
+Counts (the Poisson loss), whose curvature has no bound, and logistic losses with a quadratic penalty, where the model's
+problem is a linear system, are fitted by proximal Newton: the loss's quadratic model at the last point, a weighted
 least-squares problem with the same penalty, is solved by the engine; a line search on the objective follows, and the
 certificate is that of the problem itself.
 """
@@ -16,10 +17,11 @@ from numpy.typing import NDArray
 from polytask.linear.core import engine
 from polytask.linear.core.design import Design, SharedDesign, StackedDesign
 from polytask.linear.core.engine import Solution
-from polytask.linear.core.losses import Squared
+from polytask.linear.core.losses import Logistic, Poisson, Squared
 from polytask.linear.core.oracle import Certificate, DataOracle, Oracle, certify
 from polytask.linear.core.penalties import Penalty
 from polytask.linear.core.problem import Problem
+from polytask.linear.core.spectral import Quadratic
 
 __all__ = ["curvature", "solve"]
 
@@ -71,7 +73,8 @@ def solve(
         >>> problem.intercept(solution.W, solution.b).round(4).tolist()  # log 3
         [1.0986]
     """
-    if np.isfinite(problem.loss.curvature):
+    smooth = isinstance(penalty, Quadratic) and isinstance(problem.loss, Logistic)
+    if np.isfinite(problem.loss.curvature) and not smooth:
         return engine.solve(
             problem,
             penalty,
@@ -83,7 +86,7 @@ def solve(
             warn=warn,
             **options,
         )
-    data = DataOracle(problem)
+    data = oracle if isinstance(oracle, DataOracle) else DataOracle(problem)
     V, b = (
         problem.start(penalty.blocks) if init is None else (np.array(part, dtype=problem.design.dtype) for part in init)
     )
@@ -112,6 +115,11 @@ def solve(
                 break
         history.append((iterations, point.primal, max(point.primal - dual, 0.0)))
     converged = bool(gap <= tol * abs(point.primal))
+    if not converged and smooth and iterations < max_iter:  # steps too small to be seen in the objective
+        rest = engine.solve(
+            problem, penalty, coupling=coupling, init=(V, point.b), tol=tol, max_iter=max_iter - iterations, warn=warn
+        )
+        return replace(rest, n_iter=iterations + rest.n_iter)
     if not converged and warn:
         engine.warn_of_gap(gap, point.primal, tol, iterations)
     W = penalty.matrix(V)
@@ -119,11 +127,13 @@ def solve(
 
 
 def _level(oracle: DataOracle, W: Array, b: Array) -> tuple[Array, Array]:
-    """The image of W with the best intercepts: those with which rates and counts have the same sum in every task."""
+    """The image of W with the best intercepts: for counts those with which rates and counts have the same sum."""
     problem = oracle.problem
     image = oracle.image(W, b)
     if not problem.free_intercept:
         return image, b
+    if not isinstance(problem.loss, Poisson):
+        return oracle.refit(image, b)
     design, weight = problem.design, problem.weight
     top = image.max(initial=0.0)  # one shift for all rows: no overflow
     counts = design.task_sum(weight * problem.y)

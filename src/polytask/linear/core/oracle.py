@@ -50,6 +50,11 @@ class Oracle(ABC):
         """Largest curvature of the loss; computed when first needed, as working sets may not need it."""
         return self._curvature()
 
+    @cached_property
+    def kept(self) -> dict[str, Any]:
+        """What solves of this problem share beyond the oracle, by name: factorisations, common starts."""
+        return {}
+
     @abstractmethod
     def _curvature(self) -> float: ...
 

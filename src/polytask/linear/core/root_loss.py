@@ -7,14 +7,12 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.linalg import cho_factor, cho_solve
 
 from polytask.linear.core.engine import make_oracle
 from polytask.linear.core.newton import solve
 from polytask.linear.core.penalties import L21
 from polytask.linear.core.problem import Problem
-from polytask.linear.core.subproblem import task_rows
-from polytask.solvers.prox import shrink_rows
+from polytask.linear.core.root_split import Rotated, alternate
 
 __all__ = ["RootLoss", "residual_norms"]
 
@@ -39,8 +37,9 @@ class RootLoss:
         alpha: α > 0.
         ridge: ≥ 0.
         dual: Largest dual value seen.
-        primal: Objective at the last certified point.
-        G: Dual matrix there (d, T), feasible.
+        primal: Smallest objective seen.
+        W: Coefficients there (d, T).
+        G: Dual matrix of the largest dual value (d, T), feasible.
         iterations: Done so far.
     """
 
@@ -49,6 +48,7 @@ class RootLoss:
     ridge: float
     dual: float = -np.inf
     primal: float = np.inf
+    W: Array | None = None
     G: Array | None = None
     iterations: int = 0
 
@@ -67,11 +67,14 @@ class RootLoss:
             fit: ⟨θ, √ω y⟩.
         """
         rows, pulls = _row_norms(W), _row_norms(G)
-        self.primal = float(norms.sum() + self.alpha * rows.sum() + 0.5 * self.ridge * (rows**2).sum())
+        primal = float(norms.sum() + self.alpha * rows.sum() + 0.5 * self.ridge * (rows**2).sum())
+        if primal < self.primal:
+            self.primal, self.W = primal, W
         scale = 1.0 if self.ridge else 1 / max(1.0, float(pulls.max(initial=0.0)) / self.alpha)
         charge = float(np.sum(np.maximum(pulls - self.alpha, 0) ** 2)) / (2 * self.ridge) if self.ridge else 0.0
-        self.G = scale * G
-        self.dual = max(self.dual, scale * fit - charge)
+        dual = scale * fit - charge
+        if dual > self.dual:
+            self.dual, self.G = dual, scale * G
 
     def reweigh(self, W: Array, tol: float, max_iter: int) -> Array:
         """Alternate between σ_t = ‖r_t‖, the best in Σ_t (‖r_t‖²/(2σ_t) + σ_t/2), and W given σ.
@@ -105,58 +108,24 @@ class RootLoss:
                     W = penalty.prox(W - step * (oracle.gradient(oracle.image(W, b))[0] + self.ridge * W), step)
                 self.iterations += 20
 
-    def split(self, W: Array, tol: float, max_iter: int) -> Array:
-        """Alternating directions (ADMM) on r_t and a copy Z of W: for exact fits; factorises a Gram matrix per task.
+    def split(self, data: Rotated, W: Array, tol: float, max_iter: int) -> Array:
+        """Alternating directions: quick while the rows are few, and where tasks are fitted exactly.
 
-        Iterates keep the scaled multipliers u of r = c − A W and v of W = Z, with A = √ω X and c = √ω y.
+        Args:
+            data: The problem's rows, turned.
+            W: Start (d, T).
+            tol: Relative gap to stop at.
+            max_iter: Iterations in all.
+
+        Returns:
+            The best coefficients so far.
         """
-        tasks = [task_rows(self.problem, t) for t in range(self.problem.n_tasks)]
-        A = [np.sqrt(weight)[:, None] * X for X, _, weight in tasks]
-        c = [np.sqrt(weight) * y for _, y, weight in tasks]
-        solvers = [_shifted(a) for a in A]
-        Z, V = np.array(W, dtype=float), np.zeros(W.shape)
-        r = [c_t - a @ z for a, c_t, z in zip(A, c, Z.T, strict=True)]
-        u = [np.zeros_like(r_t) for r_t in r]
-        rho = 1 / max(float(np.mean([np.linalg.norm(c_t) for c_t in c])), 1e-300)
-        for k in range(max(max_iter - self.iterations, 0) + 1):
-            if k % 10 == 0:
-                norms = np.array([np.linalg.norm(c_t - a @ z) for a, c_t, z in zip(A, c, Z.T, strict=True)])
-                G = -rho * np.stack([a.T @ u_t for a, u_t in zip(A, u, strict=True)], axis=1)
-                self.certify(Z, norms, G, -rho * sum(float(u_t @ c_t) for u_t, c_t in zip(u, c, strict=True)))
-                if self.gap <= tol * self.primal:
-                    break
-            new = np.empty_like(Z)
-            change, miss = 0.0, 0.0
-            for t, (a, c_t) in enumerate(zip(A, c, strict=True)):
-                new[:, t] = solvers[t](a.T @ (c_t - r[t] - u[t]) + Z[:, t] - V[:, t])
-                # over-relaxed: 1.6 of the step
-                fit = 1.6 * (c_t - a @ new[:, t]) - 0.6 * r[t]
-                v = fit - u[t]
-                size = float(np.linalg.norm(v))
-                before, r[t] = r[t], v * max(1 - 1 / (rho * size), 0.0) if size > 0 else v
-                u[t] = u[t] + r[t] - fit
-                change += float(np.sum((a.T @ (r[t] - before)) ** 2))
-                miss += float(np.sum((r[t] - fit) ** 2))
-            fit_Z = 1.6 * new + -0.6 * Z
-            before_Z = Z
-            Z = np.asarray(shrink_rows(fit_Z + V, self.alpha / rho)) / (1 + self.ridge / rho)
-            V = V + fit_Z - Z
-            change += float(np.sum((Z - before_Z) ** 2))
-            miss += float(np.sum((fit_Z - Z) ** 2))
-            self.iterations += 1
-            if k % 50 == 49 and k < 1000:  # primal and dual residuals of one size
-                ratio = np.sqrt(np.clip(np.sqrt(miss / max(change, 1e-300)), 0.01, 100))
-                rho, V, u = rho * ratio, V / ratio, [u_t / ratio for u_t in u]
-        return np.asfortranarray(Z.astype(W.dtype))
 
+        def done(W: Array, norms: Array, G: Array, fit: float) -> bool:
+            self.certify(W, norms, G, fit)
+            return self.gap <= tol * self.primal
 
-def _shifted(A: Array) -> Any:
-    """The map x ↦ (A'A + I)⁻¹ x, through the smaller of the two Gram matrices."""
-    n, d = A.shape
-    if not n:
-        return lambda x: x
-    if n >= d:
-        factor = cho_factor(A.T @ A + np.eye(d))
-        return lambda x: cho_solve(factor, x)
-    factor = cho_factor(A @ A.T + np.eye(n))
-    return lambda x: x - A.T @ cho_solve(factor, A @ x)
+        left = max(max_iter - self.iterations, 0)
+        self.iterations += alternate(data, W, self.alpha, self.ridge, done, left)
+        assert self.W is not None
+        return self.W

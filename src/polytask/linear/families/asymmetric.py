@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 from scipy.optimize import nnls
 from sklearn.utils._param_validation import Interval
 
+from polytask.linear.alpha import CrossValidated, FixedAlpha
 from polytask.linear.alternating import Alternating, finish, objective_path, settled, single_tasks
 from polytask.linear.base import parameters
 from polytask.linear.core.engine import Solution, make_oracle
@@ -18,7 +19,6 @@ from polytask.linear.core.oracle import GramOracle, Oracle
 from polytask.linear.core.problem import Problem
 from polytask.linear.core.spectral import Quadratic
 from polytask.linear.core.subproblem import reweight, task_losses
-from polytask.linear.penalised import CrossValidated, FixedAlpha
 from polytask.linear.supervised import MultiTaskClassifier, MultiTaskRegressor
 
 __all__ = ["AsymmetricClassifier", "AsymmetricClassifierCV", "AsymmetricRegressor", "AsymmetricRegressorCV"]

@@ -2,26 +2,29 @@
 
 from __future__ import annotations
 
-import warnings
 from typing import Any, final
 
 import numpy as np
 from numpy.typing import NDArray
-from sklearn.exceptions import ConvergenceWarning
 
 from polytask.errors import ConfigError
+from polytask.linear.alpha import CrossValidated, FixedAlpha
 from polytask.linear.base import parameters
-from polytask.linear.core.engine import Solution
+from polytask.linear.core.engine import Solution, warn_of_gap
 from polytask.linear.core.oracle import Oracle
 from polytask.linear.core.penalties import L21, Penalty
 from polytask.linear.core.problem import Problem
 from polytask.linear.core.root_loss import RootLoss, residual_norms
-from polytask.linear.penalised import CrossValidated, FixedAlpha, RidgeFamily
+from polytask.linear.core.root_split import rotate, turns_cheaply
+from polytask.linear.penalised import RidgeFamily
 from polytask.linear.supervised import MultiTaskRegressor
 
 __all__ = ["CalibratedRegressor", "CalibratedRegressorCV"]
 
 Array = NDArray[Any]
+
+#: iterations of alternating directions that are worth trying first
+_FEW = 1000
 
 
 @parameters
@@ -43,19 +46,26 @@ class Calibrated(RidgeFamily):
             raise ConfigError(f"calibrated regression takes roots of squared losses, found loss={self.loss!r}")
         b = np.zeros(problem.n_tasks, problem.design.dtype)
         run = RootLoss(problem, float(alpha), float(self.ridge))
-        W = run.reweigh(problem.zeros() if init is None else init[0], self.tol, self.max_iter)
-        if run.gap > self.tol * run.primal:
-            W = run.split(W, self.tol, self.max_iter)
+        W = problem.zeros() if init is None else init[0]
+        kept: dict[str, Any] = {} if oracle is None else oracle.kept
+        small = turns_cheaply(problem)
+        for step in ("split", "reweigh", "split") if small else ("reweigh", "split"):
+            if step == "reweigh":
+                W = run.reweigh(W, self.tol, self.max_iter)
+            else:
+                if "rotated" not in kept:
+                    kept["rotated"] = rotate(problem)
+                # where the rows are cheap to turn this is mostly all; many digits are a matter of reweighing
+                most = min(_FEW, self.max_iter) if small and not run.iterations else self.max_iter
+                W = run.split(kept["rotated"], W, self.tol, most)
+            if run.gap <= self.tol * run.primal or run.iterations >= self.max_iter:
+                break
         converged = bool(run.gap <= self.tol * run.primal)
         if not converged:
-            warnings.warn(
-                f"no convergence in {run.iterations} iterations: the duality gap is {run.gap:.3g}, "
-                f"{run.gap / run.primal:.2g} of the objective, and tol asks for {self.tol:.2g}; raise max_iter or tol, "
-                "or scale the features",
-                ConvergenceWarning,
-                stacklevel=3,
-            )
+            warn_of_gap(run.gap, run.primal, self.tol, run.iterations)
+        assert run.W is not None
         assert run.G is not None
+        W = np.asfortranarray(run.W, dtype=problem.design.dtype)
         return Solution(W, b, W, run.primal, run.gap, run.iterations, run.G, converged)
 
     def _describe(self, problem: Problem, alpha: float, solution: Solution) -> None:
@@ -97,8 +107,9 @@ class CalibratedRegressor(Calibrated, FixedAlpha, MultiTaskRegressor):
         ([2], [0.1, 0.9, 0.1])
 
     Notes:
-        Solved by alternation between the residual norms and a weighted problem, and by alternating directions where
-        tasks are fitted exactly; the duality gap is that of the problem above.
+        Solved by alternating directions on rows that are made orthogonal once for a whole path, and where these are
+        too many or digits are missing by alternation between the residual norms and a weighted problem; the duality gap
+        is that of the problem above.
 
     References:
         Liu, Wang & Zhao (2015), Calibrated multivariate regression with application to neural semantic basis discovery;

@@ -9,12 +9,13 @@ import numpy as np
 from numpy.typing import NDArray
 from sklearn.utils._param_validation import Interval, StrOptions
 
+from polytask.linear.alpha import CrossValidated, FixedAlpha
 from polytask.linear.base import parameters
 from polytask.linear.core.engine import Solution
 from polytask.linear.core.oracle import Oracle
 from polytask.linear.core.penalties import L1, L21, Penalty
 from polytask.linear.core.problem import Problem
-from polytask.linear.penalised import CrossValidated, FixedAlpha, RidgeFamily
+from polytask.linear.penalised import RidgeFamily
 from polytask.linear.stages import StagedFamily, StagedSolution
 from polytask.linear.supervised import MultiTaskClassifier, MultiTaskRegressor
 

@@ -12,7 +12,7 @@ from sklearn.linear_model import LogisticRegression, Ridge
 from sklearn.utils.multiclass import check_classification_targets
 from sklearn.utils.validation import check_is_fitted, validate_data
 
-from polytask.linear.families._chain_links import TaskChain
+from polytask.linear.families._chain_links import TaskChain, zero_one
 from polytask.linear.scoring import task_mean
 from polytask.linear.supervised import accuracy, r_squared
 
@@ -87,7 +87,8 @@ class TaskChainRegressor(RegressorMixin, TaskChain):  # type: ignore[misc]
 class TaskChainClassifier(ClassifierMixin, TaskChain):  # type: ignore[misc]
     """Binary classification of several tasks on shared rows, each given the tasks before it (classifier chain).
 
-    As :class:`TaskChainRegressor` with classifiers: a link predicts P(y_{σ(k)} = 1 | x, y_{σ(1)}, …, y_{σ(k−1)}), and
+    As :class:`TaskChainRegressor` with classifiers of two classes (0 and 1, or two words) that all columns share, coded
+    0 and 1: a link predicts P(y_{σ(k)} = 1 | x, y_{σ(1)}, …, y_{σ(k−1)}), and
     later links are fed the predicted class. Several chains average their probabilities. With all labels, one chain is
     scikit-learn's :class:`~sklearn.multioutput.ClassifierChain`.
 
@@ -102,7 +103,7 @@ class TaskChainClassifier(ClassifierMixin, TaskChain):  # type: ignore[misc]
     Attributes:
         estimators_: Links of every chain.
         orders_: Positions of the tasks in every chain (chains, T).
-        classes_: ``[0, 1]``, or the classes of y when it is a vector.
+        classes_: The two classes of every task (T, 2), or the classes of y when it is a vector.
         tasks_: Task labels (T,).
 
     Examples:
@@ -133,10 +134,8 @@ class TaskChainClassifier(ClassifierMixin, TaskChain):  # type: ignore[misc]
                     f"a classifier needs samples of two classes, found only one class: {self.classes_[0]!r}"
                 )
             return codes.astype(float)[:, None]
-        Y = y.astype(float)
-        if not np.isin(Y[~np.isnan(Y)], (0, 1)).all():
-            raise ValueError("a chain of classifiers takes targets 0 and 1 in every column, and NaN for missing ones")
-        self.classes_ = np.array([0, 1])
+        pair, Y = zero_one(y)
+        self.classes_ = np.tile(pair, (Y.shape[1], 1))
         return Y
 
     def _link(self, X: Any, y: Array, weight: Array | None) -> Any:
@@ -158,10 +157,12 @@ class TaskChainClassifier(ClassifierMixin, TaskChain):  # type: ignore[misc]
             X: Inputs (n, d).
         """
         out = self._outcomes(X)
-        return np.asarray((out > 0.5).astype(np.int64) if self._wide else self.classes_[out[:, 0].astype(np.intp)])
+        if self._wide:
+            return np.asarray(self.classes_[0][(out > 0.5).astype(np.intp)])
+        return np.asarray(self.classes_[out[:, 0].astype(np.intp)])
 
     def predict_proba(self, X: Any) -> Array:
-        """Probability of 1 in every task (n, T); of every class (n, C) after a fit on a vector.
+        """Probability of the second class in every task (n, T); of every class (n, C) after a fit on a vector.
 
         Args:
             X: Inputs (n, d).

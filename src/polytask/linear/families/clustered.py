@@ -9,11 +9,12 @@ import numpy as np
 from numpy.typing import NDArray
 from sklearn.utils._param_validation import Interval
 
+from polytask.linear.alpha import CrossValidated, FixedAlpha
 from polytask.linear.base import MEAN_TASK, parameters
 from polytask.linear.core.cluster_norm import ClusterNorm
 from polytask.linear.core.engine import Solution
 from polytask.linear.core.problem import Problem
-from polytask.linear.penalised import CrossValidated, FixedAlpha, PenalisedFamily
+from polytask.linear.penalised import PenalisedFamily
 from polytask.linear.supervised import MultiTaskClassifier, MultiTaskRegressor
 
 __all__ = [

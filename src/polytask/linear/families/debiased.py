@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from scipy.stats import chi2
 from sklearn.utils._param_validation import Interval
 
+from polytask.linear.alpha import CrossValidated, FixedAlpha
 from polytask.linear.alternating import Alternating
 from polytask.linear.base import parameters
 from polytask.linear.core.engine import Solution, make_oracle
@@ -20,7 +21,7 @@ from polytask.linear.core.oracle import Oracle
 from polytask.linear.core.penalties import L1
 from polytask.linear.core.problem import Problem
 from polytask.linear.core.subproblem import task_rows
-from polytask.linear.penalised import CrossValidated, FixedAlpha, pull_at_zero
+from polytask.linear.penalised import pull_at_zero
 from polytask.linear.supervised import MultiTaskClassifier, MultiTaskRegressor
 
 __all__ = [

@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 from sklearn.utils._param_validation import Interval
 
+from polytask.linear.alpha import CrossValidated, FixedAlpha
 from polytask.linear.alternating import Alternating, single_tasks
 from polytask.linear.base import parameters
 from polytask.linear.core.design import StackedDesign
@@ -16,7 +17,6 @@ from polytask.linear.core.engine import Solution, make_oracle
 from polytask.linear.core.hsic import mixing
 from polytask.linear.core.oracle import Oracle
 from polytask.linear.core.problem import Problem
-from polytask.linear.penalised import CrossValidated, FixedAlpha
 from polytask.linear.supervised import MultiTaskClassifier, MultiTaskRegressor
 
 __all__ = [

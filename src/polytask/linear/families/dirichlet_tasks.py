@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.utils._param_validation import Interval
 
+from polytask.linear.alpha import CrossValidated, FixedAlpha
 from polytask.linear.alternating import Alternating, single_tasks
 from polytask.linear.base import MEAN_TASK, parameters
 from polytask.linear.core.engine import Solution, make_oracle
@@ -19,7 +20,6 @@ from polytask.linear.core.oracle import Oracle
 from polytask.linear.core.problem import Problem
 from polytask.linear.core.spectral import Quadratic
 from polytask.linear.families.clustered import group_means
-from polytask.linear.penalised import CrossValidated, FixedAlpha
 from polytask.linear.supervised import MultiTaskClassifier, MultiTaskRegressor
 
 __all__ = [

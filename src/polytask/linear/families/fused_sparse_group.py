@@ -8,12 +8,13 @@ from typing import Any, ClassVar, final
 import numpy as np
 from sklearn.utils._param_validation import Interval
 
+from polytask.linear.alpha import CrossValidated, FixedAlpha
 from polytask.linear.base import parameters
 from polytask.linear.core.engine import Solution
 from polytask.linear.core.fused import FusedRows, order_of_tasks
 from polytask.linear.core.penalties import Penalty
 from polytask.linear.core.problem import Problem
-from polytask.linear.penalised import CrossValidated, FixedAlpha, RidgeFamily
+from polytask.linear.penalised import RidgeFamily
 from polytask.linear.supervised import MultiTaskClassifier, MultiTaskRegressor
 
 __all__ = [

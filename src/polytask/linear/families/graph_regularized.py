@@ -11,11 +11,12 @@ from numpy.typing import NDArray
 from sklearn.utils._param_validation import Interval
 
 from polytask.errors import TaskError, unknown
+from polytask.linear.alpha import CrossValidated, FixedAlpha
 from polytask.linear.base import parameters
 from polytask.linear.core.penalties import L1, Penalty
 from polytask.linear.core.problem import Problem
 from polytask.linear.core.spectral import Quadratic
-from polytask.linear.penalised import CrossValidated, FixedAlpha, PenalisedFamily
+from polytask.linear.penalised import PenalisedFamily
 from polytask.linear.supervised import MultiTaskClassifier, MultiTaskRegressor
 
 __all__ = [

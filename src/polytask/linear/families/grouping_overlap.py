@@ -7,9 +7,10 @@ from typing import Any, ClassVar, final
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.optimize import minimize
+from scipy.optimize import Bounds, minimize
 from sklearn.utils._param_validation import Interval
 
+from polytask.linear.alpha import CrossValidated, FixedAlpha
 from polytask.linear.alternating import Alternating, finish, objective_path, settled, single_tasks
 from polytask.linear.base import parameters
 from polytask.linear.core.engine import Solution, make_oracle
@@ -18,7 +19,6 @@ from polytask.linear.core.oracle import Oracle
 from polytask.linear.core.penalties import L1
 from polytask.linear.core.problem import Problem
 from polytask.linear.core.subproblem import project
-from polytask.linear.penalised import CrossValidated, FixedAlpha
 from polytask.linear.supervised import MultiTaskClassifier, MultiTaskRegressor
 
 __all__ = [
@@ -31,25 +31,46 @@ __all__ = [
 Array = NDArray[Any]
 
 
-def _refine_basis(oracle: Oracle, L: Array, S: Array, b: Array, ridge: float, steps: int) -> tuple[Array, Array]:
-    """Lower loss(L S) + (ridge/2)‖L‖² in L and the solver's intercepts, by L-BFGS."""
-    problem, shape = oracle.problem, L.shape
-    free = problem.free_intercept
+def _refine(
+    oracle: Oracle, L: Array, S: Array, b: Array, ridge: float, *, alpha: float | None = None, steps: int
+) -> tuple[Array, Array, Array]:
+    """Lower loss(L S) + (ridge/2)‖L‖² in L and the solver's intercepts, by L-BFGS.
+
+    With ``alpha`` the loss plus α‖S‖_1 in S as well, whose positive and negative parts are variables of their own.
+    """
+    d, k, T = *L.shape, S.shape[1]
+    free = oracle.problem.free_intercept
+    parts = [L.ravel()]
+    if alpha is not None:
+        parts += [np.maximum(S, 0).ravel(), np.maximum(-S, 0).ravel()]
+    cuts = np.cumsum([part.size for part in parts])
+
+    def read(x: Array) -> tuple[Array, Array, Array]:
+        basis, *signed = np.split(x[: cuts[-1]], cuts[:-1])
+        use = (signed[0] - signed[1]).reshape(k, T) if signed else S
+        return basis.reshape(d, k), use, x[cuts[-1] :] if free else b
 
     def objective(x: Array) -> tuple[float, Array]:
-        basis = x[: L.size].reshape(shape)
-        levels = x[L.size :] if free else b
-        W = np.asfortranarray(basis @ S)
+        basis, use, levels = read(x)
+        W = np.asfortranarray(basis @ use)
         image = oracle.image(W, levels)
         slope, slope_b = oracle.gradient(image)
         value = oracle.value(W, image) + 0.5 * ridge * float(np.sum(basis**2))
-        parts = [(slope @ S.T + ridge * basis).ravel(), *([np.asarray(slope_b)] if free else [])]
-        return value, np.concatenate(parts).astype(float)
+        slopes = [(slope @ use.T + ridge * basis).ravel()]
+        if alpha is not None:
+            pull = (basis.T @ slope).ravel()
+            slopes += [alpha + pull, alpha - pull]
+            value += alpha * float(x[cuts[0] : cuts[-1]].sum())
+        return value, np.concatenate([*slopes, *([np.asarray(slope_b)] if free else [])]).astype(float)
 
-    start = np.concatenate([L.ravel(), *([b] if free else [])]).astype(float)
-    found = minimize(objective, start, jac=True, method="L-BFGS-B", options={"maxiter": steps, "ftol": 1e-15})
-    x = found.x.astype(L.dtype)
-    return x[: L.size].reshape(shape), (x[L.size :] if free else b)
+    start = np.concatenate([*parts, *([b] if free else [])]).astype(float)
+    low = np.full(len(start), -np.inf)
+    low[cuts[0] : cuts[-1]] = 0
+    bounds = Bounds(low, np.inf) if alpha is not None else None
+    limits: Any = {"maxiter": steps, "ftol": 1e-15}
+    found = minimize(objective, start, jac=True, method="L-BFGS-B", bounds=bounds, options=limits)
+    basis, use, levels = (part.astype(L.dtype) for part in read(found.x))
+    return basis, use, levels
 
 
 def _balance(L: Array, S: Array, alpha: float, ridge: float) -> tuple[Array, Array]:
@@ -99,7 +120,10 @@ class GroupingOverlap(Alternating):
             latent = project(problem, L)
             part = solve(latent, L1(alpha), init=(S, b), tol=inner, max_iter=self.max_iter, warn=False)
             S, b = part.W, part.b
-            L, b = _refine_basis(oracle, L, S, b, self.ridge, 20)
+            L, _, b = _refine(oracle, L, S, b, self.ridge, steps=20)
+            if len(history) == 1:
+                # the second round knows the signs: both factors at once get to the end that rounds creep to
+                L, S, b = _refine(oracle, L, S, b, self.ridge, alpha=alpha, steps=300)
             L, S = _balance(L, S, alpha, self.ridge)
             W = np.asfortranarray(L @ S)
             image, b = oracle.refit(oracle.image(W, b), b)
@@ -161,7 +185,8 @@ class GroupingOverlapRegressor(GroupingOverlap, FixedAlpha, MultiTaskRegressor):
 
     Notes:
         α and ridge can be traded against each other: after rescaling L and S they enter as α²·ridge. The alternation
-        rescales after each round, which the original leaves to convergence.
+        rescales after each round, which the original leaves to convergence; the second round lowers the objective in
+        both factors at once, to where rounds would creep.
 
     References:
         Kumar & Daumé (2012), Learning task grouping and overlap in multi-task learning.

@@ -9,9 +9,10 @@ from numpy.typing import NDArray
 from sklearn.utils.validation import check_is_fitted, validate_data
 
 from polytask.errors import DataError, TaskError
+from polytask.linear.alpha import CrossValidated, FixedAlpha
 from polytask.linear.base import parameters
 from polytask.linear.families.joint_feature import JointFeature
-from polytask.linear.penalised import CrossValidated, FixedAlpha, PathResult
+from polytask.linear.penalised import PathResult
 from polytask.linear.supervised import MultiTaskClassifier, MultiTaskRegressor
 
 __all__ = [

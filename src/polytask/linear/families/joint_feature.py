@@ -15,6 +15,7 @@ from sklearn.linear_model import MultiTaskElasticNet
 from sklearn.utils._param_validation import Interval, StrOptions
 
 from polytask.errors import ConfigError
+from polytask.linear.alpha import CrossValidated, FixedAlpha
 from polytask.linear.base import parameters
 from polytask.linear.core.design import SharedDesign, is_sparse
 from polytask.linear.core.engine import Solution
@@ -22,7 +23,7 @@ from polytask.linear.core.newton import solve
 from polytask.linear.core.oracle import Oracle
 from polytask.linear.core.penalties import L21, L1Inf, Penalty, SparseGroup
 from polytask.linear.core.problem import Problem
-from polytask.linear.penalised import CrossValidated, FixedAlpha, RidgeFamily
+from polytask.linear.penalised import RidgeFamily
 from polytask.linear.supervised import MultiTaskClassifier, MultiTaskRegressor
 
 __all__ = [
@@ -89,7 +90,7 @@ def _is_multi_task_lasso(problem: Problem) -> bool:
         and not is_sparse(design.X)
         and design.offset is None
         and problem.loss.quadratic
-        and np.ptp(problem.weight) == 0
+        and bool(np.ptp(problem.weight) == 0)
         and problem.n_features > design.gram_features(problem.weight)
     )
 

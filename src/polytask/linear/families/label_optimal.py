@@ -12,6 +12,7 @@ from scipy.special import ndtr
 from sklearn.covariance import ledoit_wolf
 from sklearn.utils._param_validation import Interval
 
+from polytask.linear.alpha import CrossValidated, FixedAlpha
 from polytask.linear.alternating import Alternating
 from polytask.linear.base import parameters
 from polytask.linear.core.engine import Solution
@@ -19,7 +20,6 @@ from polytask.linear.core.losses import Logistic, Loss
 from polytask.linear.core.oracle import Oracle
 from polytask.linear.core.problem import Problem
 from polytask.linear.core.subproblem import task_rows
-from polytask.linear.penalised import CrossValidated, FixedAlpha
 from polytask.linear.supervised import MultiTaskClassifier
 
 __all__ = ["LabelOptimalClassifier", "LabelOptimalClassifierCV"]

@@ -8,11 +8,12 @@ from typing import Any, ClassVar, final
 import numpy as np
 from sklearn.utils._param_validation import Interval
 
+from polytask.linear.alpha import CrossValidated, FixedAlpha
 from polytask.linear.base import MEAN_TASK, parameters
 from polytask.linear.core.penalties import Penalty
 from polytask.linear.core.problem import Problem
 from polytask.linear.core.spectral import Quadratic
-from polytask.linear.penalised import CrossValidated, FixedAlpha, PenalisedFamily
+from polytask.linear.penalised import PenalisedFamily
 from polytask.linear.supervised import MultiTaskClassifier, MultiTaskRegressor
 
 __all__ = [

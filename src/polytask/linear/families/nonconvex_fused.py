@@ -9,13 +9,14 @@ import numpy as np
 from numpy.typing import NDArray
 from sklearn.utils._param_validation import Interval, StrOptions
 
+from polytask.linear.alpha import CrossValidated, FixedAlpha
 from polytask.linear.base import parameters
 from polytask.linear.core.engine import Solution
 from polytask.linear.core.fused import FusedRows, order_of_tasks
 from polytask.linear.core.oracle import Oracle
 from polytask.linear.core.penalties import Penalty
 from polytask.linear.core.problem import Problem
-from polytask.linear.penalised import CrossValidated, FixedAlpha, RidgeFamily, pull_at_zero
+from polytask.linear.penalised import RidgeFamily, pull_at_zero
 from polytask.linear.stages import StagedFamily, StagedSolution
 from polytask.linear.supervised import MultiTaskClassifier, MultiTaskRegressor
 

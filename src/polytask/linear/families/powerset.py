@@ -16,7 +16,10 @@ from sklearn.utils.validation import check_is_fitted, validate_data
 
 from polytask.errors import TaskError
 from polytask.linear.base import ManyTargets
+from polytask.linear.families._chain_links import zero_one
+from polytask.linear.labels import missing
 from polytask.linear.layout import read_wide
+from polytask.linear.supervised import accuracy
 
 __all__ = ["LabelPowerset", "LabelPowersetCV"]
 
@@ -41,19 +44,19 @@ class Powerset(ClassifierMixin, ManyTargets):  # type: ignore[misc] # scikit-lea
 
         Args:
             X: Inputs (n, d).
-            y: 0/1 targets (n, T), NaN = missing, or classes (n,).
+            y: Targets (n, T) of two classes that all columns share, NaN = missing, or classes (n,).
         """
         self._validate_params()
         X, y, self.tasks_, _ = read_wide(self, X, y)
         self._wide = y.ndim == 2
         if self._wide:
-            full = ~np.isnan(y.astype(float)).any(axis=1)
+            full = ~missing(y).any(axis=1)
             if not full.any():
                 raise TaskError("no row has the labels of all tasks: label powerset learns from complete rows only")
-            if not np.isin(y[full], (0, 1)).all():
-                raise ValueError("label powerset takes targets 0 and 1 in every column")
-            self.combinations_, codes = np.unique(y[full].astype(np.int64), axis=0, return_inverse=True)
-            self.classes_ = np.array([0, 1])
+            pair, Y = zero_one(y[full])
+            found, codes = np.unique(Y.astype(np.intp), axis=0, return_inverse=True)
+            self.combinations_ = pair[found]
+            self.classes_ = np.tile(pair, (Y.shape[1], 1))
             codes, X = codes.reshape(-1), X[full]
         else:
             check_classification_targets(y)
@@ -81,13 +84,27 @@ class Powerset(ClassifierMixin, ManyTargets):  # type: ignore[misc] # scikit-lea
         return np.asarray(found if self._wide else found[:, 0])
 
     def predict_proba(self, X: Any) -> Array:
-        """Probability of 1 in every task (n, T), summed over the combinations; of every class (n, C) for a vector y.
+        """Probability of the second class in every task (n, T); of every class (n, C) after a fit on a vector.
 
         Args:
             X: Inputs (n, d).
         """
         shares = self._shares(X)
-        return np.asarray(shares @ self.combinations_ if self._wide else shares)
+        return np.asarray(shares @ (self.combinations_ == self.classes_[0, 1]) if self._wide else shares)
+
+    def score(self, X: Any, y: Any, sample_weight: Any = None) -> float:
+        """Share of the rows, among those with all labels, whose whole combination is predicted.
+
+        Args:
+            X: Inputs (n, d).
+            y: Targets (n, T) or (n,).
+            sample_weight: (n,).
+        """
+        y = np.asarray(y)
+        targets, found = y.reshape(len(y), -1), self.predict(X).reshape(len(y), -1)
+        rows = ~missing(targets).any(axis=1)
+        weight = None if sample_weight is None else np.asarray(sample_weight)[rows]
+        return accuracy(np.ones(int(rows.sum())), np.all(targets[rows] == found[rows], axis=1), weight)
 
 
 @final
@@ -104,7 +121,7 @@ class LabelPowerset(Powerset):
     Attributes:
         combinations_: Combinations seen in training (C, T).
         estimator_: The fitted classifier; its classes number the combinations.
-        classes_: ``[0, 1]``, or the classes of y when it is a vector.
+        classes_: The two classes of every task (T, 2), or the classes of y when it is a vector.
 
     Raises:
         TaskError: No row has the labels of all tasks.
@@ -150,7 +167,7 @@ class LabelPowersetCV(Powerset):
     Attributes:
         combinations_: Combinations seen in training (C, T).
         estimator_: The fitted search; ``estimator_.best_params_`` are the chosen ones.
-        classes_: ``[0, 1]``, or the classes of y when it is a vector.
+        classes_: The two classes of every task (T, 2), or the classes of y when it is a vector.
 
     Examples:
         >>> import numpy as np

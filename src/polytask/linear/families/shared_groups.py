@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from sklearn.utils import check_random_state
 from sklearn.utils._param_validation import Interval
 
+from polytask.linear.alpha import CrossValidated, FixedAlpha
 from polytask.linear.alternating import Alternating, finish, objective_path, single_tasks
 from polytask.linear.base import parameters
 from polytask.linear.core.engine import Solution
@@ -19,7 +20,6 @@ from polytask.linear.core.oracle import Oracle
 from polytask.linear.core.problem import Problem
 from polytask.linear.core.spectral import SquaredTraceNorm
 from polytask.linear.core.subproblem import select_tasks
-from polytask.linear.penalised import CrossValidated, FixedAlpha
 from polytask.linear.supervised import MultiTaskClassifier, MultiTaskRegressor
 
 __all__ = ["SharedGroupsClassifier", "SharedGroupsClassifierCV", "SharedGroupsRegressor", "SharedGroupsRegressorCV"]

@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 from sklearn.utils._param_validation import Interval, StrOptions
 
+from polytask.linear.alpha import CrossValidated, FixedAlpha
 from polytask.linear.base import MEAN_TASK, parameters
 from polytask.linear.core.engine import Solution, make_oracle
 from polytask.linear.core.oracle import Oracle
@@ -16,7 +17,6 @@ from polytask.linear.core.penalties import Penalty
 from polytask.linear.core.problem import Problem
 from polytask.linear.core.spectral import Quadratic
 from polytask.linear.families.clustered import group_columns, group_means
-from polytask.linear.penalised import CrossValidated, FixedAlpha
 from polytask.linear.stages import StagedFamily, StagedSolution
 from polytask.linear.supervised import MultiTaskClassifier, MultiTaskRegressor
 

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from typing import final
 
+from polytask.linear.alpha import CrossValidated, FixedAlpha
 from polytask.linear.base import parameters
 from polytask.linear.core.penalties import L1, Penalty
 from polytask.linear.core.problem import Problem
-from polytask.linear.penalised import CrossValidated, FixedAlpha, RidgeFamily
+from polytask.linear.penalised import RidgeFamily
 from polytask.linear.supervised import MultiTaskClassifier, MultiTaskRegressor
 
 __all__ = ["TaskLassoClassifier", "TaskLassoClassifierCV", "TaskLassoRegressor", "TaskLassoRegressorCV"]

@@ -6,11 +6,11 @@ from typing import final
 
 import numpy as np
 
+from polytask.linear.alpha import CrossValidated, FixedAlpha
 from polytask.linear.base import parameters
 from polytask.linear.core.engine import Solution
 from polytask.linear.core.problem import Problem
 from polytask.linear.families.feature_learning import SquaredNormFamily, normalised_root
-from polytask.linear.penalised import CrossValidated, FixedAlpha
 from polytask.linear.supervised import MultiTaskClassifier, MultiTaskRegressor
 
 __all__ = [

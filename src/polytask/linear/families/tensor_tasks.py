@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from polytask.errors import ConfigError, TaskError
+from polytask.linear.alpha import CrossValidated, FixedAlpha
 from polytask.linear.base import parameters
 from polytask.linear.core.engine import Solution
 from polytask.linear.core.newton import solve
@@ -18,7 +19,7 @@ from polytask.linear.core.problem import Problem
 from polytask.linear.core.spectral import TraceNorm
 from polytask.linear.core.tensor_grid import Grid, UnfoldedTraceNorm, fill
 from polytask.linear.layout import Table
-from polytask.linear.penalised import CrossValidated, FixedAlpha, RidgeFamily
+from polytask.linear.penalised import RidgeFamily
 from polytask.linear.supervised import MultiTaskClassifier, MultiTaskRegressor
 
 __all__ = [
