@@ -279,3 +279,26 @@ def test_large_evaluations_take_seconds():
     assert time.perf_counter() - start < 10
     assert meter.counts == dict.fromkeys(tasks, rows)
     assert values["late"]["auroc"] == pytest.approx(sk.roc_auc_score(targets["late"], predictions["late"]), abs=1e-7)
+
+
+def test_a_reset_meter_is_a_new_one_and_makes_no_metric_again(monkeypatch):
+    tasks = TaskSet([Task("a"), Task("b", "binary"), Task("c", "multiclass", classes=3, metrics=["auroc", "f1"])])
+    generator = torch.Generator().manual_seed(0)
+
+    def rows(count):
+        outputs = {name: torch.randn(count, task.out_features, generator=generator) for name, task in tasks.items()}
+        a, b, c = torch.randn(count), torch.arange(count) % 2, torch.arange(count) % 3
+        return outputs, {"a": a, "b": b, "c": c}
+
+    used, first, second = tasks.meter(), rows(7), rows(11)
+    used.update(*first)
+    used.compute()
+    used.update(*first)  # still waiting when the meter is emptied
+    fresh = tasks.meter()
+    monkeypatch.setattr(Task, "make_metrics", lambda self: pytest.fail("made again"))
+    used.reset()
+    assert used.counts == {"a": 0, "b": 0, "c": 0}
+    for meter in (used, fresh):
+        meter.update(*second)
+    assert used.compute() == fresh.compute()
+    assert (used.loss(), used.counts, used.undefined) == (fresh.loss(), fresh.counts, fresh.undefined)

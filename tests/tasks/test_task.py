@@ -7,9 +7,12 @@ import pickle
 import pytest
 import torch
 import torchmetrics
+from torch import nn
+from torch.nn import functional
 
 from polytask.errors import TaskError
-from polytask.tasks import Score, Task
+from polytask.tasks import Score, Task, TaskSet
+from polytask.tasks.losses import row_losses
 
 from .cases import CASES
 
@@ -113,6 +116,77 @@ class TestOwnLoss:
         task = Task("t", loss=lambda z, y: value)
         with pytest.raises(TaskError, match=r"'t': loss= must return a tensor .* each of the 2 rows"):
             task.loss(torch.zeros(2, 1), torch.zeros(2))
+
+    @pytest.mark.parametrize(
+        ("task", "by_hand"),
+        [
+            (
+                lambda: Task("t", "binary", loss=nn.BCEWithLogitsLoss(pos_weight=torch.tensor(9.0))),
+                lambda z, y: (
+                    -(9 * y * functional.logsigmoid(z[:, 0]) + (1 - y) * functional.logsigmoid(-z[:, 0])).mean()
+                ),
+            ),
+            (
+                lambda: Task("t", loss=nn.BCEWithLogitsLoss(reduction="none")),
+                lambda z, y: -(y * functional.logsigmoid(z[:, 0]) + (1 - y) * functional.logsigmoid(-z[:, 0])).mean(),
+            ),
+            (lambda: Task("t", "binary", loss=nn.MSELoss()), lambda z, y: (z[:, 0] - y).square().mean()),
+            (lambda: Task("t", "count", loss=nn.PoissonNLLLoss()), lambda z, y: (z[:, 0].exp() - y * z[:, 0]).mean()),
+            (
+                lambda: Task("t", "regression", loss=nn.HuberLoss()),
+                lambda z, y: functional.huber_loss(z[:, 0], y.float()),
+            ),
+        ],
+    )
+    def test_modules_of_torch_get_the_targets_they_want(self, task, by_hand):
+        z, y = torch.tensor([[0.3], [-0.2], [1.5], [0.1]]), torch.tensor([0, 1, -100, 1])
+        known = y != -100
+        if task().kind == "custom":
+            z_given = z[:, 0]
+        else:
+            z_given = z
+        assert torch.allclose(task().loss(z_given, y), by_hand(z[known], y[known]))
+
+    @pytest.mark.parametrize(
+        "options", [{"weight": torch.tensor([1.0, 2.0, 3.0])}, {"label_smoothing": 0.1}, {"reduction": "none"}]
+    )
+    def test_cross_entropy_of_torch(self, options):
+        task = Task("t", "multiclass", classes=3, loss=nn.CrossEntropyLoss(**options))
+        z, y = torch.randn(5, 3, generator=torch.Generator().manual_seed(0)), torch.tensor([0, 2, -100, 1, 1])
+        expected = functional.cross_entropy(z[y >= 0], y[y >= 0], **options).mean()
+        assert torch.allclose(task.loss(z, y), expected)
+        meter = TaskSet([task]).meter()
+        meter.update({"t": z}, {"t": y})
+        assert meter.loss()["t"] == pytest.approx(float(expected))
+
+    def test_modules_are_moved_to_the_predictions(self):
+        loss = nn.BCEWithLogitsLoss(pos_weight=torch.tensor(2.0))
+        task = Task("t", "binary", loss=loss)
+        elsewhere = row_losses(task, torch.zeros(2, device="meta"), torch.ones(2, device="meta"))
+        assert (elsewhere.device.type, loss.pos_weight.device.type) == ("meta", "meta")
+        loss.pos_weight = torch.tensor(2.0)
+        assert torch.allclose(task.loss(torch.zeros(2, 1), torch.ones(2).long()), torch.tensor(2.0).log() * 2)
+
+    @pytest.mark.parametrize(
+        ("loss", "message"),
+        [
+            (nn.BCELoss(), r"wants probabilities.*use nn.BCEWithLogitsLoss"),
+            (nn.SoftMarginLoss(), r"labels of −1 and 1"),
+            (nn.BCEWithLogitsLoss(reduction="sum"), r"sums over the rows.*reduction='mean'"),
+            (nn.BCEWithLogitsLoss, r"found a class; write BCEWithLogitsLoss\(…\)"),
+        ],
+    )
+    def test_modules_that_would_misread_labels_are_refused(self, loss, message):
+        with pytest.raises(TaskError, match=message):
+            Task("t", "binary", loss=loss)
+
+    def test_its_own_error_is_named(self):
+        task = Task("t", "binary", loss=functional.binary_cross_entropy_with_logits)
+        with pytest.raises(TaskError, match=r"'t': loss= \(binary_cross.*\(2,\) of float32.*of int64.*y.float\(\)"):
+            task.loss(torch.zeros(2, 1), torch.tensor([0, 1]))
+        full = Task("t", loss=lambda z, y: torch.empty(2**60))
+        with pytest.raises(RuntimeError, match="allocate memory"):
+            full.loss(torch.zeros(2, 1), torch.zeros(2, 1))
 
     def test_survives_replace(self):
         task = Task("t", loss=torch.nn.functional.l1_loss)

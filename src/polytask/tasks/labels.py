@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING, NamedTuple
 import torch
 from torch import Tensor
 
+from polytask.tasks.losses import row_losses
+
 if TYPE_CHECKING:
     from polytask.tasks.task import Task
 
@@ -78,32 +80,19 @@ def entry_losses(task: Task, entries: Entries) -> Tensor:
     a NaN gradient, since 0·NaN is NaN.
     """
     prediction, target, present = entries
-    if bool(present.all()):
+    if present.ndim > 1:
         prediction, target = prediction.flatten(0, present.ndim - 1), target.flatten(0, present.ndim - 1)
-    else:
-        prediction, target = prediction[present], target[present]
+        present = present.flatten()
+    rows = present.nonzero().squeeze(1)  # once for both, where a mask would be searched twice
+    if len(rows) < len(present):
+        prediction, target = prediction.index_select(0, rows), target.index_select(0, rows)
     target = task.rule.check(target)
     if task.rule.affine:
         exact = target if target.is_floating_point() else target.to(prediction.dtype)
         if (task.shift, task.scale) != (0.0, 1.0):
             exact = (exact - task.shift) / task.scale
         target = exact.to(prediction.dtype)
-    return task.rule.loss(prediction, target) if task.loss_function is None else _own_losses(task, prediction, target)
-
-
-def _own_losses(task: Task, prediction: Tensor, target: Tensor) -> Tensor:
-    """What the user's loss returns, as one value per row; a mean stands for each of its rows."""
-    rows = len(prediction)
-    if rows == 0:
-        return prediction.reshape(0, -1 if prediction.numel() else 1).sum(1)
-    assert task.loss_function is not None
-    value = task.loss_function(prediction, target)
-    if not isinstance(value, Tensor) or (value.ndim and len(value) != rows):
-        found = f"shape {tuple(value.shape)}" if isinstance(value, Tensor) else type(value).__name__
-        raise task.rule.fail(
-            f"loss= must return a tensor with one number, or one value for each of the {rows} rows, found {found}"
-        )
-    return value.flatten(1).mean(1) if value.ndim > 1 else value.expand(rows)
+    return task.rule.loss(prediction, target) if task.loss_function is None else row_losses(task, prediction, target)
 
 
 def metric_inputs(task: Task, entries: Entries) -> tuple[Tensor, Tensor]:

@@ -93,9 +93,10 @@ class TaskMeter:
         return {name: gauge.total / gauge.count for name, gauge in gauges.items() if gauge.count}
 
     def reset(self) -> None:
-        """Forget every batch."""
+        """Forget every batch; the metrics' objects are kept, since making them costs more than an evaluation."""
         self.undefined = {}
-        self._gauges = {name: _Gauge(task) for name, task in self.tasks.items()}
+        for gauge in self._gauges.values():
+            gauge.reset()
 
 
 class _Gauge:
@@ -104,6 +105,12 @@ class _Gauge:
     def __init__(self, task: Task) -> None:
         self.task = task
         self.metrics: dict[str, Metric] = task.make_metrics()
+        self.reset()
+
+    def reset(self) -> None:
+        """As new."""
+        for metric in self.metrics.values():
+            metric.reset()
         self.seen = Seen()
         self.total = 0.0
         self.count = 0

@@ -15,6 +15,7 @@ from polytask.tasks import arguments as read
 from polytask.tasks import labels as _labels
 from polytask.tasks.kind import Kind, Score
 from polytask.tasks.kinds import KINDS
+from polytask.tasks.losses import check_loss
 
 if TYPE_CHECKING:
     from torchmetrics import Metric
@@ -45,7 +46,8 @@ class Task:
         quantiles: Increasing levels in (0, 1), for ``"quantile"``; 0.1, 0.5, 0.9 by default.
         loss: Replaces the kind's loss: called with predictions and targets of the present rows, both (n, …) and on the
             head's scale; returns the mean over these rows or one value per row. Rows with a partly missing label are
-            absent for it.
+            absent for it. PyTorch's loss modules (``nn.BCEWithLogitsLoss(pos_weight=…)``, ``nn.CrossEntropyLoss(…)``)
+            get targets in the type they want, and are moved to the predictions' device.
         metrics: Names from the kind's catalogue, or torchmetrics objects (or :class:`Score` entries) by names of your
             choice. They are given the decoded prediction and the target in natural units, of present rows only. The
             first is the primary one.
@@ -147,8 +149,8 @@ class Task:
             raise fail(f"expected {expected} labels, one per class, found {len(self.labels)}")
         if self.kind == "custom" and self.loss_function is None:
             raise fail("kind 'custom' needs loss=, a function of predictions and targets")
-        if self.loss_function is not None and not callable(self.loss_function):
-            raise fail(f"loss must be a function of predictions and targets, found {self.loss_function!r}")
+        if self.loss_function is not None:
+            check_loss(self.rule, self.loss_function, self.kind)
 
     def _choose_scores(self) -> dict[str, Score]:
         """The metrics asked for, by name."""
