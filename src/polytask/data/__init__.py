@@ -3,10 +3,11 @@
 from typing import TYPE_CHECKING
 
 from polytask.data.batch import Batch, halves
+from polytask.data.given import Given, are_inputs, given_rows
 from polytask.data.loader import MultiTaskLoader
 from polytask.data.multitask import SPLITS, MultiTaskData
 from polytask.data.plan import Alternating, Joint, Plan, mixing_shares
-from polytask.data.source import Inputs, MapSource, Part, Source, TensorSource, batches, only
+from polytask.data.source import ArrayLike, Inputs, MapSource, Part, Source, TensorSource, batches, inputs_of, only
 from polytask.data.spec import InputSpec
 from polytask.lazy import lazy
 
@@ -22,8 +23,10 @@ __all__ = [
     "DATASETS",
     "SPLITS",
     "Alternating",
+    "ArrayLike",
     "Batch",
     "ColumnReport",
+    "Given",
     "InputSpec",
     "Inputs",
     "Joint",
@@ -37,8 +40,11 @@ __all__ = [
     "TableEncoder",
     "TableReport",
     "TensorSource",
+    "are_inputs",
     "batches",
+    "given_rows",
     "halves",
+    "inputs_of",
     "inspect_table",
     "load",
     "mixing_shares",

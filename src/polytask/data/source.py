@@ -11,11 +11,14 @@ from jaxtyping import Int
 from torch import Tensor
 from torch.utils.data import Dataset, default_collate
 
+from polytask.data.arrays import tensor_of
 from polytask.errors import DataError
 
-__all__ = ["Inputs", "MapSource", "Part", "Source", "TensorSource", "batches", "only"]
+__all__ = ["ArrayLike", "Inputs", "MapSource", "Part", "Source", "TensorSource", "batches", "inputs_of", "only"]
 
 Inputs: TypeAlias = Tensor | dict[str, Tensor]
+ArrayLike: TypeAlias = Any
+"""Numbers: a tensor, an array, a pandas frame or series, a list."""
 
 
 class Part(NamedTuple):
@@ -38,9 +41,19 @@ class Source(Protocol):
         ...
 
 
+def inputs_of(given: ArrayLike | Mapping[str, ArrayLike]) -> Inputs:
+    """Inputs as tensors, from whatever numbers they are."""
+    if isinstance(given, Mapping):
+        return {name: tensor_of(f"input {name!r}", value) for name, value in given.items()}
+    return tensor_of("inputs", given)
+
+
 @final
 class TensorSource:
     """Rows held in memory as tensors whose first dimension is the row.
+
+    NumPy arrays, pandas frames and series, and lists of numbers are turned into tensors: real numbers in PyTorch's
+    default type, whole numbers as 64-bit integers.
 
     Args:
         inputs: One tensor, or several by name (a table's ``numeric`` and ``categorical``), (N, …) each.
@@ -48,7 +61,8 @@ class TensorSource:
             unless the task says otherwise.
 
     Raises:
-        DataError: The tensors do not have the same number of rows, or there are none.
+        DataError: The tensors do not have the same number of rows, there are none, or there is something else than
+            numbers in them.
 
     Examples:
         >>> import torch
@@ -60,13 +74,18 @@ class TensorSource:
         tensor([52., 30.])
     """
 
-    def __init__(self, inputs: Tensor | Mapping[str, Tensor], targets: Mapping[str, Tensor]) -> None:
-        self.inputs: Inputs = inputs if isinstance(inputs, Tensor) else dict(inputs)
-        self.targets: dict[str, Tensor] = dict(targets)
+    def __init__(self, inputs: ArrayLike | Mapping[str, ArrayLike], targets: Mapping[str, ArrayLike]) -> None:
+        if not isinstance(targets, Mapping):
+            raise DataError(
+                f"targets must be a dictionary from task names to labels, found {type(targets).__name__}; write "
+                "TensorSource(inputs, {'name of the task': labels})"
+            )
+        self.inputs = inputs_of(inputs)
+        self.targets: dict[str, Tensor] = {name: tensor_of(f"target {name!r}", y) for name, y in targets.items()}
         named = {"inputs": self.inputs} if isinstance(self.inputs, Tensor) else self.inputs
         everything = {
             **{f"input {k!r}": v for k, v in named.items()},
-            **{f"target {k!r}": v for k, v in targets.items()},
+            **{f"target {k!r}": v for k, v in self.targets.items()},
         }
         if not named:
             raise DataError("a source needs at least one input tensor, found an empty dictionary")
