@@ -10,6 +10,7 @@ from polytask.share.model import Inputs, MultiTaskModel
 from polytask.share.naming import TaskModules
 from polytask.share.popart import PopArt
 from polytask.share.rotograd import Rotations
+from polytask.share.seats import Seat, Seats
 from polytask.share.seeding import local_seed
 from polytask.share.summary import ModelSummary
 
@@ -24,6 +25,8 @@ __all__ = [
     "MultiTaskModel",
     "PopArt",
     "Rotations",
+    "Seat",
+    "Seats",
     "Tabular",
     "TaskModules",
     "build_encoder",

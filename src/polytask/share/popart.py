@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
-from typing import final
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, final
 
 import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
 from polytask.errors import ConfigError, TaskError
+
+if TYPE_CHECKING:
+    from polytask.tasks import TaskSet
 
 __all__ = ["PopArt"]
 
@@ -26,11 +30,15 @@ class PopArt(nn.Module):
     have losses and gradients of like size.
 
     The forward pass gives the normalised prediction, which belongs in the loss next to :meth:`normalize` of the
-    targets; :meth:`denormalize` gives predictions in natural units.
+    targets; :meth:`denormalize` gives predictions in natural units. With ``task`` the head takes its seat in
+    :class:`~polytask.train.Trainer`: before every step it takes the task's targets in and normalises them for the loss,
+    and in evaluation mode the forward pass gives predictions on the task's own scale.
 
     Args:
         layer: The last linear layer; it is kept, not copied, and must have a bias.
         rate: Weight β of a new batch in the running moments, in (0, 1]; 3e-4 in the multi-task paper.
+        task: Name of the task whose targets normalise it, a regression; without it ``Trainer`` refuses the head, and a
+            loop of one's own calls :meth:`update`, :meth:`normalize` and :meth:`denormalize`.
 
     Raises:
         ConfigError: ``layer`` has no bias, or ``rate`` is outside (0, 1].
@@ -62,7 +70,7 @@ class PopArt(nn.Module):
     variance: Tensor
     mass: Tensor
 
-    def __init__(self, layer: nn.Linear, rate: float = 3e-4) -> None:
+    def __init__(self, layer: nn.Linear, rate: float = 3e-4, *, task: str | None = None) -> None:
         super().__init__()
         if layer.bias is None:
             raise ConfigError(
@@ -70,7 +78,7 @@ class PopArt(nn.Module):
             )
         if not 0 < rate <= 1:
             raise ConfigError(f"PopArt(rate=…) must be a number in (0, 1], found {rate}")
-        self.layer, self.rate = layer, rate
+        self.layer, self.rate, self.task = layer, rate, task
         size = layer.out_features
         # In double precision: the layer is rewritten thousands of times, and errors would add up.
         self.register_buffer("mean", torch.zeros(size, dtype=torch.float64))
@@ -89,9 +97,34 @@ class PopArt(nn.Module):
         return torch.where(square > 0, torch.maximum(self.variance, _FLOOR**2 * square), 1.0).sqrt()
 
     def forward(self, features: Float[Tensor, "*B F"]) -> Float[Tensor, "*B D"]:
-        """The normalised prediction w·z + b."""
+        """The normalised prediction w·z + b; with ``task``, in evaluation mode, σ·(w·z + b) + μ."""
         output: Tensor = self.layer(features)
-        return output
+        return output if self.training or self.task is None else self.denormalize(output)
+
+    def check_tasks(self, tasks: TaskSet) -> None:
+        """Whether the head can take its seat among these tasks.
+
+        Raises:
+            ConfigError: It does not know whose targets normalise it, or they are no single real numbers.
+        """
+        if self.task is None:
+            raise ConfigError(
+                "PopArt does not know whose targets normalise it; write PopArt(layer, task='name of the task')"
+            )
+        task = tasks.get(self.task)
+        if task is not None and not (task.rule.affine and task.out_features == self.out_features == 1):
+            raise ConfigError(
+                f"PopArt normalises one real-valued target and has {self.out_features} outputs; task {self.task!r} is "
+                f"{task.kind} with {task.out_features}: use it for regression, with nn.Linear(…, 1)"
+            )
+
+    def before_losses(self, targets: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        """Take the task's targets in, and give them normalised."""
+        if self.task is None or self.task not in targets:
+            return {}
+        own = targets[self.task]
+        self.update(own)
+        return {self.task: self.normalize(own)}
 
     def normalize(self, targets: Float[Tensor, "*B D"]) -> Float[Tensor, "*B D"]:
         """Targets in natural units as (y − μ)/σ."""
@@ -135,4 +168,4 @@ class PopArt(nn.Module):
 
     def extra_repr(self) -> str:
         """Shown by ``print(model)``."""
-        return f"rate={self.rate:g}"
+        return f"rate={self.rate:g}" + ("" if self.task is None else f", task={self.task!r}")

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
-from typing import Any, final
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from typing import TYPE_CHECKING, Any, final
 
 import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
 from polytask.errors import ConfigError, TaskError, unknown
+
+if TYPE_CHECKING:
+    from polytask.balance import StepRecord
 
 __all__ = ["Rotations"]
 
@@ -49,7 +52,8 @@ class Rotations(nn.Module):
 
     Notes:
         With ``Balancer("rotograd", grads="features")`` on z this is the whole method; with any other balancing it is
-        its rotate-only form. Call :meth:`step` once after each backward pass, or after several that are accumulated.
+        its rotate-only form. :class:`~polytask.train.Trainer` moves the rotations in every step; in a loop of your own
+        call :meth:`step` once after each backward pass, or after several that are accumulated.
         The orthogonal matrices are parametrised by the exponential from zero, without moving the base point.
 
     References:
@@ -134,6 +138,18 @@ class Rotations(nn.Module):
             for angles in self.angles:
                 angles.grad = None
         return {name: float(loss.detach()) for name, loss in losses.items()}
+
+    def own_parameters(self) -> Iterator[nn.Parameter]:
+        """The angles: :attr:`optimizer` moves them."""
+        return iter(self.angles)
+
+    def before_losses(self, targets: Mapping[str, Tensor]) -> None:
+        """A step begins: what an earlier one left behind because it failed is dropped."""
+        self._passes = []
+
+    def after_backward(self, record: StepRecord, *, loss_scale: float = 1.0) -> None:
+        """Move the rotations by what the step's backward passes brought."""
+        self.step(loss_scale)
 
     def _losses(self, caught: dict[str, Tensor]) -> dict[str, Tensor]:
         """mean_b ‖R_k·v_b − h_kb‖² by task, with a graph to the rotations."""
