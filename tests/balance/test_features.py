@@ -7,7 +7,7 @@ from torch import nn
 from torch.nn import functional
 from torch.utils.checkpoint import checkpoint
 
-from polytask.balance import METHODS, Balancer, reached
+from polytask.balance import Balancer, reached
 from polytask.balance.graph import cut_at
 from polytask.errors import MethodError
 
@@ -213,13 +213,3 @@ def test_features_without_a_graph_are_refused_or_all_zero():
     expected = sum(torch.autograd.grad(loss, leaf, retain_graph=True)[0] for loss in losses.values())
     Balancer("upgrad", grads="features", announce=None).backward(losses, features=leaf)
     torch.testing.assert_close(leaf.grad, expected)
-
-
-def test_mgda_on_features_is_mgda_ub():
-    """The min-norm point of the tasks' gradients at the features, every sample's by itself; and it can be found."""
-    model = Skip()
-    losses, z = model.losses(0)
-    rows = torch.stack([torch.autograd.grad(loss, z, retain_graph=True)[0].flatten() for loss in losses.values()])
-    record = Balancer("mgda", grads="features", announce=None).backward(losses, features=z)
-    assert list(record.weights.values()) == pytest.approx(METHODS["mgda"]().weights(rows @ rows.T).tolist())
-    assert "MGDA-UB" in METHODS["mgda"].card.idea

@@ -251,13 +251,3 @@ def test_layers_are_known_in_copies_or_asked_for(copied):
         one.step(2)
     one.balancer.know(one.model)
     one.step(2)
-
-
-def test_a_model_that_changes_its_precision_is_judged_in_the_new_one():
-    one, other = Module(), Module()
-    other.model.float()
-    x = torch.randn(5, 4, generator=torch.Generator().manual_seed(0))
-    other.balancer.backward(other.model.losses(x)[0])
-    other.model.double()
-    other.model.load_state_dict(one.model.state_dict())
-    same(other.step(1), one.step(1))

@@ -1,3 +1,5 @@
+import tracemalloc
+
 import numpy as np
 import pytest
 import torch
@@ -45,6 +47,47 @@ def test_summary_equals_plain_means_over_records():
     assert summary.conflicts == pytest.approx(np.mean([value < 0 for value in pairs]))
     assert summary.steps == len(made)
     assert summary.iterations == pytest.approx(np.mean([record.iterations for record, _ in made]))
+
+
+@pytest.mark.parametrize("tasks", [3, 40])
+def test_sums_are_means_however_long_the_epoch(tasks, monkeypatch):
+    """Records are summed up in chunks on the way; the means are those over all records at once."""
+    names = [f"t{i}" for i in range(tasks)]
+    rng = np.random.default_rng(0)
+    made = []
+    for step in range(60):
+        present = tuple(name for name in names if rng.random() < 0.8) or (names[0],)
+        rows = rng.standard_normal((len(present), 7))
+        made.append((StepRecord(step, present, rng.random(len(present)), rng.random(len(present)), rows @ rows.T), {}))
+    whole = fill(EpochMeter(names), made).summary()
+    monkeypatch.setattr("polytask.train.meter._CHUNK", 500)
+    parts = fill(EpochMeter(names), made).summary()
+    for name in ("weights", "shares", "norms", "cosines"):
+        assert getattr(parts, name) == pytest.approx(getattr(whole, name), rel=1e-12)
+    assert (parts.steps, parts.conflicts) == (whole.steps, whole.conflicts)
+    every = {}
+    for record, _ in made:
+        for pair, value in record.cosines.items():
+            every.setdefault(pair, []).append(value)
+    lowest = sorted(np.mean(values) for values in every.values())[:512]
+    assert sorted(whole.cosines.values()) == pytest.approx(lowest)
+
+
+def test_an_epoch_of_many_tasks_and_steps_holds_no_more_than_a_short_one():
+    names = [f"t{i}" for i in range(100)]
+    gramian, ones = np.eye(100) + 0.1, np.ones(100)
+
+    def held(steps):
+        meter = EpochMeter(names)
+        tracemalloc.start()
+        for step in range(steps):
+            meter.add(StepRecord(step, tuple(names), ones.copy(), ones.copy(), gramian.copy()), {})
+        size, _ = tracemalloc.get_traced_memory()
+        tracemalloc.stop()
+        assert len(meter.summary().cosines) == 512
+        return size
+
+    assert held(400) < 1.5 * held(40) < 10e6
 
 
 def test_zero_gradient_has_no_cosine():

@@ -4,8 +4,17 @@ import pytest
 import torch
 from torch import nn
 
+from polytask.data import TensorSource
 from polytask.errors import ConfigError
-from polytask.train import OPTIMIZERS, SCHEDULERS, TrainOptions, build_optimizer, build_scheduler, parameter_groups
+from polytask.train import (
+    OPTIMIZERS,
+    SCHEDULERS,
+    Trainer,
+    TrainOptions,
+    build_optimizer,
+    build_scheduler,
+    parameter_groups,
+)
 
 
 def rates(options, steps, model=None):
@@ -64,13 +73,103 @@ def test_task_rates_need_a_model_that_knows_its_heads():
 def test_optimizer_factory_gets_the_groups_and_an_object_must_hold_all(make_net):
     net = make_net()
     made = build_optimizer(net, TrainOptions(optimizer=torch.optim.Rprop, task_lr={"a": 0.5}))
-    assert [group["lr"] for group in made.param_groups] == [1e-3, 0.5]
+    assert [group["lr"] for group in made.param_groups] == [1e-2, 0.5]  # Rprop's own rate, and the head's
     assert build_optimizer(net, TrainOptions(optimizer=made)) is made
     half = torch.optim.SGD(net.trunk.parameters(), lr=0.1)
     with pytest.raises(ConfigError, match=r"4 of the model's parameters \(heads.a.weight"):
         build_optimizer(net, TrainOptions(optimizer=half))
     with pytest.raises(ConfigError, match=r"'sgd' does not accept these options.*momentun"):
         build_optimizer(net, TrainOptions(optimizer="sgd", optimizer_options={"momentun": 0.9}))
+
+
+@pytest.mark.parametrize(
+    ("factory", "given", "rate"),
+    [
+        (lambda groups: torch.optim.SGD(groups, lr=0.1), {}, 0.1),
+        (lambda groups: torch.optim.AdamW(groups, lr=3e-4), {}, 3e-4),
+        (torch.optim.SGD, {"lr": 0.05}, 0.05),
+        (lambda groups: torch.optim.SGD(groups, lr=0.05), {"lr": 0.05}, 0.05),
+        ("sgd", {}, 1e-3),
+    ],
+)
+def test_a_factory_keeps_its_own_rate_unless_one_is_given(factory, given, rate):
+    made = build_optimizer(nn.Linear(2, 1), TrainOptions(optimizer=factory, **given))
+    assert [group["lr"] for group in made.param_groups] == [rate]
+
+
+def test_two_different_rates_are_refused():
+    options = TrainOptions(optimizer=lambda groups: torch.optim.SGD(groups, lr=0.1), lr=0.01)
+    with pytest.raises(ConfigError, match=r"sets a learning rate of 0.1 and lr= is 0.01; leave one"):
+        build_optimizer(nn.Linear(2, 1), options)
+    with pytest.raises(ConfigError, match=r"must return a torch Optimizer, found list"):
+        build_optimizer(nn.Linear(2, 1), TrainOptions(optimizer=list))
+
+
+def test_options_that_an_object_decides_are_refused():
+    held = torch.optim.SGD(nn.Linear(2, 1).parameters(), lr=0.1)
+    for name, value in {"lr": 0.2, "weight_decay": 0.1, "task_lr": {"a": 0.1}, "optimizer_options": {"x": 1}}.items():
+        with pytest.raises(ConfigError, match=f"{name} would be ignored: the given optimizer decides it"):
+            TrainOptions(optimizer=held, **{name: value})
+    with pytest.raises(ConfigError, match="optimizer_options, weight_decay would be ignored: the optimizer factory"):
+        TrainOptions(optimizer=torch.optim.SGD, weight_decay=0.1, optimizer_options={"x": 1})
+    with pytest.raises(ConfigError, match="warmup would be ignored: the given scheduler"):
+        TrainOptions(scheduler=lambda optimizer, steps: None, warmup=3)
+    assert TrainOptions(optimizer=held, weight_decay=0.0, optimizer_options={}).optimizer is held
+
+
+@pytest.mark.parametrize(
+    ("optimizer", "why"),
+    [(torch.optim.LBFGS, "several times in one step"), (torch.optim.SparseAdam, "sparse gradients")],
+)
+def test_optimizers_that_do_not_fit_the_loop_are_refused(optimizer, why):
+    with pytest.raises(ConfigError, match=f"{optimizer.__name__} .*{why}"):
+        TrainOptions(optimizer=optimizer)
+    with pytest.raises(ConfigError, match=why):
+        TrainOptions(optimizer=optimizer(nn.Linear(2, 1).parameters(), lr=0.1))
+    with pytest.raises(ConfigError, match=why):
+        build_optimizer(nn.Linear(2, 1), TrainOptions(optimizer=lambda groups: optimizer(groups)))
+
+
+class Table(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.words, self.a, self.b = nn.Embedding(10, 4, sparse=True), nn.Linear(4, 1), nn.Linear(4, 1)
+
+    def forward(self, x):
+        return {"a": self.a(self.words(x)), "b": self.b(self.words(x))}
+
+
+@pytest.mark.filterwarnings("ignore:Sparse invariant checks")
+def test_sparse_embeddings_train_where_the_optimizer_takes_them_and_are_refused_elsewhere(tasks):
+    x = torch.arange(60) % 10
+    source = TensorSource(x, {"a": x.float(), "b": (x > 4).long()})
+    for optimizer in ("sgd", "adagrad"):
+        model = Table()
+        before = model.words.weight.detach().clone()
+        Trainer(model, tasks, optimizer=optimizer, epochs=1, batch_size=20, progress=False).fit(source)
+        assert not torch.equal(model.words.weight, before)
+    with pytest.raises(ConfigError, match=r"words has sparse=True.*'adamw' takes dense.*sparse=False, or use"):
+        Trainer(Table(), tasks, epochs=1, progress=False).fit(source)
+
+
+def test_plateau_follows_the_validation_score(make_net, make_source, tasks):
+    from torch.optim.lr_scheduler import ReduceLROnPlateau
+
+    def plateau(optimizer, steps):
+        return ReduceLROnPlateau(optimizer, mode="max", threshold_mode="abs", threshold=10.0, patience=1, factor=0.1)
+
+    source = make_source()
+    trainer = Trainer(make_net(), tasks, scheduler=plateau, lr=0.1, epochs=5, optimizer="sgd", progress=False)
+    rates = trainer.fit(source, val=source).curve("lr", "shared")
+    # no gain reaches the threshold: the first value sets the best, and every second one after it is one too many
+    assert rates.tolist() == pytest.approx([0.1, 0.1, 0.1, 0.01, 0.01])
+    with pytest.raises(ConfigError, match="pass val="):
+        trainer.fit(source)
+    with pytest.raises(ConfigError, match="mode='max', threshold_mode='abs', found 'min', 'rel'"):
+        Trainer(make_net(), tasks, scheduler=lambda o, n: ReduceLROnPlateau(o), epochs=1).fit(source, val=source)
+    held = torch.optim.SGD(nn.Linear(2, 1).parameters(), lr=0.1)
+    with pytest.raises(ConfigError, match="mode='max'"):
+        TrainOptions(scheduler=ReduceLROnPlateau(held))
 
 
 def test_schedules_have_their_closed_forms():

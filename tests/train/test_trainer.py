@@ -10,7 +10,6 @@ from polytask.data import InputSpec, MultiTaskData, MultiTaskLoader, TensorSourc
 from polytask.errors import ConfigError, DataError, TaskError
 from polytask.tasks import Task, TaskSet
 from polytask.train import Trainer, TrainOptions
-from polytask.train.evaluation import _parts
 
 
 def trainer_for(net, tasks, method="equal", **options):
@@ -290,7 +289,7 @@ def test_dataset_brings_its_own_splits(make_net, make_source, tasks):
     history = trainer.fit(data)
     assert history.value("labels", "a", split="val") == 48
     with pytest.raises(DataError, match=r"data.val or data.test"):
-        list(_parts(data, 8))
+        trainer.evaluate(data)
 
 
 def test_table_inputs_are_dictionaries(tasks):

@@ -41,7 +41,7 @@ class GradientRows:
         self.capacity = capacity
         self._label = label
         self._dtype = dtype
-        self._keys = self._kinds(tensors)
+        self._keys = [(tensor.device, dtype or torch.promote_types(tensor.dtype, torch.float32)) for tensor in tensors]
         self._shapes = [tensor.shape for tensor in tensors]
         widths: dict[tuple[torch.device, torch.dtype], int] = {}
         self._slices: list[slice] = []
@@ -79,14 +79,10 @@ class GradientRows:
         """Whether this buffer can hold ``tasks`` gradients of ``tensors``."""
         return (
             tasks <= self.capacity
-            and self._kinds(tensors) == self._keys
+            and len(tensors) == len(self._keys)
             and all(tensor.shape == shape for tensor, shape in zip(tensors, self._shapes, strict=True))
+            and all(tensor.device == key[0] for tensor, key in zip(tensors, self._keys, strict=True))
         )
-
-    def _kinds(self, tensors: Sequence[Tensor]) -> list[tuple[torch.device, torch.dtype]]:
-        """Where each tensor's gradient is stored, and in which dtype."""
-        dtype = self._dtype
-        return [(tensor.device, dtype or torch.promote_types(tensor.dtype, torch.float32)) for tensor in tensors]
 
     def write(self, row: int, gradients: Sequence[Tensor | None], *, add: bool = False) -> None:
         """Store (or add) one task's gradients; ``None`` (not reached) is a zero block."""

@@ -4,20 +4,20 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor, nn
 
-from polytask.data import Inputs, MultiTaskData, MultiTaskLoader, Part, Source, batches
+from polytask.data import MultiTaskData, MultiTaskLoader, Part, Source, TensorSource, are_inputs, batches, given_rows
 from polytask.errors import DataError
 
 if TYPE_CHECKING:
     from polytask.tasks import TaskSet
     from polytask.train.forward import Forward
 
-__all__ = ["Evaluation", "evaluate", "predict"]
+__all__ = ["Evaluation", "evaluate", "predict", "sources_of"]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -41,37 +41,38 @@ class Evaluation:
         return dataclasses.asdict(self)
 
 
-def evaluate(forward: Forward, tasks: TaskSet, source: Source | Mapping[str, Source], batch_size: int) -> Evaluation:
+def evaluate(forward: Forward, tasks: TaskSet, source: Any, batch_size: int) -> Evaluation:
     """Metrics of every task over ``source``; several sources by name count as one.
 
     Args:
         forward: The model and how to call it.
         tasks: What to measure; other targets of the source are ignored.
-        source: Rows to judge by.
+        source: Rows to judge by, in any form that :func:`~polytask.data.given_rows` takes.
         batch_size: Rows per forward pass.
     """
-    meter = tasks.meter()
-    with inference(forward.model):
-        for part in map(forward.to_device, _parts(source, batch_size)):
-            predictions = forward.predictions(part.inputs, part.targets)
-            meter.update(predictions, {name: part.targets[name] for name in predictions})
-    return Evaluation(meter.compute(), meter.loss(), dict(meter.counts), dict(meter.undefined))
+    meter = forward.meter
+    try:
+        with inference(forward.model):
+            for part in map(forward.to_device, _parts(source, tasks.names, batch_size)):
+                predictions = forward.predictions(part.inputs, part.targets)
+                meter.update(predictions, {name: part.targets[name] for name in predictions})
+        return Evaluation(meter.compute(), meter.loss(), dict(meter.counts), dict(meter.undefined))
+    finally:
+        meter.reset()  # for the next time, and because ranking metrics hold every row
 
 
-def predict(
-    forward: Forward, tasks: TaskSet, source: Inputs | Source | Mapping[str, Source], batch_size: int
-) -> dict[str, Tensor]:
+def predict(forward: Forward, tasks: TaskSet, source: Any, batch_size: int) -> dict[str, Tensor]:
     """Decoded predictions of every task for every row, on the CPU, in the order of the rows.
 
     Args:
         forward: The model and how to call it.
         tasks: What to predict.
-        source: Rows, as a source or as bare inputs.
+        source: Rows, likewise, or bare inputs.
         batch_size: Rows per forward pass.
     """
     found: dict[str, list[Tensor]] = {}
     with inference(forward.model):
-        for part in map(forward.to_device, _parts(source, batch_size)):
+        for part in map(forward.to_device, _parts(source, tasks.names, batch_size)):
             for name, prediction in forward.predictions(part.inputs, tasks.names).items():
                 found.setdefault(name, []).append(tasks[name].decode(prediction).cpu())
     return {name: torch.cat(found[name]) for name in tasks.names if name in found}
@@ -90,20 +91,18 @@ def inference(model: nn.Module) -> Iterator[None]:
             module.training = True
 
 
-def _parts(source: Any, batch_size: int) -> Iterator[Part]:
-    if isinstance(source, MultiTaskData):
+def sources_of(rows: Any, tasks: Sequence[str]) -> Source | dict[str, Source]:
+    """Sources from rows in any form, or those of a loader.
+
+    Raises:
+        DataError: It holds no rows, or three splits of them.
+    """
+    if isinstance(rows, MultiTaskData):
         raise DataError("a dataset has three splits; pass one of them: data.val or data.test")
-    if isinstance(source, MultiTaskLoader):
-        source = source.sources
-    if isinstance(source, Mapping) and source and all(isinstance(x, Tensor) for x in source.values()):
-        sizes = {len(x) for x in source.values()}
-        for start in range(0, max(sizes), batch_size):
-            yield Part({name: x[start : start + batch_size] for name, x in source.items()}, {})
-    elif isinstance(source, Mapping):
-        for one in source.values():
-            yield from batches(one, batch_size)
-    elif isinstance(source, Tensor):
-        for rows in source.split(batch_size):
-            yield Part(rows, {})
-    else:
+    return rows.sources if isinstance(rows, MultiTaskLoader) else given_rows(rows, tasks).sources
+
+
+def _parts(rows: Any, tasks: Sequence[str], batch_size: int) -> Iterator[Part]:
+    sources = TensorSource(rows, {}) if are_inputs(rows) else sources_of(rows, tasks)
+    for source in sources.values() if isinstance(sources, dict) else [sources]:
         yield from batches(source, batch_size)

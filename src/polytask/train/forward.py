@@ -3,16 +3,22 @@
 from __future__ import annotations
 
 import contextlib
+import dataclasses
+import functools
 import inspect
 from collections.abc import Iterable, Iterator, Mapping
-from typing import Any, Literal, NamedTuple
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 import torch
 from torch import Tensor, nn
 
 from polytask.data import Batch, Inputs, Part
 from polytask.errors import ConfigError, TaskError, unknown
-from polytask.tasks import TaskSet
+from polytask.share import Seats
+from polytask.tasks import Task, TaskSet
+
+if TYPE_CHECKING:
+    from polytask.tasks import TaskMeter
 
 __all__ = ["Forward", "Losses", "frozen_side_effects", "random_state", "set_random_state"]
 
@@ -24,11 +30,13 @@ class Losses(NamedTuple):
         values: Mean loss over present labels, of every task that has at least one.
         counts: Labels present, of every task with targets in the batch.
         features: The shared representation of each part, when it was asked for.
+        extra: Losses of the model's seats (mean over parts), outside the balancing; none without gradients.
     """
 
     values: dict[str, Tensor]
     counts: dict[str, int]
     features: list[Tensor] | None
+    extra: dict[str, Tensor]
 
 
 class Forward:
@@ -44,6 +52,10 @@ class Forward:
 
     Raises:
         ConfigError: ``features`` is asked for and the model has no ``encode`` and ``decode``.
+
+    Attributes:
+        seats: The model's seats.
+        replaced: Tasks whose targets a seat has put on the loss's scale, with NaN where missing, in this step.
     """
 
     def __init__(
@@ -58,9 +70,13 @@ class Forward:
         self.model = model
         self.tasks = tasks
         self.device = device
+        self.seats = Seats.of(model)
+        self.replaced: frozenset[str] = frozenset()
         self._known = frozenset(tasks.names)
+        self._on_scale: dict[str, Task] = {}
         self._dtype = {"fp32": None, "bf16": torch.bfloat16, "fp16": torch.float16}[precision]
         self._features = features
+        self._double = any(p.dtype == torch.float64 for p in model.parameters())
         self._takes_tasks = _has_tasks(model.forward)
         if features:
             missing = [name for name in ("encode", "decode") if not hasattr(model, name)]
@@ -71,6 +87,11 @@ class Forward:
                     f'{" and no ".join(missing)}. Use polytask.share.HardSharing, add them, or use grads="params"'
                 )
 
+    @functools.cached_property
+    def meter(self) -> TaskMeter:
+        """For evaluations, which take it empty and leave it empty."""
+        return self.tasks.meter()
+
     def losses(self, batch: Batch) -> Losses:
         """Losses of every task with labels in the batch; a task in several parts is averaged over all its labels.
 
@@ -80,10 +101,15 @@ class Forward:
         found: dict[str, list[Tensor]] = {}
         counts: dict[str, int] = {}
         features: list[Tensor] = []
+        extra: dict[str, list[Tensor]] = {}
+        adds = self.seats.adds and torch.is_grad_enabled()
         for part in batch.parts:
             predictions = self._call(part.inputs, part.targets, features if self._features else None)
+            if adds and predictions:
+                for name, loss in self.seats.extra_losses().items():
+                    extra.setdefault(name, []).append(loss)
             for name, prediction in predictions.items():
-                entries = self.tasks[name].entry_losses(prediction, part.targets[name])
+                entries = self._task(name).entry_losses(prediction, part.targets[name])
                 counts[name] = counts.get(name, 0) + len(entries)
                 if len(entries):
                     found.setdefault(name, []).append(entries)
@@ -94,16 +120,25 @@ class Forward:
             for name in self.tasks.names
             if name in found
         }
-        return Losses(values, counts, features if self._features else None)
+        means = {name: torch.stack(found).mean() for name, found in extra.items()}
+        return Losses(values, counts, features if self._features else None, means)
 
     def counts(self, batch: Batch) -> dict[str, int]:
         """Labels present in the batch, by task, without calling the model."""
-        found: dict[str, int] = {}
+        found = dict.fromkeys(self.tasks.names, 0)
         for part in batch.parts:
-            known = {name: target for name, target in part.targets.items() if name in self._known}
-            for name, count in self.tasks.counts(known).items():
-                found[name] = found.get(name, 0) + count
+            for name, target in part.targets.items():
+                if name in self._known:
+                    found[name] += self._task(name).count(target)
         return found
+
+    def _task(self, name: str) -> Task:
+        """The task, or itself without shift, scale and missing value, for targets that are without them."""
+        if name not in self.replaced:
+            return self.tasks[name]
+        if name not in self._on_scale:
+            self._on_scale[name] = dataclasses.replace(self.tasks[name], shift=0.0, scale=1.0, missing=None)
+        return self._on_scale[name]
 
     def predictions(self, inputs: Inputs, tasks: Iterable[str]) -> dict[str, Tensor]:
         """Predictions of those of ``tasks`` that are known, in float32."""
@@ -124,6 +159,7 @@ class Forward:
         if not wanted:
             return {}
         model: Any = self.model
+        inputs = self._in_the_models_type(inputs)
         with self.autocast():
             if features is not None:
                 representation = model.encode(inputs)
@@ -140,6 +176,14 @@ class Forward:
             if name not in found:
                 raise TaskError(f"{type(model).__name__} predicted nothing for {unknown('task', name, found)}")
         return {name: _full_precision(found[name]) for name in wanted}
+
+    def _in_the_models_type(self, inputs: Inputs) -> Inputs:
+        """Double precision, which NumPy gives unasked, as single, unless the model computes in it."""
+        if self._double:
+            return inputs
+        if isinstance(inputs, Tensor):
+            return inputs.float() if inputs.dtype == torch.float64 else inputs
+        return {name: x.float() if x.dtype == torch.float64 else x for name, x in inputs.items()}
 
     def _no_tasks(self, batch: Batch) -> None:
         if batch.tasks:

@@ -37,11 +37,13 @@ class History:
     Attributes:
         rows: One number each, in the order they came. Quantities of split ``train``: ``loss`` (mean over labels),
             ``weight`` and ``share`` (method weight and effective share), ``norm`` and ``cosine`` (of the shared
-            gradients, where the method looks at them), ``labels`` (labels seen), ``skipped`` (steps without a task
-            whose loss was not finite) per task; ``conflicts`` (share of pairs of gradients that point apart),
-            ``iterations`` (of the solver) and ``lr`` without or with a parameter group as task. Of split ``val``:
-            ``loss``, ``labels``, every metric, and ``gain`` per task; ``score`` without a task. Wall-clock times are
-            kept apart, so that rows of two equal runs are equal.
+            gradients, where the method looks at them; of more than 512 pairs of tasks, the 512 that pointed apart most
+            in the epoch), ``labels`` (labels seen), ``skipped`` (steps without a task whose loss was not finite) per
+            task; ``extra`` (a loss that a part of the model adds by itself, under its name in the place of a task);
+            ``conflicts`` (share of pairs of gradients that point apart), ``iterations`` (of the solver) and ``lr``
+            without or with a parameter group as task. Of split ``val``: ``loss``, ``labels``, every metric, and
+            ``gain`` per task; ``score`` without a task. Wall-clock times are kept apart, so that rows of two equal runs
+            are equal.
         best_epoch: The epoch with the best validation score (see :class:`~polytask.train.EarlyStopping` for the score
             in words); the last one without validation data.
         best_epochs: The epoch at which each task alone was best on validation.
@@ -133,7 +135,8 @@ class History:
     def cosines(self, epoch: int | None = None) -> pd.DataFrame:
         """Mean cosine between the tasks' shared gradients, tasks × tasks; over all epochs unless one is given.
 
-        Empty when the method looked at losses only.
+        Empty when the method looked at losses only; NaN for pairs that were not recorded, and a mean over the epochs in
+        which a pair was (see ``rows``).
         """
         import pandas as pd
 
@@ -158,6 +161,7 @@ class History:
             ("norm", summary.norms),
             ("labels", summary.labels),
             ("skipped", summary.skipped),
+            ("extra", summary.extra),
         ):
             for task, value in values.items():
                 self.add(epoch, step, "train", task, quantity, value)

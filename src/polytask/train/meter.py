@@ -14,6 +14,11 @@ from polytask.balance import StepRecord
 __all__ = ["EpochMeter", "EpochSummary"]
 
 Array = np.ndarray
+_CHUNK = 1 << 16
+"""Numbers that may wait to be summed: half a megabyte."""
+_PAIRS = 512
+"""Most pairs of tasks whose cosines are recorded, each a row of the history in every epoch."""
+_VECTORS = ("losses", "labels", "weights", "seen", "shares", "norms", "judged")
 
 
 class EpochSummary:
@@ -24,11 +29,13 @@ class EpochSummary:
         weights: Mean weight of each task's shared gradient, over the steps it took part in.
         shares: Mean effective share in the shared step, likewise.
         norms: Mean norm of the shared gradient, by task; empty when the method looks at losses only.
-        cosines: Mean cosine between the shared gradients of a pair of tasks (a before b in the order of tasks).
+        cosines: Mean cosine between the shared gradients of a pair of tasks (a before b in the order of tasks); of more
+            than 512 pairs, the 512 that point apart most.
         conflicts: Share of pairs and steps with a negative cosine; ``None`` without gradients.
         iterations: Mean iterations of the method's solver per step.
         labels: Labels seen, by task; tasks without any count 0.
         steps: Calls of the balancer.
+        extra: Mean of each loss that a part of the model adds by itself, by its own name.
         skipped: Steps in which a task was left out because its loss or gradient was not finite, by task.
     """
 
@@ -42,13 +49,15 @@ class EpochSummary:
         self.iterations = 0.0
         self.labels = {task: labels.get(task, 0) for task in tasks}
         self.steps = 0
+        self.extra: dict[str, float] = {}
         self.skipped: dict[str, int] = {}
 
 
 class EpochMeter:
-    """Collects step records; everything is computed when the epoch is over.
+    """Collects step records as sums, so that an epoch of any length takes the same memory.
 
-    A step costs a few list appends. Records are kept per set of present tasks, so that they stack into arrays.
+    A step costs a few list appends: records wait, per set of present tasks, until there are enough of them to be summed
+    as arrays.
 
     Args:
         tasks: Names of all tasks, in order.
@@ -56,14 +65,21 @@ class EpochMeter:
 
     def __init__(self, tasks: Sequence[str]) -> None:
         self.tasks = tuple(tasks)
+        self._place = {task: i for i, task in enumerate(self.tasks)}
         self.reset()
 
     def reset(self) -> None:
         """Start a new epoch."""
+        size = len(self.tasks)
         self._labels: dict[str, int] = {}
         self._skipped: dict[str, int] = {}
+        self._extra: dict[str, tuple[float, int]] = {}
+        self._sums: dict[str, Array] = {name: np.zeros(size) for name in _VECTORS}
+        self._pairs: dict[str, Array] = {}  # made when the first gradients come
+        self._totals = dict.fromkeys(("steps", "iterations", "apart", "judged"), 0)
         # one list per column: losses, weights, labels, gramian, iterations
-        self._columns: dict[tuple[str, ...], tuple[list[Any], ...]] = {}
+        self._waiting: dict[tuple[str, ...], tuple[list[Any], ...]] = {}
+        self._numbers = 0
 
     def add(self, record: StepRecord | None, counts: Mapping[str, int]) -> None:
         """Take in one step and the labels its batch had.
@@ -80,63 +96,93 @@ class EpochMeter:
             self._skipped[task] = self._skipped.get(task, 0) + 1
         if not record.tasks:
             return
-        columns = self._columns.get(record.tasks)
+        columns = self._waiting.get(record.tasks)
         if columns is None:
-            columns = self._columns[record.tasks] = ([], [], [], [], [])
+            columns = self._waiting[record.tasks] = ([], [], [], [], [])
         columns[0].append(record.raw_losses)
         columns[1].append(record.raw_weights)
         columns[2].append([counts.get(task, 0) for task in record.tasks])
         columns[4].append(record.iterations)
+        self._numbers += 3 * len(record.tasks)
         if record.gramian is not None:
             columns[3].append((len(columns[1]) - 1, record.gramian))
+            self._numbers += record.gramian.size
+        if self._numbers >= _CHUNK:
+            self._sum_up()
+
+    def add_extra(self, values: Mapping[str, Sequence[float]]) -> None:
+        """Take in the losses that parts of the model add by themselves, by their own names."""
+        for name, found in values.items():
+            total, number = self._extra.get(name, (0.0, 0))
+            self._extra[name] = (total + sum(found), number + len(found))
+
+    def _sum_up(self) -> None:
+        """Turn what waits into sums."""
+        for present, columns in self._waiting.items():
+            at = np.array([self._place[task] for task in present])
+            stacked = _stack(columns)
+            sums, steps = self._sums, len(stacked["weights"])
+            self._totals["steps"] += steps
+            self._totals["iterations"] += int(stacked["iterations"].sum())
+            sums["losses"][at] += (stacked["losses"] * stacked["labels"]).sum(0)
+            sums["labels"][at] += stacked["labels"].sum(0)
+            sums["weights"][at] += stacked["weights"].sum(0)
+            sums["seen"][at] += steps
+            sums["shares"][at] += _shares(stacked).sum(0)
+            if len(stacked["gramian"]):
+                self._compare(at, stacked["gramian"])
+        self._waiting, self._numbers = {}, 0
+
+    def _compare(self, at: Array, gramian: Float[Array, "S K K"]) -> None:
+        """Norms and cosines of some steps with the same tasks."""
+        lengths = np.sqrt(np.diagonal(gramian, axis1=1, axis2=2))
+        self._sums["norms"][at] += lengths.sum(0)
+        self._sums["judged"][at] += len(lengths)
+        products = lengths[:, :, None] * lengths[:, None, :]
+        cosine = np.divide(gramian, products, out=np.full_like(products, np.nan), where=products > 0)
+        known = np.isfinite(cosine)
+        if not self._pairs:
+            size = len(self.tasks)
+            self._pairs = {"cosines": np.zeros((size, size)), "known": np.zeros((size, size))}
+        block = np.ix_(at, at)
+        self._pairs["cosines"][block] += np.nansum(np.clip(cosine, -1, 1), axis=0)
+        self._pairs["known"][block] += known.sum(0)
+        first, second = np.triu_indices(len(at), k=1)
+        self._totals["apart"] += int((cosine[:, first, second] < 0).sum())
+        self._totals["judged"] += int(known[:, first, second].sum())
 
     def summary(self) -> EpochSummary:
         """The epoch so far."""
-        size = len(self.tasks)
-        place = {task: i for i, task in enumerate(self.tasks)}
-        losses, labels, weights, shares, seen = (np.zeros(size) for _ in range(5))
-        norms, judged = np.zeros(size), np.zeros(size)
-        cosines, pairs, apart = (np.zeros((size, size)) for _ in range(3))
+        self._sum_up()
+        sums, totals = self._sums, self._totals
         result = EpochSummary(self.tasks, self._labels)
-        for present, columns in self._columns.items():
-            at = np.array([place[task] for task in present])
-            stacked = _stack(columns)
-            result.steps += len(stacked["weights"])
-            result.iterations += float(stacked["iterations"].sum())
-            losses[at] += (stacked["losses"] * stacked["labels"]).sum(0)
-            labels[at] += stacked["labels"].sum(0)
-            weights[at] += stacked["weights"].sum(0)
-            seen[at] += len(stacked["weights"])
-            shares[at] += _shares(stacked).sum(0)
-            if not len(stacked["gramian"]):
-                continue
-            lengths = np.sqrt(np.diagonal(stacked["gramian"], axis1=1, axis2=2))
-            norms[at] += lengths.sum(0)
-            judged[at] += len(lengths)
-            products = lengths[:, :, None] * lengths[:, None, :]
-            cosine = np.divide(stacked["gramian"], products, out=np.full_like(products, np.nan), where=products > 0)
-            cosines[np.ix_(at, at)] += np.nansum(np.clip(cosine, -1, 1), axis=0)
-            pairs[np.ix_(at, at)] += np.isfinite(cosine).sum(0)
-            apart[np.ix_(at, at)] += (cosine < 0).sum(0)
         with np.errstate(invalid="ignore", divide="ignore"):
-            result.losses = _named(self.tasks, losses / labels, labels)
-            result.weights = _named(self.tasks, weights / seen, seen)
-            result.shares = _named(self.tasks, shares / seen, seen)
-            result.norms = _named(self.tasks, norms / judged, judged)
-        for i, a in enumerate(self.tasks):
-            for j, b in enumerate(self.tasks[i + 1 :], start=i + 1):
-                if pairs[i, j]:
-                    result.cosines[a, b] = float(cosines[i, j] / pairs[i, j])
-        upper = np.triu_indices(size, k=1)
-        if pairs[upper].sum():
-            result.conflicts = float(apart[upper].sum() / pairs[upper].sum())
-        result.iterations /= max(1, result.steps)
+            result.losses = _named(self.tasks, sums["losses"] / sums["labels"], sums["labels"])
+            result.weights = _named(self.tasks, sums["weights"] / sums["seen"], sums["seen"])
+            result.shares = _named(self.tasks, sums["shares"] / sums["seen"], sums["seen"])
+            result.norms = _named(self.tasks, sums["norms"] / sums["judged"], sums["judged"])
+        if self._pairs:
+            result.cosines = self._most_apart()
+        if totals["judged"]:
+            result.conflicts = totals["apart"] / totals["judged"]
+        result.steps = totals["steps"]
+        result.iterations = totals["iterations"] / max(1, totals["steps"])
+        result.extra = {name: total / number for name, (total, number) in self._extra.items()}
         result.skipped = dict(self._skipped)
         return result
 
+    def _most_apart(self) -> dict[tuple[str, str], float]:
+        """Mean cosine by pair, in the order of the tasks; the lowest ones where there are too many to record."""
+        first, second = np.triu_indices(len(self.tasks), k=1)
+        known = self._pairs["known"][first, second] > 0
+        first, second = first[known], second[known]
+        cosine = self._pairs["cosines"][first, second] / self._pairs["known"][first, second]
+        chosen = np.sort(np.argsort(cosine, kind="stable")[:_PAIRS])
+        return {(self.tasks[first[i]], self.tasks[second[i]]): float(cosine[i]) for i in chosen.tolist()}
+
     def state_dict(self) -> dict[str, Any]:
         """The unfinished epoch, as tensors and plain values."""
-        columns = [
+        waiting = [
             {
                 "tasks": list(present),
                 "losses": torch.as_tensor(np.array(columns[0])),
@@ -146,14 +192,25 @@ class EpochMeter:
                 "gramian": torch.as_tensor(np.array([matrix for _, matrix in columns[3]])),
                 "iterations": [int(number) for number in columns[4]],
             }
-            for present, columns in self._columns.items()
+            for present, columns in self._waiting.items()
         ]
-        return {"labels": dict(self._labels), "skipped": dict(self._skipped), "columns": columns}
+        return {
+            "labels": dict(self._labels),
+            "skipped": dict(self._skipped),
+            "extra": dict(self._extra),
+            "totals": dict(self._totals),
+            "sums": {name: torch.from_numpy(value.copy()) for name, value in self._sums.items()},
+            "pairs": {name: torch.from_numpy(value.copy()) for name, value in self._pairs.items()},
+            "waiting": waiting,
+        }
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Restore what :meth:`state_dict` gave."""
         self._labels, self._skipped = dict(state["labels"]), dict(state["skipped"])
-        self._columns = {
+        self._extra, self._totals = dict(state["extra"]), dict(state["totals"])
+        self._sums = {name: value.numpy().copy() for name, value in state["sums"].items()}
+        self._pairs = {name: value.numpy().copy() for name, value in state["pairs"].items()}
+        self._waiting = {
             tuple(saved["tasks"]): (
                 list(saved["losses"].numpy()),
                 list(saved["weights"].numpy()),
@@ -161,8 +218,12 @@ class EpochMeter:
                 list(zip(saved["at"], saved["gramian"].numpy(), strict=True)),
                 list(saved["iterations"]),
             )
-            for saved in state["columns"]
+            for saved in state["waiting"]
         }
+        self._numbers = sum(
+            3 * len(present) * len(columns[0]) + sum(matrix.size for _, matrix in columns[3])
+            for present, columns in self._waiting.items()
+        )
 
 
 def _stack(columns: tuple[list[Any], ...]) -> dict[str, Array]:

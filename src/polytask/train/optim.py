@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import math
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
@@ -9,14 +10,23 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import nn
 from torch.optim import Optimizer
-from torch.optim.lr_scheduler import LambdaLR, LRScheduler, OneCycleLR
+from torch.optim.lr_scheduler import LambdaLR, LRScheduler, OneCycleLR, ReduceLROnPlateau
 
 from polytask.errors import ConfigError, unknown
+from polytask.share import Seats
 
 if TYPE_CHECKING:
     from polytask.train.options import TrainOptions
 
-__all__ = ["OPTIMIZERS", "SCHEDULERS", "build_optimizer", "build_scheduler", "parameter_groups"]
+__all__ = [
+    "OPTIMIZERS",
+    "SCHEDULERS",
+    "build_optimizer",
+    "build_scheduler",
+    "check_optimizer",
+    "check_scheduler",
+    "parameter_groups",
+]
 
 OPTIMIZERS: dict[str, Callable[..., Optimizer]] = {
     "adam": torch.optim.Adam,
@@ -29,21 +39,28 @@ OPTIMIZERS: dict[str, Callable[..., Optimizer]] = {
 }
 """Optimizers by name, all from ``torch.optim`` with its defaults, except that they run fused where PyTorch can."""
 _FUSED = ("adagrad", "adam", "adamw", "sgd")
+_SPARSE = ("adagrad", "sgd")  # what takes the gradients of an embedding with sparse=True
+_REFUSED: dict[type[Optimizer], str] = {
+    torch.optim.LBFGS: "evaluates the losses several times in one step, and a training step evaluates them once; "
+    "use adamw, or call it with a closure in a loop of your own",
+    torch.optim.SparseAdam: "takes sparse gradients only, and most parameters have dense ones; use adamw with "
+    "nn.Embedding(…, sparse=False), or sgd or adagrad, which take both",
+}
 
 
 def parameter_groups(
-    model: nn.Module, *, lr: float, task_lr: Mapping[str, float] | None = None
+    model: nn.Module, *, lr: float | None, task_lr: Mapping[str, float] | None = None
 ) -> list[dict[str, Any]]:
     """Optimizer groups: the parameters of tasks with a rate of their own, and all others.
 
     Args:
         model: The model; with ``task_lr`` it must offer ``task_parameters(name)``.
-        lr: Learning rate of everything that ``task_lr`` does not name.
+        lr: Learning rate of everything that ``task_lr`` does not name; ``None`` leaves it to the optimizer.
         task_lr: Learning rates of tasks' own parameters, by task name.
 
     Returns:
         The common group first, then one group per named task; each has ``params``, ``lr`` and ``name``. Frozen
-        parameters are left out.
+        parameters, and those that a part of the model trains itself (``own_parameters()`` of a seat), are left out.
 
     Raises:
         ConfigError: The model cannot say which parameters are a task's own, or two tasks claim the same ones.
@@ -54,6 +71,7 @@ def parameter_groups(
         [('shared', 0.1, 2)]
     """
     task_lr = task_lr or {}
+    left_out = {id(p) for p in Seats.of(model).own_parameters()}
     owner: dict[int, str] = {}
     heads: list[dict[str, Any]] = []
     if task_lr and not hasattr(model, "task_parameters"):
@@ -63,14 +81,15 @@ def parameter_groups(
         )
     for task, rate in task_lr.items():
         own: Any = model.task_parameters
-        parameters = [p for p in own(task) if p.requires_grad]
+        parameters = [p for p in own(task) if p.requires_grad and id(p) not in left_out]
         for parameter in parameters:
             if id(parameter) in owner:
                 raise ConfigError(f"tasks {owner[id(parameter)]!r} and {task!r} both claim a parameter as their own")
             owner[id(parameter)] = task
         heads.append({"params": parameters, "lr": rate, "name": task})
-    rest = [p for p in model.parameters() if p.requires_grad and id(p) not in owner]
-    groups = [{"params": rest, "lr": lr, "name": "shared"}, *heads]
+    rest = [p for p in model.parameters() if p.requires_grad and id(p) not in owner and id(p) not in left_out]
+    common: dict[str, Any] = {"params": rest, "name": "shared"} | ({} if lr is None else {"lr": lr})
+    groups = [common, *heads]
     groups = [group for group in groups if group["params"]]
     if not groups:
         raise ConfigError(
@@ -79,15 +98,28 @@ def parameter_groups(
     return groups
 
 
+def check_optimizer(kind: type[Optimizer]) -> None:
+    """Refuse an optimizer that a training step cannot serve.
+
+    Raises:
+        ConfigError: It wants the losses again within a step, or gradients of another form.
+    """
+    for refused, why in _REFUSED.items():
+        if issubclass(kind, refused):
+            raise ConfigError(f"{kind.__name__} {why}")
+
+
 def build_optimizer(model: nn.Module, options: TrainOptions) -> Optimizer:
     """The optimizer that ``options`` describe, over the parameters of ``model``.
 
     Raises:
-        ConfigError: An unknown optimizer option, or a given optimizer that does not hold the model's parameters.
+        ConfigError: An unknown optimizer option, a given optimizer that does not hold the model's parameters, or a
+            factory whose learning rate differs from one given in the options.
     """
     given = options.optimizer
     if isinstance(given, Optimizer):
         held = {id(p) for group in given.param_groups for p in group["params"]}
+        held |= {id(p) for p in Seats.of(model).own_parameters()}
         left = [name for name, p in model.named_parameters() if p.requires_grad and id(p) not in held]
         if left:
             raise ConfigError(
@@ -96,18 +128,41 @@ def build_optimizer(model: nn.Module, options: TrainOptions) -> Optimizer:
                 "would not train; make it over model.parameters(), or freeze them with requires_grad_(False)"
             )
         return given
-    groups = parameter_groups(model, lr=options.lr, task_lr=options.task_lr)
     if not isinstance(given, str):
-        return given(groups)
+        # a rate in the groups beats the one inside the factory, so that only a rate somebody asked for goes there
+        asked = options.lr if "lr" in options.model_fields_set else None
+        return _made(given, parameter_groups(model, lr=asked, task_lr=options.task_lr), asked)
+    groups = parameter_groups(model, lr=options.lr, task_lr=options.task_lr)
+    sparse = [name for name, module in model.named_modules() if getattr(module, "sparse", False) is True]
+    if sparse and given not in _SPARSE:
+        raise ConfigError(
+            f"{sparse[0]} has sparse=True, and the optimizer {given!r} takes dense gradients only; build it with "
+            f"sparse=False, or use {' or '.join(_SPARSE)}"
+        )
     more = dict(options.optimizer_options)
     if given in _FUSED and not {"fused", "foreach", "differentiable"} & more.keys():
         # the same update in one kernel; on a small model the unfused loop over parameters is half of a step's time
         tensors = [p for group in groups for p in group["params"]]
-        more["fused"] = all(p.device.type in ("cpu", "cuda") and p.is_floating_point() for p in tensors)
+        more["fused"] = not sparse and all(p.device.type in ("cpu", "cuda") and p.is_floating_point() for p in tensors)
     try:
         return OPTIMIZERS[given](groups, lr=options.lr, weight_decay=options.weight_decay, **more)
     except (TypeError, ValueError) as error:
         raise ConfigError(f"optimizer {given!r} does not accept these options: {error}") from error
+
+
+def _made(factory: Callable[..., Optimizer], groups: list[dict[str, Any]], asked: float | None) -> Optimizer:
+    """What a factory makes of the groups; ``asked`` is the learning rate given beside it."""
+    made = factory(groups)
+    if not isinstance(made, Optimizer):
+        raise ConfigError(f"the optimizer factory must return a torch Optimizer, found {type(made).__name__}")
+    check_optimizer(type(made))
+    inside = made.defaults.get("lr")
+    unset = inspect.signature(type(made)).parameters.get("lr")
+    if asked is not None and inside not in (None, asked, None if unset is None else unset.default):
+        raise ConfigError(
+            f"the optimizer factory sets a learning rate of {inside:g} and lr= is {asked:g}; leave one of them out"
+        )
+    return made
 
 
 def _warmup(steps: int) -> Callable[[int], float]:
@@ -162,11 +217,24 @@ or a line (``linear``), or falls tenfold at one half and three quarters of the s
 over the warm-up (30 % of the steps unless given) and falls to nearly nothing, with momentum moving the other way."""
 
 
+def check_scheduler(scheduler: LRScheduler) -> None:
+    """Refuse a ``ReduceLROnPlateau`` that would misread the validation score, the number it is given.
+
+    Raises:
+        ConfigError: It waits for a number that falls, or measures changes relative to one that may be zero.
+    """
+    if isinstance(scheduler, ReduceLROnPlateau) and (scheduler.mode, scheduler.threshold_mode) != ("max", "abs"):
+        raise ConfigError(
+            "ReduceLROnPlateau is given the validation score of each epoch, a gain that starts at zero and rises: "
+            f"make it with mode='max', threshold_mode='abs', found {scheduler.mode!r}, {scheduler.threshold_mode!r}"
+        )
+
+
 def build_scheduler(optimizer: Optimizer, options: TrainOptions, steps: int) -> LRScheduler | None:
     """The scheduler that ``options`` describe, for a run of ``steps`` optimizer steps; ``None``: a constant rate.
 
     Raises:
-        ConfigError: A scheduler object made for another optimizer.
+        ConfigError: A scheduler object made for another optimizer, or one that does not fit the loop.
     """
     given = options.scheduler
     if isinstance(given, LRScheduler):
@@ -184,6 +252,7 @@ def build_scheduler(optimizer: Optimizer, options: TrainOptions, steps: int) -> 
         made = given(optimizer, steps)
         if not isinstance(made, LRScheduler):
             raise ConfigError(f"the scheduler factory must return a torch LRScheduler, found {type(made).__name__}")
+        check_scheduler(made)
         return made
     if given not in SCHEDULERS:
         raise ConfigError(unknown("scheduler", given, SCHEDULERS))

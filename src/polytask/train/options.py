@@ -9,7 +9,7 @@ import pydantic
 import torch
 
 from polytask.errors import ConfigError, unknown
-from polytask.train.optim import OPTIMIZERS, SCHEDULERS
+from polytask.train.optim import OPTIMIZERS, SCHEDULERS, check_optimizer, check_scheduler
 
 __all__ = ["TrainOptions"]
 
@@ -26,16 +26,19 @@ class TrainOptions(pydantic.BaseModel):
             independent batches (``modo``, ``pike``, …) get the halves of each, in two forward passes: the cost and the
             data of a step stay the same, and a task needs labels in both halves to take part.
         optimizer: A name (``adamw``, ``adam``, ``sgd``, …), a factory called with the parameter groups, or a
-            ``torch.optim.Optimizer`` over the model's parameters. AdamW because its step does not depend on the common
-            scale of the losses, which differs between balancing methods.
+            ``torch.optim.Optimizer`` over the model's parameters, which is used as it is, with its rates and its state.
+            AdamW because its step does not depend on the common scale of the losses, which differs between balancing
+            methods. ``LBFGS`` and ``SparseAdam`` do not fit the loop and are refused.
         optimizer_options: More keyword arguments for a named optimizer, such as ``{"momentum": 0.9}`` for ``sgd``.
-        lr: Learning rate of the shared parameters, and of every head that ``task_lr`` does not name.
+        lr: Learning rate of the shared parameters, and of every head that ``task_lr`` does not name. A factory's own
+            rate holds unless this is given; to give both, with different values, is an error.
         weight_decay: Weight decay of a named optimizer, on every parameter. 0, so that comparisons of methods are not
             blurred by a second force which acts more strongly where gradients are small.
         task_lr: Learning rates of single tasks' own parameters, by task name.
         scheduler: ``None`` (constant), a name (``cosine``, ``linear``, ``step``, ``onecycle``), a factory called with
             the optimizer and the planned number of steps, or a scheduler made for the given optimizer object. It
-            advances once per optimizer step.
+            advances once per optimizer step; a ``ReduceLROnPlateau`` once per validation, by its score (see
+            :class:`EarlyStopping`).
         warmup: Steps (a whole number) or share of all steps (below 1) over which the rate rises linearly from zero.
         precision: ``fp32``, or the forward pass in ``bf16`` or ``fp16``. Parameters, losses and weights are
             always float32; ``fp16`` uses a dynamic loss scale that the balancing method never sees.
@@ -113,6 +116,9 @@ class TrainOptions(pydantic.BaseModel):
     def _known_optimizer(cls, value: Any) -> Any:
         if isinstance(value, str) and value not in OPTIMIZERS:
             raise ValueError(unknown("optimizer", value, OPTIMIZERS))
+        kind = value if isinstance(value, type) else type(value)
+        if issubclass(kind, torch.optim.Optimizer):
+            check_optimizer(kind)
         return value
 
     @pydantic.field_validator("scheduler")
@@ -120,6 +126,8 @@ class TrainOptions(pydantic.BaseModel):
     def _known_scheduler(cls, value: Any) -> Any:
         if isinstance(value, str) and value not in SCHEDULERS:
             raise ValueError(unknown("scheduler", value, SCHEDULERS))
+        if isinstance(value, torch.optim.lr_scheduler.LRScheduler):
+            check_scheduler(value)
         return value
 
     @pydantic.field_validator("task_lr")
@@ -136,6 +144,18 @@ class TrainOptions(pydantic.BaseModel):
         if value != int(value) and value > 1:
             raise ValueError(f"warmup is a whole number of steps or a share below 1, found {value}")
         return value
+
+    @pydantic.model_validator(mode="after")
+    def _nothing_is_ignored(self) -> TrainOptions:
+        """An option that would have no effect, because an object says the same, is an error."""
+        said = {name for name in self.model_fields_set if getattr(self, name)}
+        if isinstance(self.optimizer, torch.optim.Optimizer):
+            _ignored(said & {"lr", "task_lr", "weight_decay", "optimizer_options"}, "the given optimizer")
+        elif not isinstance(self.optimizer, str):
+            _ignored(said & {"weight_decay", "optimizer_options"}, "the optimizer factory")
+        if not isinstance(self.scheduler, str | None):
+            _ignored(said & {"warmup"}, "the given scheduler")
+        return self
 
     def replace(self, **values: Any) -> TrainOptions:
         """The same options with some changed; checked like new ones.
@@ -162,6 +182,11 @@ class TrainOptions(pydantic.BaseModel):
         return plain
 
 
+def _ignored(names: set[str], where: str) -> None:
+    if names:
+        raise ConfigError(f"{', '.join(sorted(names))} would be ignored: {where} decides it; set it there")
+
+
 def _readable(error: pydantic.ValidationError) -> str:
     """Pydantic's findings, one clause each: the option, what was expected, what was found."""
     clauses: dict[str, str] = {}
@@ -170,6 +195,6 @@ def _readable(error: pydantic.ValidationError) -> str:
         # What a validator here raises says itself what was found; pydantic's own findings do not.
         own = finding["type"] == "value_error"
         message = str(finding["msg"]).removeprefix("Value error, ")
-        found = "" if own else f", found {finding['input']!r}"
-        clauses.setdefault(option, f"{option}: {message[:1].lower()}{message[1:]}{found}")
+        words = message if own else f"{message[:1].lower()}{message[1:]}, found {finding['input']!r}"
+        clauses.setdefault(option, f"{option}: {words}")
     return "; ".join(clauses.values())

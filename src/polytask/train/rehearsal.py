@@ -8,6 +8,7 @@ import torch
 from torch import nn
 
 from polytask.balance import Balancer
+from polytask.balance.graph import reached
 from polytask.data import MultiTaskLoader, Part
 from polytask.train.forward import Forward, frozen_side_effects
 
@@ -29,14 +30,17 @@ def rehearse(forward: Forward, balancer: Balancer, loader: MultiTaskLoader) -> N
     """
     model = forward.model
     model.train()
+    apart = {id(p) for p in forward.seats.own_parameters()}  # trained, but by no task's loss
     with frozen_side_effects(model):
         for name, source in loader.sources.items():
             rows = torch.arange(min(loader.batch_sizes[name], len(source)))
             part = forward.to_device(Part(*source.batch(rows)))
             predictions = forward.predictions(part.inputs, part.targets)
             balancer.partition.see(predictions)
+            apart |= reached(*forward.seats.extra_losses().values()).keys()
     logger.info("parameters: %s", balancer.partition)
-    left = balancer.partition.out_of_reach(model)
+    named = {name.replace("_orig_mod.", ""): id(p) for name, p in model.named_parameters()}
+    left = [name for name in balancer.partition.out_of_reach(model) if named[name] not in apart]
     if left:
         logger.warning("no task depends on these parameters, they will not train: %s", ", ".join(left))
     norms = sum(isinstance(module, nn.modules.batchnorm._BatchNorm) for module in model.modules())

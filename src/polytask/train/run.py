@@ -9,11 +9,12 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any, final
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
+from torch.optim.lr_scheduler import ReduceLROnPlateau
 
 from polytask.balance import Balancer
 from polytask.data import Batch, MultiTaskLoader, Source
-from polytask.errors import NonFiniteError
+from polytask.errors import ConfigError, NonFiniteError
 from polytask.tasks import TaskSet
 from polytask.train import checkpoint as checkpoints
 from polytask.train.demands import skills
@@ -81,6 +82,8 @@ class Run:
             exact=options.accumulation == "exact",
         )
         self._health = Health(forward.model, optimizer)
+        if val is None and isinstance(self.stepper.scheduler, ReduceLROnPlateau):
+            raise ConfigError("ReduceLROnPlateau waits for the validation score: pass val= to fit()")
         self._within = (0, 0.0)  # steps and seconds of the epoch that has begun
         loader.set_epoch(0)
 
@@ -148,6 +151,7 @@ class Run:
         if self.stepper.balancer.method.needs_metrics:
             self.stepper.balancer.observe_metrics(skills(found, self.tasks))
         verdict = self.stopping.update(epoch, values)
+        self.stepper.validated(verdict.score)
         if verdict.best and self.options.restore == "best":
             self.best = checkpoints.weights(self.forward.model)
         history.add_validation(epoch, self.stepper.taken, found, verdict)
@@ -170,6 +174,7 @@ class Run:
             "stepper": self.stepper.state_dict(),
             "loader": self.loader.state_dict(),
             "stopping": self.stopping.state_dict(),
+            "modules": _extra_state(self.forward.model),
             "generators": generators(),
             "within": list(self._within),
         }
@@ -180,6 +185,9 @@ class Run:
         self.stepper.load_state_dict(state["stepper"])
         self.stopping.load_state_dict(state["stopping"])
         self._within = (int(state["within"][0]), float(state["within"][1]))
+        modules = dict(self.forward.model.named_modules())
+        for name, extra in state["modules"].items():
+            modules[name].set_extra_state(extra)
         restore_generators(state["generators"])
 
     def _say(self, epoch: int, summary: EpochSummary, verdict: Verdict | None, bar: Progress) -> None:
@@ -197,6 +205,15 @@ class Run:
         bar.note(f"epoch {epoch}/{self.options.epochs}", score)
         if verdict is not None and verdict.stop:
             logger.info("stopped after epoch %d: %s", epoch, verdict.reason)
+
+
+def _extra_state(model: nn.Module) -> dict[str, Any]:
+    """What modules keep beside parameters and buffers, by the module's name: plain values and tensors."""
+    return {
+        name: module.get_extra_state()
+        for name, module in model.named_modules()
+        if type(module).get_extra_state is not nn.Module.get_extra_state
+    }
 
 
 def _scaler(device: torch.device) -> torch.amp.GradScaler:

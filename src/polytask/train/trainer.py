@@ -11,12 +11,13 @@ import torch
 from torch import Tensor, nn
 
 from polytask.balance import Balancer, Method
-from polytask.data import Inputs, MultiTaskData, MultiTaskLoader, Source
+from polytask.data import MultiTaskData, MultiTaskLoader, Source, given_rows
 from polytask.errors import CheckpointError, ConfigError, unknown
+from polytask.share import Seats
 from polytask.tasks import Task, TaskSet
 from polytask.train import checkpoint as checkpoints
 from polytask.train.demands import check_evidence, check_metrics
-from polytask.train.evaluation import Evaluation, evaluate, predict
+from polytask.train.evaluation import Evaluation, evaluate, predict, sources_of
 from polytask.train.forward import Forward
 from polytask.train.history import History
 from polytask.train.options import TrainOptions
@@ -37,7 +38,8 @@ __all__ = ["Trainer"]
 
 logger = logging.getLogger("polytask")
 
-Sources = Source | Mapping[str, Source]
+Rows = Any
+"""Whatever :func:`~polytask.data.given_rows` takes."""
 # what may differ between a checkpoint and the run that goes on from it, without changing any step already taken
 _FREE = ("epochs", "patience", "restore", "threads", "device", "eval_batch_size", "checkpoint_every", "trackers")
 
@@ -111,6 +113,8 @@ class Trainer:
             else Balancer(method, tasks=self.tasks, seed=self.options.seed, announce=None)
         )
         self.balancer.know(self.model)
+        Seats.of(self.model).check_tasks(self.tasks)
+        self._check_losses()
         check_metrics(self.balancer.method, self.tasks)
         check_evidence(self.balancer)
         if self.options.accumulate > 1 and self.options.accumulation == "exact" and not self.balancer.can_accumulate:
@@ -132,19 +136,25 @@ class Trainer:
 
     def fit(
         self,
-        train: MultiTaskLoader | Sources | MultiTaskData,
-        val: Sources | None = None,
+        train: Rows | MultiTaskLoader | MultiTaskData,
+        val: Rows | None = None,
         *,
         resume: Literal["auto"] | bool | str | Path = False,
     ) -> History:
         """Train, and leave the model with the parameters of its best epoch (or last, see ``restore``).
 
-        A fresh fit starts from the model's present parameters, with a new optimizer and the loader's first epoch. The
-        global random generators are seeded for its duration and put back afterwards.
+        A fresh fit starts from the model's present parameters and from nothing else: a new optimizer, a method that
+        has learned nothing (also when the balancer was used before), the loader's first epoch, an empty history. Only
+        an optimizer or scheduler *object* among the options goes on from where it is; a factory makes a new one for
+        each fit. The global random generators are seeded for its duration and put back afterwards.
 
         Args:
-            train: A loader; or a source, sources by name, or a dataset, from which a loader is made.
-            val: Rows to select and stop by; the dataset's own by default.
+            train: A :class:`~polytask.data.MultiTaskLoader` or a :class:`~polytask.data.MultiTaskData`; or rows from
+                which a loader is made: a source, sources by name, ``(inputs, {task: targets})``, a map-style dataset
+                or list of rows ``(inputs, {task: target})``, or a ``DataLoader`` over one. Of that, the dataset,
+                ``collate_fn``, ``batch_size``, ``shuffle`` and ``drop_last`` are taken; the order of rows is drawn from
+                ``seed``, so that it can be resumed, and rows are read in this process.
+            val: Rows to select and stop by, in any of these forms; the dataset's own by default.
             resume: ``False``: start. ``True``: go on from the checkpoint in ``out``. ``"auto"``: go on if there is one.
                 A path: go on from there. On a CPU the result equals that of an uninterrupted run bit for bit.
 
@@ -153,6 +163,7 @@ class Trainer:
 
         Raises:
             ConfigError: Early stopping without validation data.
+            DataError: There are no rows in what was given.
             CheckpointError: There is no checkpoint to resume from, it belongs to another run, or one cannot be written.
             NonFiniteError: A loss or gradient is not finite, or the optimizer has made a parameter infinite; the
                 checkpoint is as it was.
@@ -161,6 +172,8 @@ class Trainer:
         loader, val = self._data(train, val)
         start = self._resume_from(resume)
         with threads(self.options.threads), seeded(self.options.seed), Interrupts() as interrupts:
+            if start is None:
+                self.balancer.reset()
             run = Run(self._forward, self.tasks, self.balancer, loader, val, self.options)
             self.history = run.history
             rehearse(self._forward, self.balancer, loader)
@@ -195,19 +208,19 @@ class Trainer:
 
     # ------------------------------------------------------------------------------------------------ use
 
-    def evaluate(self, source: Sources) -> Evaluation:
+    def evaluate(self, source: Rows) -> Evaluation:
         """Metrics, losses and label counts of every task over ``source``, with the present parameters.
 
         Args:
-            source: A source, or sources by name, which count as one.
+            source: Rows in any form that :meth:`fit` takes; sources by name count as one.
         """
         return evaluate(self._forward, self.tasks, source, self.options.eval_batch_size)
 
-    def predict(self, source: Inputs | Sources) -> dict[str, Tensor]:
+    def predict(self, source: Rows) -> dict[str, Tensor]:
         """Predictions in natural units (values, probabilities, rates, quantiles), by task, (N, …) each, on the CPU.
 
         Args:
-            source: A source, whose targets are not read, or bare inputs.
+            source: Rows, whose targets are not read, or bare inputs: a tensor, array or frame, or several by name.
         """
         return predict(self._forward, self.tasks, source, self.options.eval_batch_size)
 
@@ -263,6 +276,17 @@ class Trainer:
         if options.trackers and self.out is None:
             raise ConfigError(f"trackers ({', '.join(options.trackers)}) need a place for their files: pass out=")
 
+    def _check_losses(self) -> None:
+        own = {id(p) for p in self.model.parameters()}
+        for name, task in self.tasks.items():
+            if isinstance(task.loss_function, nn.Module):
+                left = [p for p in task.loss_function.parameters() if p.requires_grad and id(p) not in own]
+                if left:
+                    raise ConfigError(
+                        f"the loss of task {name!r} has {len(left)} parameters that would not train; make the module a "
+                        "part of the model, or freeze them with requires_grad_(False)"
+                    )
+
     def _accelerate(self) -> Any:
         from accelerate import Accelerator  # slow to import, and needed only when something is trained
 
@@ -270,8 +294,8 @@ class Trainer:
         return Accelerator(log_with=list(self.options.trackers) or None, project_dir=self.out)
 
     def _data(
-        self, train: MultiTaskLoader | Sources | MultiTaskData, val: Sources | None
-    ) -> tuple[MultiTaskLoader, Sources | None]:
+        self, train: Rows | MultiTaskLoader | MultiTaskData, val: Rows | None
+    ) -> tuple[MultiTaskLoader, Source | dict[str, Source] | None]:
         options = self.options
         if isinstance(train, MultiTaskData):
             val = train.val if val is None else val
@@ -283,13 +307,19 @@ class Trainer:
         if val is None and options.patience is not None and options.stop is not None:
             raise ConfigError("patience= needs validation data: pass val=, or leave patience out")
         if not isinstance(train, MultiTaskLoader):
-            train = MultiTaskLoader(train, batch_size=options.batch_size, seed=options.seed)
+            given = given_rows(train, self.tasks.names)
+            size = given.batching.get("batch_size", options.batch_size)
+            if size != options.batch_size and "batch_size" in options.model_fields_set:
+                raise ConfigError(
+                    f"the DataLoader has batches of {size} rows and batch_size= is {options.batch_size}; leave one out"
+                )
+            train = MultiTaskLoader(given.sources, **{"batch_size": size, "seed": options.seed, **given.batching})
         if self.balancer.needs_twin and max(train.batch_sizes.values()) < 2:
             raise ConfigError(
                 f"{type(self.balancer.method).__name__} compares the two halves of every batch: batch_size must be at "
                 "least 2, found 1"
             )
-        return train, val
+        return train, None if val is None else sources_of(val, self.tasks.names)
 
     # ------------------------------------------------------------------------------------------------ checkpoints
 
