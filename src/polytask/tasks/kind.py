@@ -247,7 +247,7 @@ def whole(kind: Kind, target: Tensor, levels: int, remedy: str) -> Tensor:
     if target.dtype == torch.bool:
         return target.long()
     index = finite(kind, target).long()
-    if not len(index):
+    if not index.numel():
         return index
     if target.is_floating_point() and not bool((index == target).all()):
         raise kind.fail(f"expected whole numbers as labels, found {float(target[index != target][0])}; {remedy}")

@@ -84,7 +84,7 @@ def entry_losses(task: Task, entries: Entries) -> Tensor:
         prediction, target = prediction.flatten(0, present.ndim - 1), target.flatten(0, present.ndim - 1)
         present = present.flatten()
     rows = present.nonzero().squeeze(1)  # once for both, where a mask would be searched twice
-    if len(rows) < len(present):
+    if rows.numel() < present.numel():
         prediction, target = prediction.index_select(0, rows), target.index_select(0, rows)
     target = task.rule.check(target)
     if task.rule.affine:

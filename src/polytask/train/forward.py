@@ -110,8 +110,9 @@ class Forward:
                     extra.setdefault(name, []).append(loss)
             for name, prediction in predictions.items():
                 entries = self._task(name).entry_losses(prediction, part.targets[name])
-                counts[name] = counts.get(name, 0) + len(entries)
-                if len(entries):
+                number = entries.numel()
+                counts[name] = counts.get(name, 0) + number
+                if number:
                     found.setdefault(name, []).append(entries)
         if not counts:
             self._no_tasks(batch)
