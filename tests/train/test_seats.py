@@ -188,6 +188,15 @@ def test_popart_says_where_it_does_not_fit():
         Trainer(unnamed, [Task("b")])
 
 
+def test_popart_keeps_its_layer_to_itself():
+    tasks, layer, other = TaskSet([Task("a"), Task("b")]), nn.Linear(WIDTH, 1), nn.Linear(WIDTH, 1)
+    other.weight = layer.weight
+    for b in (PopArt(layer, task="b"), layer, other):
+        model = HardSharing(nn.Linear(4, WIDTH), tasks, heads={"a": PopArt(layer, task="a"), "b": b})
+        with pytest.raises(ConfigError, match=r"rewrites the layer of task 'a'.*a layer of its own"):
+            Trainer(model, tasks)
+
+
 class Rotated(MultiTaskModel):
     """Hard sharing with rotations between trunk and heads."""
 

@@ -101,15 +101,28 @@ class PopArt(nn.Module):
         output: Tensor = self.layer(features)
         return output if self.training or self.task is None else self.denormalize(output)
 
-    def check_tasks(self, tasks: TaskSet) -> None:
-        """Whether the head can take its seat among these tasks.
+    def check_seat(self, model: nn.Module, tasks: TaskSet) -> None:
+        """Whether the head can take its seat in this model, among these tasks.
 
         Raises:
-            ConfigError: It does not know whose targets normalise it, or they are no single real numbers.
+            ConfigError: It does not know whose targets normalise it, they are no single real numbers, or another part
+                of the model uses the layer that is rewritten.
         """
         if self.task is None:
             raise ConfigError(
                 "PopArt does not know whose targets normalise it; write PopArt(layer, task='name of the task')"
+            )
+        inside = {id(module) for module in self.modules()}
+        outside = [module for module in model.modules() if id(module) not in inside]
+        if any(part is self.layer for module in outside for part in module.children()) or any(
+            own is other
+            for module in outside
+            for other in module.parameters(recurse=False)
+            for own in self.layer.parameters()
+        ):
+            raise ConfigError(
+                f"PopArt rewrites the layer of task {self.task!r}, and another part uses it too; give each "
+                "a layer of its own"
             )
         task = tasks.get(self.task)
         if task is not None and not (task.rule.affine and task.out_features == self.out_features == 1):

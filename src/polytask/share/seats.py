@@ -23,11 +23,11 @@ class Seat(Protocol):
 
     In every step :class:`~polytask.train.Trainer` calls, in this order: :meth:`before_losses`, the forward pass,
     :meth:`extra_losses`, the backward passes, :meth:`after_backward`, the optimizer. Before the first step it calls
-    :meth:`check_tasks`. Nothing is called in evaluation, prediction and the second look of methods that want one.
+    :meth:`check_seat`. Nothing is called in evaluation, prediction and the second look of methods that want one.
     """
 
-    def check_tasks(self, tasks: TaskSet) -> None:
-        """Refuse tasks the module does not fit, with a :class:`~polytask.errors.ConfigError`."""
+    def check_seat(self, model: nn.Module, tasks: TaskSet) -> None:
+        """Refuse a model or tasks the module does not fit, with a :class:`~polytask.errors.ConfigError`."""
 
     def own_parameters(self) -> Iterable[nn.Parameter]:
         """Parameters the module trains itself; the optimizer leaves them out."""
@@ -99,10 +99,10 @@ class Seats:
         """Whether a seat has losses of its own."""
         return bool(self._extra)
 
-    def check_tasks(self, tasks: TaskSet) -> None:
-        """See :meth:`Seat.check_tasks`."""
-        for check in self._filled("check_tasks"):
-            check(tasks)
+    def check(self, model: nn.Module, tasks: TaskSet) -> None:
+        """See :meth:`Seat.check_seat`."""
+        for check in self._filled("check_seat"):
+            check(model, tasks)
 
     def own_parameters(self) -> list[nn.Parameter]:
         """See :meth:`Seat.own_parameters`."""
@@ -159,4 +159,4 @@ class Seats:
             raise
 
 
-_METHODS = ("check_tasks", "own_parameters", "before_losses", "extra_losses", "after_backward")
+_METHODS = ("check_seat", "own_parameters", "before_losses", "extra_losses", "after_backward")

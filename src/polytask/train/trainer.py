@@ -113,7 +113,7 @@ class Trainer:
             else Balancer(method, tasks=self.tasks, seed=self.options.seed, announce=None)
         )
         self.balancer.know(self.model)
-        Seats.of(self.model).check_tasks(self.tasks)
+        Seats.of(self.model).check(self.model, self.tasks)
         self._check_losses()
         check_metrics(self.balancer.method, self.tasks)
         check_evidence(self.balancer)
