@@ -35,11 +35,11 @@ import torch
 from polytask.balance import METHODS, Balancer, get_method
 from polytask.data import MultiTaskData, load
 from polytask.errors import PolytaskError
+from polytask.files import write_atomically
 from polytask.solvers.simplex import min_norm
 from polytask.study import Comparison, compare
 from polytask.study.comparison import Protocol, TaskInfo
 from polytask.study.methods import MethodSpec
-from polytask.study.results import write_atomically
 from polytask.study.statistics import Interval, paired_interval
 from polytask.study.trial import TrialSpec, build, read_trial
 from polytask.train import TrainOptions

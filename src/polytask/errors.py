@@ -13,11 +13,13 @@ from types import ModuleType
 __all__ = [
     "CheckpointError",
     "ConfigError",
+    "DamagedError",
     "DataError",
     "MethodError",
     "MissingExtraError",
     "NonFiniteError",
     "PolytaskError",
+    "StorageError",
     "TaskError",
     "TrialError",
     "require",
@@ -55,6 +57,14 @@ class CheckpointError(PolytaskError, RuntimeError):
 
 class TrialError(PolytaskError, RuntimeError):
     """A trial of a study failed."""
+
+
+class StorageError(CheckpointError, TrialError, OSError):
+    """A file or folder cannot be written or read: disk full, read-only, denied, or another process works there."""
+
+
+class DamagedError(CheckpointError, TrialError):
+    """A file that polytask wrote is not as it was written."""
 
 
 class MissingExtraError(PolytaskError, ImportError):

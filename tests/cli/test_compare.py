@@ -93,6 +93,47 @@ def test_a_missing_configuration(polytask, tmp_path):
     assert "polytask.toml" in outcome.err
 
 
+def test_a_trial_out_of_memory_is_exit_code_3_and_the_table_is_still_there(polytask, config, monkeypatch):
+    from polytask.study import trial
+
+    real = trial.Trainer.fit
+
+    def fit(self, *args, **kwargs):
+        if len(self.tasks) == 2:
+            raise MemoryError
+        return real(self, *args, **kwargs)
+
+    monkeypatch.setattr(trial.Trainer, "fit", fit)
+    outcome = polytask("compare", config)
+    assert outcome.code == 3
+    assert "not judged: out of memory" in outcome.out
+    machine = polytask("compare", config, "--json")
+    assert machine.code == 3
+    assert [row["verdict"] for row in machine.json["summary"]] == ["reference", "not judged: out of memory"]
+    monkeypatch.undo()
+    assert polytask("compare", config).code == 0
+
+
+def test_fresh_trains_every_trial_anew(polytask, config):
+    polytask("compare", config)
+    before = {path: path.stat().st_mtime_ns for path in config.parent.glob("runs/houses/trials/*/trial.json")}
+    assert polytask("compare", config, "--fresh").code == 0
+    assert all(path.stat().st_mtime_ns > then for path, then in before.items())
+
+
+def test_a_damaged_study_is_named_and_the_command_that_repairs_it_is_there(polytask, config):
+    polytask("compare", config)
+    path = config.parent / "runs" / "houses" / "results.json"
+    whole = path.read_text()
+    path.write_text(whole.replace('"seed": 0', '"seed": 1', 1))
+    outcome = polytask("report", path.parent)
+    assert outcome.code == 2
+    assert f"{path} is damaged" in outcome.err
+    assert "polytask compare" in outcome.err
+    assert polytask("compare", config).code == 0
+    assert json.loads(path.read_text())["trials"] == json.loads(whole)["trials"]
+
+
 def _call(*words):
     """The command line in a process of its own, in a way that lets it be interrupted."""
     code = "import sys; from polytask.cli import main; sys.argv[0] = 'polytask'; main()"

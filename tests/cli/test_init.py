@@ -1,5 +1,6 @@
 """``polytask init``, and the way from a table that nobody tuned to a comparison."""
 
+import subprocess
 import tomllib
 
 import pandas as pd
@@ -212,3 +213,11 @@ def test_a_kind_of_an_input_is_kept(polytask, table, tmp_path):
     assert outcome.code == 0, outcome.err
     assert Config.load(out).data.kinds == {"age": "categorical"}
     assert "expected COLUMN=KIND" in polytask("init", table, "--targets", "price", "--kind", "age", "--force").err
+
+
+def test_a_place_that_cannot_be_written_is_told_before_the_table_is_read(polytask, table, small_disk, monkeypatch):
+    subprocess.run(["mount", "-o", "remount,ro", str(small_disk)], check=True)
+    monkeypatch.setattr("polytask.data.inspect_table", None)
+    outcome = polytask("init", table, "--targets", "price", "--out", small_disk / "polytask.toml")
+    assert outcome.code == 2
+    assert "polytask.toml could not be written: the place is read-only" in outcome.err

@@ -170,6 +170,58 @@ def test_load_says_what_is_wrong(tmp_path, content, words):
         Comparison.load(tmp_path)
 
 
+def test_a_flipped_bit_of_the_results_is_named_or_means_nothing(comparison, tmp_path):
+    path = comparison.to_json(tmp_path)
+    content = path.read_bytes()
+    for place in range(0, len(content), len(content) // 150):
+        damaged = bytearray(content)
+        damaged[place] ^= 1 << (place % 8)
+        path.write_bytes(damaged)
+        try:
+            found = Comparison.load(tmp_path)
+        except TrialError as error:
+            words = str(error)
+        else:
+            words = f"{path}: the same, polytask compare" if found.trials == comparison.trials else ""
+        assert str(path) in words
+        assert "polytask compare" in words
+
+
+def changes():
+    """Edits of a file without checksum, as earlier versions wrote it."""
+    for key in ("protocol", "trials"):
+        yield lambda raw, key=key: raw.pop(key)
+        for wrong in (3, [], {}, [3]):
+            yield lambda raw, key=key, wrong=wrong: raw.update({key: wrong})
+    for key in ("tasks", "methods", "seeds", "selection", "rows", "train", "notes", "baseline", "alone", "estimators"):
+        for wrong in (None, [3, 3], {"a": 1}):
+            yield lambda raw, key=key, wrong=wrong: raw["protocol"].update({key: wrong})
+    for key in ("kind", "primary", "directions", "labels"):
+        for wrong in ("text", {"mae": 7}):
+            yield lambda raw, key=key, wrong=wrong: raw["protocol"]["tasks"]["age"].update({key: wrong})
+    for key in ("method", "seed", "tasks", "metrics", "curves", "balance", "steps", "parameters", "timing", "error"):
+        yield lambda raw, key=key: raw["trials"][1].pop(key)
+        for wrong in (3, {"a": {"b": "c"}}):
+            yield lambda raw, key=key, wrong=wrong: raw["trials"][1].update({key: wrong})
+
+
+@pytest.mark.parametrize("change", list(changes()))
+def test_edited_results_are_read_whole_or_refused_with_their_path(comparison, tmp_path, change):
+    """Never an error of Python's own, neither here nor when the results are put in words."""
+    path = comparison.to_json(tmp_path)
+    raw = json.loads(path.read_text())
+    raw.pop("checksum")
+    change(raw)
+    path.write_text(json.dumps(raw))
+    try:
+        found = Comparison.load(tmp_path)
+    except TrialError as error:
+        words = str(error)
+    else:
+        words = f"{path} {found} {found.to_dict()['verdict']}"
+    assert str(path) in words
+
+
 @pytest.mark.parametrize("width", [80, 100, 120, 200])
 def test_the_table_of_a_terminal_breaks_no_cell(comparison, width):
     from rich.cells import cell_len

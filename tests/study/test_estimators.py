@@ -20,8 +20,9 @@ from sklearn.linear_model import LogisticRegression, PoissonRegressor, Ridge
 from polytask.balance import METHODS
 from polytask.data import InputSpec, MultiTaskData, TensorSource, read_table
 from polytask.errors import ConfigError
+from polytask.files import encode
 from polytask.linear.registry import FAMILIES
-from polytask.study import compare, results
+from polytask.study import compare
 from polytask.study.classical import entry_names, find_entry
 from polytask.study.classical.entries import NO_COLUMNS
 from polytask.study.classical.rows import Encoding, read_rows
@@ -93,7 +94,7 @@ def measured(comparison, task, metric, split="test"):
 
 
 def facts(comparison):
-    found = json.loads(results.encode([trial.to_dict() for trial in comparison.trials]))
+    found = json.loads(encode([trial.to_dict() for trial in comparison.trials]))
     for trial in found:
         trial.pop("timing")
     return found

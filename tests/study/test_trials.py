@@ -1,11 +1,13 @@
 """Real training: trials that survive kills, damage, full disks and bad data; equal results whatever happens."""
 
+import contextlib
 import dataclasses
 import errno
 import importlib.util
 import inspect
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -16,8 +18,10 @@ import pytest
 import torch
 
 from polytask.errors import ConfigError, MethodError, TrialError
-from polytask.study import Comparison, compare, results
+from polytask.files import encode
+from polytask.study import Comparison, compare
 from polytask.study.trial import read_trial
+from polytask.study.verdict import judge
 
 SCRIPT = Path(__file__).with_name("toy.py")
 spec = importlib.util.spec_from_file_location("toy", SCRIPT)
@@ -28,7 +32,7 @@ spec.loader.exec_module(toy)
 
 def facts(comparison):
     """Everything of a study except times."""
-    found = json.loads(results.encode([trial.to_dict() for trial in comparison.trials]))
+    found = json.loads(encode([trial.to_dict() for trial in comparison.trials]))
     for trial in found:
         trial.pop("timing")
     return found
@@ -259,8 +263,191 @@ def test_a_full_disk_surfaces_and_leaves_no_half_file(tmp_path, monkeypatch):
     assert not run(tmp_path, methods=["equal"], seeds=1).failures
 
 
+@pytest.mark.parametrize("where", ["checkpoint", "trial.json"])
+def test_a_full_disk_is_no_failure_of_the_method(where, tmp_path, small_disk, monkeypatch):
+    """A disk that is really full: while a checkpoint is written, and when the record is."""
+    from polytask.study import trial as module
+
+    filler = small_disk / "filler"
+
+    def fill(*args):
+        with contextlib.suppress(OSError), filler.open("wb", buffering=0) as file:
+            while True:
+                file.write(b"0" * 65536)
+
+    if where == "checkpoint":
+        real = module.Trainer
+        monkeypatch.setattr(module, "Trainer", lambda *a, **k: (fill(), real(*a, **k))[1])
+    else:
+        monkeypatch.setattr(module, "_curves", lambda *a: fill() or {})
+    out = small_disk / "study"
+    with pytest.raises(TrialError, match=r"could not be written: the disk is full \(No space left"):
+        run(out, methods=["equal"], seeds=1)
+    assert not list(out.rglob("failure.json"))
+    assert not list(out.rglob("trial.json"))
+    assert not list(out.rglob("*.tmp"))
+    assert not list(out.rglob("*.lock"))
+    filler.unlink()
+    monkeypatch.undo()
+    assert facts(run(out, methods=["equal"], seeds=1)) == facts(run(tmp_path, methods=["equal"], seeds=1))
+
+
+def flip(path, place=-40):
+    content = bytearray(path.read_bytes())
+    content[place] ^= 4
+    path.write_bytes(content)
+
+
+def edited(**changes):
+    """Change values of a record as an editor would, and take the checksum out, as an earlier version wrote it."""
+
+    def edit(folder):
+        values = json.loads((folder / "trial.json").read_text())
+        values.pop("checksum")
+        (folder / "trial.json").write_text(json.dumps({**values, **changes}))
+
+    return edit
+
+
+def replaced(folder, content=None):
+    """A file, or a folder, in the place of a trial's folder."""
+    shutil.rmtree(folder)
+    if content is None:
+        folder.symlink_to(folder.parent / "nowhere")
+    else:
+        folder.write_text(content)
+
+
+DAMAGES = {
+    "a bit": lambda folder: flip(folder / "trial.json"),
+    "a digit": lambda folder: (folder / "trial.json").write_text(
+        (folder / "trial.json").read_text().replace('"best_epoch": ', '"best_epoch": 1')
+    ),
+    "a folder in its place": lambda folder: ((folder / "trial.json").unlink(), (folder / "trial.json").mkdir()),
+    "a trial that is a file": lambda folder: replaced(folder, "text"),
+    "a trial that is a dead link": replaced,
+    "seed": edited(seed="0"),
+    "tasks": edited(tasks="abc"),
+    "metrics": edited(metrics={"test": {"a": {"rmse": "low"}}}),
+    "metrics of a list": edited(metrics=[]),
+    "curves": edited(curves={"val": {"a": {"rmse": 0.5}}}),
+    "balance": edited(balance={"a": 1}),
+    "epochs": edited(epochs=2.5),
+    "timing": edited(timing={"seconds": "fast"}),
+    "versions": edited(versions={"torch": 2}),
+    "a failure": edited(error="oh"),
+    "a field more": edited(mine=1),
+    "not UTF-8": lambda folder: (folder / "trial.json").write_bytes(b"\xff\xfe"),
+}
+
+
+@pytest.mark.parametrize("damage", DAMAGES)
+def test_a_damaged_trial_is_named_moved_aside_and_done_again(damage, tmp_path, caplog):
+    first = run(tmp_path, methods=["equal"], seeds=1)
+    folder = tmp_path / "trials" / first.trials[0].id
+    DAMAGES[damage](folder)
+    assert facts(run(tmp_path, methods=["equal"], seeds=1)) == facts(first)
+    assert "moved aside" in caplog.text
+    assert str(folder) in caplog.text
+    assert len(list((tmp_path / "trials").rglob("*.unreadable"))) == 1
+    caplog.clear()
+    assert facts(run(tmp_path, methods=["equal"], seeds=1)) == facts(first)
+    assert "moved aside" not in caplog.text
+
+
+@pytest.mark.parametrize("lost", ["balancer", "run", "everything"])
+def test_a_checkpoint_that_lacks_something_is_no_failure_of_the_method(lost, tmp_path, monkeypatch, caplog):
+    from polytask.study import trial as module
+    from polytask.train.checkpoint import read
+    from polytask.train.store import write
+
+    expected = facts(run(tmp_path / "whole", methods=["equal"], seeds=1))
+    monkeypatch.setattr(module, "_curves", lambda *a: 1 / 0)
+    with pytest.raises(TrialError, match="ZeroDivisionError"):
+        run(tmp_path, methods=["equal"], seeds=1)
+    monkeypatch.undo()
+    folder = next((tmp_path / "trials").iterdir())
+    (folder / "failure.json").unlink()
+    found = read(folder / "checkpoint")
+    state = {} if lost == "everything" else {**found.state, lost: {}}
+    write(folder / "checkpoint", dataclasses.replace(found, state=state))
+    assert facts(run(tmp_path, methods=["equal"], seeds=1)) == expected
+    assert "starts afresh" in caplog.text
+
+
+def test_a_finished_trial_keeps_no_checkpoint_of_earlier_formats(tmp_path):
+    first = run(tmp_path, methods=["equal"], seeds=1)
+    folder = tmp_path / "trials" / first.trials[0].id
+    for name in ("checkpoint", "checkpoint.previous", "checkpoint.writing"):
+        (folder / name).mkdir()
+        (folder / name / "meta.json").write_text("{}")
+    run(tmp_path, methods=["equal"], seeds=1)
+    assert sorted(file.name for file in folder.iterdir()) == ["config.json", "trial.json"]
+
+
+def test_links_in_a_study_are_not_written_through(tmp_path):
+    victim = tmp_path / "victim"
+    victim.write_text("precious")
+    out = tmp_path / "study"
+    out.mkdir()
+    (out / ".lock").symlink_to(victim)
+    with pytest.raises(TrialError, match=r"\.lock could not be written: it is a symbolic link.*choose another place"):
+        run(out, methods=["equal"], seeds=1)
+    (out / ".lock").unlink()
+    (out / "results.json").symlink_to(victim)
+    run(out, methods=["equal"], seeds=1)
+    assert victim.read_text() == "precious"
+    assert Comparison.load(out).trials
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        MemoryError(),
+        torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 20.00 GiB"),
+        RuntimeError("[enforce fail at alloc_cpu.cpp:117] . DefaultCPUAllocator: can't allocate memory: you tried"),
+        OSError(errno.ENOMEM, "Cannot allocate memory"),
+    ],
+    ids=["python", "gpu", "cpu", "system"],
+)
+def test_a_trial_out_of_memory_is_not_judged(error, tmp_path, monkeypatch):
+    from polytask.study import trial as module
+
+    real = module.Trainer.fit
+
+    def fit(self, *args, **kwargs):
+        if len(self.tasks) == 3:
+            raise error
+        return real(self, *args, **kwargs)
+
+    monkeypatch.setattr(module.Trainer, "fit", fit)
+    broken = run(tmp_path, methods=["stl", "equal"], seeds=1)
+    assert [trial.limit for trial in broken.unjudged] == ["out of memory"]
+    assert broken.verdict_of("equal") == "not judged: out of memory"
+    words = str(broken)
+    assert "not judged, out of memory: equal, seed 0, a+b+c" in words
+    assert "failed" not in words
+    assert "1 of 4 trials could not be judged: out of memory (equal)" in str(judge(broken))
+    assert Comparison.load(tmp_path).unjudged == broken.unjudged
+    monkeypatch.undo()
+    assert not run(tmp_path, methods=["stl", "equal"], seeds=1).failures
+
+
+@pytest.mark.slow
+def test_a_worker_that_is_killed_is_not_judged_and_the_others_go_on(tmp_path):
+    done = subprocess.run(
+        [sys.executable, str(SCRIPT), str(tmp_path), "3", "0", "deadly"],
+        env={**os.environ, "OMP_NUM_THREADS": "1"}, capture_output=True, text=True, check=True, timeout=300,
+    )  # fmt: skip
+    assert "Traceback" not in done.stderr
+    found = Comparison.load(tmp_path)
+    assert {(trial.seed, trial.limit) for trial in found.trials} == {(0, ""), (1, "killed, probably out of memory")}
+    assert len(found.unjudged) == 4
+    assert found.verdict_of("equal") == "one seed"
+
+
 def test_two_processes_cannot_share_a_folder(tmp_path):
-    from polytask.study.pool import locked
+    from polytask.folders import locked
 
     with locked(tmp_path), pytest.raises(TrialError, match="another process"):
         run(tmp_path, methods=["equal"], seeds=1)

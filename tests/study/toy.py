@@ -1,5 +1,8 @@
 """A small real study: three tasks on random vectors, seconds in all. Also run as a script, to be killed."""
 
+import multiprocessing
+import os
+import signal
 import sys
 import time
 
@@ -48,10 +51,20 @@ class Slow:
         return self.source.batch(index)
 
 
+def deadly_encoder(inputs):
+    """An encoder whose process dies at the second seed, as one that the system kills for its memory."""
+    if torch.initial_seed() == 1 and multiprocessing.parent_process() is not None:
+        os.kill(os.getpid(), signal.SIGKILL)
+    module = torch.nn.Linear(inputs.shape[0], 5)
+    module.out_features = 5
+    return module
+
+
 if __name__ == "__main__":
     out, workers, slow = sys.argv[1], int(sys.argv[2]), float(sys.argv[3])
+    deadly = {"encoder": deadly_encoder, "methods": ["stl", "equal"]} if "deadly" in sys.argv else {}
     try:
-        compare(toy_data(slow=slow), out=out, workers=workers, **OPTIONS)
+        compare(toy_data(slow=slow), out=out, workers=workers, **{**OPTIONS, **deadly})
     except KeyboardInterrupt as stop:
         sys.stdout.write(f"{stop}\n")
         sys.exit(130)

@@ -1,4 +1,5 @@
 import contextlib
+import dataclasses
 import os
 import shutil
 import time
@@ -8,8 +9,10 @@ import torch
 from torch import nn
 
 from polytask.errors import CheckpointError
-from polytask.train import checkpoint as checkpoints
-from polytask.train.checkpoint import Checkpoint, find, load_weights, read, weights, write
+from polytask.files import read_json, write_json
+from polytask.train import store as stores
+from polytask.train.checkpoint import Checkpoint, find, load_weights, read, weights
+from polytask.train.store import write
 
 
 def checkpoint_of(number):
@@ -32,13 +35,13 @@ def test_write_read_replace(tmp_path):
 
 
 @pytest.mark.parametrize("failing", ["save_file", "torch.save", "os.fsync", "os.replace"])
-@pytest.mark.parametrize("nth", [1, 2, 3])
+@pytest.mark.parametrize("nth", [1, 2, 3, 4])
 def test_failed_write_leaves_the_old_one(failing, nth, tmp_path, monkeypatch):
     path = tmp_path / "checkpoint"
     write(path, checkpoint_of(1))
     calls = []
     module, name = {
-        "save_file": (checkpoints, "save_file"),
+        "save_file": (stores, "save_file"),
         "torch.save": (torch, "save"),
         "os.fsync": (os, "fsync"),
         "os.replace": (os, "replace"),
@@ -52,7 +55,7 @@ def test_failed_write_leaves_the_old_one(failing, nth, tmp_path, monkeypatch):
         return real(*args, **kwargs)
 
     monkeypatch.setattr(module, name, full)
-    if nth <= {"save_file": 1, "torch.save": 1, "os.fsync": 3, "os.replace": 2}[failing]:
+    if nth <= {"save_file": 1, "torch.save": 1, "os.fsync": 4, "os.replace": 1}[failing]:
         with pytest.raises(CheckpointError, match=r"could not be written.*No space left"):
             write(path, checkpoint_of(2))
         monkeypatch.undo()
@@ -76,7 +79,7 @@ def test_killed_at_any_system_call_leaves_a_whole_checkpoint(stop_before, tmp_pa
         (os, "fsync"),
         (os, "replace"),
         (torch, "save"),
-        (checkpoints, "save_file"),
+        (stores, "save_file"),
         (shutil, "rmtree"),
     ):
         real = getattr(module, name)
@@ -107,12 +110,11 @@ def test_missing_foreign_and_damaged_places_are_told_apart(tmp_path):
         write(tmp_path / "photos", checkpoint_of(1))
     path = tmp_path / "checkpoint"
     write(path, checkpoint_of(1))
-    (path / "state.pt").write_bytes(b"half")
+    next(path.glob("state.*")).write_bytes(b"half")
     with pytest.raises(CheckpointError, match="damaged or incomplete"):
         read(path)
     write(path, checkpoint_of(2))
-    text = (path / "meta.json").read_text()
-    (path / "meta.json").write_text(text.replace('"format": 1', '"format": 99'))
+    write_json(path / "meta.json", {**read_json(path / "meta.json"), "format": 99}, seal=True)
     with pytest.raises(CheckpointError, match="has format 99"):
         read(path)
 
@@ -123,8 +125,9 @@ def test_state_runs_no_code(tmp_path):
             return (os.mkdir, (str(tmp_path / "evil"),))
 
     path = tmp_path / "checkpoint"
-    write(path, checkpoint_of(1))
-    torch.save({"evil": Evil()}, path / "state.pt")
+    write(
+        path, dataclasses.replace(checkpoint_of(1), state={"evil": Evil()})
+    )  # in a checkpoint that is otherwise whole
     with pytest.raises(CheckpointError, match="damaged"):
         read(path)
     assert not (tmp_path / "evil").exists()

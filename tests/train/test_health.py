@@ -63,8 +63,8 @@ def test_a_broken_task_can_be_skipped_in_training(method, make_net, make_source,
 class Overflowing(torch.optim.SGD):
     """Makes infinities of finite gradients, as too high a learning rate does."""
 
-    def __init__(self, parameters):
-        super().__init__(parameters, lr=1.0)
+    def __init__(self, parameters, lr=1.0):
+        super().__init__(parameters, lr=lr)
         self.taken = 0
 
     def step(self, closure=None):

@@ -12,18 +12,22 @@ import math
 import shlex
 import sys
 import traceback
+import unicodedata
 import warnings
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any, NoReturn
 
 import typer
-from rich.console import Console, Group, RenderableType
+from rich.console import Console, ConsoleOptions, Group, RenderableType
+from rich.segment import Segment
+from rich.text import Text
 
 from polytask.errors import ConfigError, DataError, MethodError, MissingExtraError, PolytaskError, TaskError
 from polytask.remedies import Notation, said_in
+from polytask.signals import undisturbed
 
-__all__ = ["Answer", "Debug", "Json", "names", "plain", "verb"]
+__all__ = ["RUN_FAILED", "Answer", "Debug", "Json", "PlainConsole", "names", "plain", "printable", "verb"]
 
 USER_ERROR = 2
 RUN_FAILED = 3
@@ -41,10 +45,12 @@ class Answer:
     Attributes:
         data: The answer for programs: anything ``json`` can write, and paths. NaN and infinities become ``null``.
         view: The answer for people: text or rich renderables, one below the other.
+        code: Exit code of the verb.
     """
 
     data: Mapping[str, Any]
     view: tuple[RenderableType, ...]
+    code: int = 0
 
 
 def verb(run: Callable[..., Answer]) -> Callable[..., None]:
@@ -61,10 +67,11 @@ def verb(run: Callable[..., Answer]) -> Callable[..., None]:
             with contextlib.redirect_stdout(sys.stderr), _logging(run.__name__), said_in(spoken):
                 answer = run(*args, as_json=as_json, debug=debug, **options)
         except KeyboardInterrupt as error:
-            again = shlex.join(["polytask", *sys.argv[1:]])
-            what = str(error) or "what was finished is kept"
-            message = f"interrupted: {what}\nresume with: {again}"
-            _stop(RUN_FAILED, "Interrupted", message, as_json)
+            with undisturbed():
+                again = shlex.join(["polytask", *(word for word in sys.argv[1:] if word != "--fresh")])
+                what = str(error).removeprefix("interrupted; ") or "what was finished is kept"
+                message = f"interrupted: {what}\nresume with: {again}"
+                _stop(RUN_FAILED, "Interrupted", message, as_json)
         except (PolytaskError, FileNotFoundError, PermissionError) as error:
             if debug:
                 traceback.print_exc()
@@ -74,12 +81,62 @@ def verb(run: Callable[..., Answer]) -> Callable[..., None]:
             traceback.print_exc()
             _stop(RUN_FAILED, type(error).__name__, f"unexpected {type(error).__name__}: {error}", as_json)
         if as_json:
-            typer.echo(json.dumps(plain(answer.data), indent=2, ensure_ascii=False))
+            _echo_json(answer.data)
         else:
             # In a pipe or a file, a line is as long as it needs to be.
-            Console(width=None if sys.stdout.isatty() else 400).print(Group(*answer.view))
+            PlainConsole(width=None if sys.stdout.isatty() else 400).print(Group(*answer.view))
+        if answer.code:
+            raise typer.Exit(answer.code)
 
     return command
+
+
+class PlainConsole(Console):
+    """A console on which names are data: what looks like markup, emoji codes or an escape sequence is shown as it is.
+
+    Args:
+        **options: As for ``rich.console.Console``.
+    """
+
+    def __init__(self, **options: Any) -> None:
+        super().__init__(markup=False, emoji=False, **options)
+
+    def render_str(self, text: str, **options: Any) -> Text:
+        """As the base class does, of a text without control characters; also where a table measures its cells."""
+        return super().render_str(printable(text), **options)
+
+    def render(self, renderable: RenderableType, options: ConsoleOptions | None = None) -> Iterable[Segment]:
+        """As the base class does, of texts without control characters."""
+        if isinstance(renderable, Text) and printable(renderable.plain) != renderable.plain:
+            renderable = Text(printable(renderable.plain), renderable.style)
+        return super().render(renderable, options)
+
+
+def printable(text: str) -> str:
+    r"""The text with control characters, and what no encoding can write, spelled out; line ends and tabs stay.
+
+    Examples:
+        >>> printable("a\x1b[31mb"), printable("\udcff")
+        ('a\\x1b[31mb', '\\udcff')
+    """
+    return "".join(
+        letter if letter in "\n\t" or not _is_odd(letter) else letter.encode("unicode_escape").decode()
+        for letter in text
+    )
+
+
+def _is_odd(letter: str) -> bool:
+    """Whether it is a control character, half a letter, or turns the direction of what follows."""
+    return (
+        unicodedata.category(letter) in ("Cc", "Cs") or "\u202a" <= letter <= "\u202e" or "\u2066" <= letter <= "\u2069"
+    )
+
+
+class _Formatter(logging.Formatter):
+    """The message alone, as :func:`printable` text."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        return printable(super().format(record))
 
 
 @contextlib.contextmanager
@@ -92,7 +149,7 @@ def _logging(action: str) -> Iterator[None]:
     handler, level = logging.StreamHandler(sys.stderr), logger.level
     if action != "train":
         handler.addFilter(lambda line: line.levelno > logging.INFO or Path(line.pathname).parent.name != "train")
-    handler.setFormatter(logging.Formatter("%(message)s"))
+    handler.setFormatter(_Formatter("%(message)s"))
     logger.addHandler(handler)
     logger.setLevel(logging.INFO)
     try:
@@ -106,7 +163,7 @@ def _logging(action: str) -> Iterator[None]:
 
 def _show_warning(message: Warning | str, category: type[Warning], *place: Any, **rest: Any) -> None:
     """A warning as a sentence: where in the library it was raised helps nobody at the command line."""
-    typer.echo(f"warning: {message}", err=True)
+    typer.echo(printable(f"warning: {message}"), err=True)
 
 
 def names(texts: Sequence[str] | None) -> list[str]:
@@ -123,10 +180,15 @@ def names(texts: Sequence[str] | None) -> list[str]:
 
 
 def _stop(code: int, kind: str, message: str, as_json: bool) -> NoReturn:
-    typer.echo(f"error: {message}" if kind != "Interrupted" else message, err=True)
+    typer.echo(printable(f"error: {message}" if kind != "Interrupted" else message), err=True)
     if as_json:
-        typer.echo(json.dumps({"error": {"kind": kind, "message": message}}, ensure_ascii=False))
+        _echo_json({"error": {"kind": kind, "message": message}}, indent=None)
     raise typer.Exit(code)
+
+
+def _echo_json(data: Mapping[str, Any], indent: int | None = 2) -> None:
+    text = json.dumps(plain(data), indent=indent, ensure_ascii=False)
+    typer.echo(text.encode(errors="backslashreplace").decode())  # half letters: JSON spells them the same way
 
 
 def plain(value: Any) -> Any:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 from typing import Annotated
 
 import typer
@@ -50,4 +51,7 @@ def _polytask(
 
 def main() -> None:
     """Run the command line on ``sys.argv``; the entry point of the ``polytask`` script."""
-    app()
+    try:
+        app()
+    finally:  # everything is said; a second Ctrl-C must not end in tracebacks of Python's own clean-up
+        signal.signal(signal.SIGINT, signal.SIG_IGN)

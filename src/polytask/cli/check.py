@@ -9,7 +9,7 @@ import typer
 from rich.table import Table
 from rich.text import Text
 
-from polytask.cli.answer import Answer, Debug, Json, verb
+from polytask.cli.answer import Answer, Debug, Json, printable, verb
 from polytask.cli.settings import ConfigFile, Override, read_config
 
 __all__ = ["check"]
@@ -31,7 +31,7 @@ def check(
     from polytask.cli.dryrun import dry_run
 
     settings = read_config(config, overrides)
-    found = dry_run(settings, say=lambda text: typer.echo(text, err=True), evidence=evidence)
+    found = dry_run(settings, say=lambda text: typer.echo(printable(text), err=True), evidence=evidence)
     return Answer(found, (*_data(found), *_model(found), _methods(found), *_evidence(found), _conclusion(found)))
 
 

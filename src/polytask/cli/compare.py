@@ -10,7 +10,7 @@ import typer
 from rich.console import Console
 from rich.text import Text
 
-from polytask.cli.answer import Answer, Debug, Json, verb
+from polytask.cli.answer import RUN_FAILED, Answer, Debug, Json, verb
 from polytask.cli.settings import ConfigFile, Override, method_entries, read_config
 from polytask.errors import ConfigError
 
@@ -37,6 +37,9 @@ def compare(
     seeds: Annotated[int | None, typer.Option(min=1, help="Number of paired seeds. [protocol] seeds")] = None,
     workers: Annotated[int | None, typer.Option(min=1, help="Trials side by side. [protocol] workers")] = None,
     out: Annotated[Path | None, typer.Option(help="Folder of the study. [protocol] out")] = None,
+    fresh: Annotated[
+        bool, typer.Option("--fresh", help="Train every trial anew, also those that are finished.")
+    ] = False,
     overrides: Override = None,
     as_json: Json = False,
     debug: Debug = False,
@@ -60,12 +63,15 @@ def compare(
     folder = options.get("out")
     if folder is not None and Path(folder).exists() and not Path(folder).is_dir():
         raise ConfigError(f"expected a folder for the study, found the file {folder}; give another --out")
-    comparison = study.compare(settings.build_data(), **options)
+    comparison = study.compare(settings.build_data(), **options, resume=not fresh)
     return outcome(comparison, comparison.out or Path(), again=False)
 
 
 def outcome(comparison: Comparison, folder: Path, *, again: bool = True) -> Answer:
-    """Write results and report of a finished comparison into a folder, and answer with the table."""
+    """Write results and report of a finished comparison into a folder, and answer with the table.
+
+    A trial that the machine ended is no result of its method: the run counts as failed.
+    """
     from polytask.study.text import table_for
 
     results = comparison.to_json(folder / "results.json")
@@ -73,4 +79,5 @@ def outcome(comparison: Comparison, folder: Path, *, again: bool = True) -> Answ
     data: dict[str, Any] = {**comparison.to_dict(), "files": {"results": results, "report": page}}
     # A terminal's width is known; in a pipe or file, the table of fixed width is left as it is.
     table = table_for(comparison, Console().width) if sys.stdout.isatty() else Text(str(comparison))
-    return Answer(data, (table, Text(f"\nresults: {results}\nreport:  {page}")))
+    where = Text(f"\nresults: {results}\nreport:  {page}")
+    return Answer(data, (table, where), RUN_FAILED if comparison.unjudged else 0)

@@ -12,7 +12,8 @@ import typer
 from rich.text import Text
 
 from polytask.cli.answer import Answer, Debug, Json, names, verb
-from polytask.errors import ConfigError, DataError, unknown
+from polytask.errors import ConfigError, DataError, StorageError, unknown
+from polytask.files import check_writable, write_atomically
 
 if TYPE_CHECKING:
     from polytask.data import TableReport
@@ -50,6 +51,10 @@ def init(
         raise ConfigError(f"{out} exists; --force overwrites it, --out writes another file")
     if out.is_dir() or not out.parent.is_dir():
         raise ConfigError(f"--out {out}: expected a file in a folder that exists")
+    try:
+        check_writable(out)
+    except StorageError as error:
+        raise ConfigError(f"--out: {error}") from error
     wanted, left_out = names(targets), names(ignore)
     asked = {"decimal": decimal, "thousands": thousands, "encoding": encoding, "missing_values": names(missing)}
     reading: dict[str, Any] = {key: value for key, value in asked.items() if value}
@@ -68,7 +73,7 @@ def init(
     source = Path(os.path.relpath(table, out.parent)).as_posix()
     inputs = {column: chosen for column, chosen in kinds.items() if column not in wanted}
     page = _page(report, source, {**reading, "ignore": left_out, "group": group, "kinds": inputs})
-    out.write_text(page, encoding="utf-8")
+    write_atomically(out, page)
     return Answer(
         {**report.to_dict(), "targets": report.targets, "file": out},
         (Text(report.describe()), Text(f"\nwrote {out}; next: polytask check {out}")),

@@ -4,13 +4,20 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from rich.table import Table
 
 from polytask.cli.answer import Answer, Debug, Json, plain, verb
 from polytask.cli.settings import ConfigFile, Override, read_config, trunk
+from polytask.files import write_atomically
+from polytask.folders import locked
+
+if TYPE_CHECKING:
+    from polytask.data import MultiTaskData
+    from polytask.study import Config
+    from polytask.train import Trainer
 
 __all__ = ["train"]
 
@@ -21,16 +28,21 @@ def train(
     out: Annotated[
         Path | None, typer.Option(help="Folder for checkpoints and results; by default runs/NAME-METHOD.")
     ] = None,
+    fresh: Annotated[
+        bool, typer.Option("--fresh", help="Start anew, and replace what was trained in the folder before.")
+    ] = False,
     overrides: Override = None,
     as_json: Json = False,
     debug: Debug = False,
 ) -> Answer:
     """Fit one model with the method of [method], keep its best epoch, and evaluate it on the test split.
 
-    After an interruption, the same command goes on from the last checkpoint.
+    After an interruption, the same command goes on from the last checkpoint. One of other data or settings is refused.
     """
     from polytask.balance import Balancer, get_method
     from polytask.share import build_model
+    from polytask.study.methods import MethodSpec
+    from polytask.study.trial import TrialSpec
     from polytask.train import Trainer, TrainOptions
 
     settings = read_config(config, overrides)
@@ -42,12 +54,23 @@ def train(
         data, encoder=trunk(settings, data), architecture=settings.model.architecture, seed=options.seed
     )
     balancer = Balancer(get_method(method.name, **method.options), tasks=data.tasks, seed=options.seed, **method.engine)
-    trainer = Trainer(model, data.tasks, balancer, options=options, out=folder)
-    history = trainer.fit(data, resume="auto")
-    test = trainer.evaluate(data.test)
+    spec = TrialSpec(
+        MethodSpec.of({"name": method.name, **method.options}), data.tasks.names, options.seed, "val",
+        settings.encoder(), settings.model.architecture, options, tuple(sorted(method.engine.items())),
+    )  # fmt: skip
+    trainer = Trainer(model, data.tasks, balancer, options=options, out=folder, identity=spec.identity(data))
+    with locked(folder):
+        history = trainer.fit(data, resume=False if fresh else "auto")
+        answer = _keep(folder, settings, trainer, data)
+    return Answer(answer, (_table(answer, data.tasks), f"\nbest epoch {history.best_epoch}; kept in {folder}"))
+
+
+def _keep(folder: Path, settings: Config, trainer: Trainer, data: MultiTaskData) -> dict[str, Any]:
+    """Evaluate the trained model, and write what was asked for and what came out beside its checkpoint."""
+    history, test = trainer.history, trainer.evaluate(data.test)
     answer: dict[str, Any] = {
         "data": data.name,
-        "method": method.name,
+        "method": settings.method.name,
         "best_epoch": history.best_epoch,
         "seconds": history.seconds,
         "labels_seen": history.labels_seen,
@@ -55,10 +78,9 @@ def train(
         "undefined": test.undefined,
         "folder": folder,
     }
-    folder.mkdir(parents=True, exist_ok=True)
-    (folder / "config.toml").write_text(settings.to_toml(), encoding="utf-8")
-    (folder / "result.json").write_text(json.dumps(plain(answer), indent=2, ensure_ascii=False), encoding="utf-8")
-    return Answer(answer, (_table(answer, data.tasks), f"\nbest epoch {history.best_epoch}; kept in {folder}"))
+    write_atomically(folder / "config.toml", settings.to_toml())
+    write_atomically(folder / "result.json", json.dumps(plain(answer), indent=2, ensure_ascii=False))
+    return answer
 
 
 def _table(answer: dict[str, Any], tasks: Any) -> Table:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import dataclasses
 import functools
 import hashlib
-import json
 import math
 from collections.abc import Sequence
 from pathlib import Path
@@ -13,9 +12,10 @@ from typing import Any, final
 
 import pandas as pd
 
-from polytask.errors import TrialError
+from polytask.errors import DamagedError, TrialError
+from polytask.files import encode, fitting, read_json, write_json
 from polytask.study.protocol import Protocol, TaskInfo
-from polytask.study.results import SCHEMA, TrialResult, encode, write_atomically
+from polytask.study.results import SCHEMA, TrialResult
 from polytask.study.statistics import Interval, paired_interval, transfer_gain
 from polytask.version import __version__
 
@@ -79,6 +79,11 @@ class Comparison:
     def failures(self) -> tuple[TrialResult, ...]:
         """Trials that ended with an error."""
         return tuple(trial for trial in self.trials if trial.failed)
+
+    @property
+    def unjudged(self) -> tuple[TrialResult, ...]:
+        """Those of the failures that say nothing of their method: a limit of the machine ended them."""
+        return tuple(trial for trial in self.failures if trial.limit)
 
     @functools.cached_property
     def frame(self) -> pd.DataFrame:
@@ -204,10 +209,15 @@ class Comparison:
         return self.primary.loc[method][task].dropna()
 
     def verdict_of(self, method: str) -> str:
-        """``"better"``, ``"worse"``, ``"not separable"``, or why not: see ``Interval.verdict``; failed; reference."""
+        """``"better"``, ``"worse"``, ``"not separable"``, ``"reference"``, or why not.
+
+        See ``Interval.verdict``; ``"failed"``, or ``"not judged: out of memory"`` where the machine is to blame.
+        """
         interval = self.interval(method)
         if self._seeds(method) == 0 or interval is None:
-            return "failed"
+            limits = {trial.limit for trial in self.failures if trial.method == method}
+            limits = limits or {trial.limit for trial in self.failures if trial.method == self.reference}
+            return f"not judged: {limits.pop()}" if len(limits) == 1 and "" not in limits else "failed"
         return "reference" if method == self.reference else interval.verdict
 
     def cost(self, method: str) -> dict[str, float]:
@@ -260,11 +270,11 @@ class Comparison:
             path: File to write, or a folder to write ``results.json`` in.
 
         Raises:
-            TrialError: The file cannot be written.
+            StorageError: The file cannot be written.
         """
         path = Path(path)
         path = path if path.suffix == ".json" else path / RESULTS
-        write_atomically(path, encode(self.to_dict()))
+        write_json(path, self.to_dict(), seal=True)
         return path
 
     @classmethod
@@ -276,19 +286,31 @@ class Comparison:
 
         Raises:
             TrialError: There is no such file, or it is not a study of this format.
+            DamagedError: It is damaged.
+            StorageError: It cannot be read.
         """
         path = Path(path)
         path = path / RESULTS if path.is_dir() else path
         try:
-            raw = json.loads(path.read_text(encoding="utf-8"))
-            if raw["schema"] != SCHEMA:
-                raise TrialError(f"{path} has format {raw['schema']!r}; this version reads format {SCHEMA}")
-            trials = [TrialResult.from_dict(trial) for trial in raw["trials"]]
-            return cls(Protocol.from_dict(raw["protocol"]), trials, path.parent)
+            raw = read_json(path)
+            if not isinstance(raw, dict) or not {"schema", "protocol", "trials"} & set(raw):
+                raise DamagedError(f"{path} is damaged: it holds nothing that a study writes")
+            if raw.get("schema") != SCHEMA:
+                raise TrialError(f"{path} has format {raw.get('schema')!r}; this version reads format {SCHEMA}")
+            protocol: Protocol = fitting(raw.get("protocol"), Protocol, path)
+            found = raw.get("trials")
+            trials = [TrialResult.fitting(trial, path) for trial in (found if isinstance(found, list) else [None])]
+            problem = protocol.problem() or _strangers(protocol, trials)
+            if problem:
+                raise DamagedError(f"{path} is damaged: {problem}")
         except FileNotFoundError:
             raise TrialError(f"there is no {path}; a study writes it when all its trials are done") from None
-        except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
-            raise TrialError(f"{path} is not the result of a study: {type(error).__name__}: {error}") from error
+        except DamagedError as error:
+            raise DamagedError(
+                f"{path} is not the result of a study, or damaged ({error}); `polytask compare` with the same settings "
+                "writes it anew from the trials that are finished"
+            ) from error
+        return cls(protocol, trials, path.parent)
 
     def report(self, path: str | Path, *, again: bool = True) -> Path:
         """Write the report: one HTML file that needs nothing else.
@@ -330,6 +352,24 @@ class Comparison:
         seeds = {trial.seed for trial in done}
         total = sum(trial.timing.get("seconds", math.nan) for trial in done)
         return total / len(seeds) if seeds else math.nan
+
+
+def _strangers(protocol: Protocol, trials: Sequence[TrialResult]) -> str:
+    """The first trial that is none of this study, in words; empty if there is none."""
+    seen: set[tuple[str, int, str]] = set()
+    for trial in trials:
+        measured = {task for tasks in trial.metrics.values() for task in tasks}
+        if (
+            trial.method not in protocol.methods
+            or trial.seed not in protocol.seeds
+            or not {*trial.tasks, *measured} <= set(protocol.tasks)
+        ):
+            return f"trial {trial.id!r} is of another method, seed or task than the study"
+        mine = {(trial.method, trial.seed, task) for task in measured}
+        if mine & seen:
+            return f"trial {trial.id!r} measures what another trial has measured"
+        seen |= mine
+    return "" if trials else "it holds no trials"
 
 
 def _interval(series: pd.Series, method: str) -> Interval | None:

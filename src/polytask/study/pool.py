@@ -2,30 +2,34 @@
 
 from __future__ import annotations
 
-import contextlib
 import functools
+import logging
 import multiprocessing
 import multiprocessing.connection
 import os
 import threading
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
 from pathlib import Path
-from types import ModuleType
 from typing import Any, final
 
 import torch
 
 from polytask.data import MultiTaskData
 from polytask.errors import TrialError
+from polytask.signals import undisturbed
 from polytask.study.results import TrialResult
-from polytask.study.trial import TrialSpec, run_trial
+from polytask.study.trial import TrialSpec, blank, record_failure, run_trial
 from polytask.train import History
 
-__all__ = ["Job", "locked", "run_jobs"]
+__all__ = ["Job", "run_jobs"]
+
+logger = logging.getLogger("polytask")
 
 Job = tuple[TrialSpec, Path]
+
+KILLED = "killed, probably out of memory"
 
 
 def run_jobs(
@@ -43,7 +47,7 @@ def run_jobs(
         epoch: Called with the name of a trial and the epochs it has finished, when trials run here.
 
     Raises:
-        TrialError: A directory cannot be written, or a process died.
+        TrialError: A directory cannot be written, or no process can be started.
         KeyboardInterrupt: Ctrl-C; no process is left behind.
     """
     if min(workers, len(jobs)) <= 1:
@@ -51,29 +55,59 @@ def run_jobs(
             epoch(folder.name, 0)
             done(run_trial(spec, data, folder, resume=resume, on_epoch=functools.partial(_tell, epoch, folder.name)))
         return
+    left, together = list(jobs), min(workers, len(jobs))
+    while left:
+        before, left = left, _side_by_side(left, data, workers=together, resume=resume, done=done)
+        if left and together == 1 and left[0] is before[0]:  # alone in its process, and the process died
+            spec, folder = left.pop(0)
+            done(record_failure(folder, blank(spec, folder), "its process was killed", KILLED))
+        together = 1  # with less memory in use, and so that it shows whose process dies
+
+
+def _side_by_side(
+    jobs: Sequence[Job], data: MultiTaskData, *, workers: int, resume: bool, done: Callable[[TrialResult], None]
+) -> list[Job]:
+    """Run trials in processes of their own, in order, and return those that are left when one of them dies."""
     executor = ProcessPoolExecutor(
-        min(workers, len(jobs)),
+        workers,
         mp_context=multiprocessing.get_context("spawn"),
         initializer=_Worker.start,
         initargs=(data, resume),
     )
     clean = False
+    waiting: dict[Future[TrialResult], Job] = {}
     try:
-        waiting: set[Future[TrialResult]] = {executor.submit(_Worker.run, spec, folder) for spec, folder in jobs}
+        _begin(executor)
+        waiting = {executor.submit(_Worker.run, *job): job for job in jobs}
         while waiting:
-            finished, waiting = wait(waiting, return_when=FIRST_COMPLETED)
-            for future in finished:
+            finished, _ = wait(waiting, return_when=FIRST_COMPLETED)
+            for future in sorted(finished, key=lambda future: isinstance(future.exception(), BrokenProcessPool)):
                 done(future.result())
+                del waiting[future]
         clean = True
+    except BrokenProcessPool:
+        logger.warning("a worker process died, out of memory or killed; what is left runs one trial at a time")
+    finally:
+        with undisturbed():
+            if not clean:
+                _stop(executor)
+            executor.shutdown(wait=True, cancel_futures=True)
+    return list(waiting.values())
+
+
+def _begin(executor: ProcessPoolExecutor) -> None:
+    """Wait for a first process.
+
+    Raises:
+        TrialError: None can be started.
+    """
+    try:
+        executor.submit(os.getpid).result()
     except BrokenProcessPool as error:
         raise TrialError(
-            "a worker process died (out of memory, or killed; or the calling script starts the study without "
-            "`if __name__ == '__main__':`). Finished trials are kept: run it again, perhaps with workers=1."
+            "no worker process can be started (the calling script starts the study without "
+            "`if __name__ == '__main__':`, or memory is too small for a second process); run it with workers=1"
         ) from error
-    finally:
-        if not clean:
-            _stop(executor)
-        executor.shutdown(wait=True, cancel_futures=True)
 
 
 def _tell(epoch: Callable[[str, int], None], name: str, history: History) -> None:
@@ -116,34 +150,3 @@ def _stop(executor: ProcessPoolExecutor) -> None:
         process.join(5)
         if process.is_alive():
             process.kill()
-
-
-@contextlib.contextmanager
-def locked(folder: Path) -> Iterator[None]:
-    """Keep other processes out of a study's folder; the operating system lets go of the lock when a process ends.
-
-    Raises:
-        TrialError: Another process works in the folder, or it cannot be written.
-    """
-    fcntl = _fcntl()
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        file = (folder / ".lock").open("w")
-    except OSError as error:
-        raise TrialError(f"cannot write in {folder}: {error}") from error
-    with file:
-        if fcntl is not None:
-            try:
-                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except OSError:
-                raise TrialError(f"another process is working in {folder}; wait for it, or give another out=") from None
-        yield
-
-
-def _fcntl() -> ModuleType | None:
-    """The module that locks files, where there is one."""
-    try:
-        import fcntl
-    except ImportError:  # Windows
-        return None
-    return fcntl

@@ -55,9 +55,9 @@ class Bar:
             reached = f" · epoch {epoch}/{self._epochs}" if epoch else ""
             self._bar.update(self._task, description=f"{name.rpartition('-')[0]}{reached}")
 
-    def finished(self, name: str, *, failed: bool) -> None:
-        """Count a trial."""
+    def finished(self, name: str, *, failed: str) -> None:
+        """Count a trial, and say why if it has no result."""
         if self._bar is not None:
             if failed:
-                self._bar.console.print(f"{name} failed", style="red", highlight=False)
+                self._bar.console.print(f"{name}: {failed}", style="red", highlight=False, markup=False)
             self._bar.advance(self._task)

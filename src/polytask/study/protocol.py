@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping
 from typing import Any, final
 
 __all__ = ["Protocol", "TaskInfo"]
@@ -77,9 +76,19 @@ class Protocol:
     alone: tuple[str, ...] = ("stl",)
     estimators: dict[str, str] = dataclasses.field(default_factory=dict)
 
-    @classmethod
-    def from_dict(cls, values: Mapping[str, Any]) -> Protocol:
-        """What :func:`dataclasses.asdict` gave."""
-        tasks = {name: TaskInfo(**info) for name, info in values["tasks"].items()}
-        tuples = {key: tuple(values[key]) for key in ("methods", "seeds", "notes", "alone") if key in values}
-        return cls(**{**values, "tasks": tasks, **tuples})
+    def problem(self) -> str:
+        """What contradicts itself, in words; empty if nothing does."""
+        for name, info in self.tasks.items():
+            if info.primary not in info.directions:
+                return f"task {name!r} has no direction for its metric {info.primary!r}"
+            if not set(info.directions.values()) <= {-1, 1}:
+                return f"a metric of task {name!r} has another direction than 1 or -1"
+        if not (self.tasks and self.methods and self.seeds):
+            return "it names no tasks, methods or seeds"
+        if len({*self.methods}) < len(self.methods) or len({*self.seeds}) < len(self.seeds):
+            return "it names a method or a seed twice"
+        if self.baseline not in ("", *self.methods):
+            return f"its baseline {self.baseline!r} is none of its methods"
+        if self.selection not in ("val", "last", "test"):
+            return f"its selection is {self.selection!r}"
+        return ""

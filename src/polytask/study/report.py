@@ -15,10 +15,10 @@ import jinja2
 import pandas as pd
 from markupsafe import Markup
 
+from polytask.files import write_atomically
 from polytask.study import text
 from polytask.study.comparison import Comparison
 from polytask.study.figures import SECTIONS, Figure, Look
-from polytask.study.results import write_atomically
 from polytask.study.statistics import LEVEL
 from polytask.study.verdict import judge
 
@@ -29,7 +29,7 @@ def write_report(comparison: Comparison, path: Path) -> None:
     """Write the report of a study.
 
     Raises:
-        TrialError: The file cannot be written.
+        StorageError: The file cannot be written.
     """
     write_atomically(path, render(comparison))
 

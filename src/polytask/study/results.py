@@ -2,24 +2,35 @@
 
 from __future__ import annotations
 
-import contextlib
 import dataclasses
-import json
 import math
-import os
-from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, final
+from typing import Annotated, Any, final
 
-from polytask.errors import TrialError
+import pydantic
 
-__all__ = ["SCHEMA", "TrialResult", "encode", "write_atomically"]
+from polytask.errors import DamagedError
+from polytask.files import fitting, read_json
+
+__all__ = ["SCHEMA", "TrialResult", "read_result"]
 
 SCHEMA = 1
 """Version of the files ``trial.json`` and ``results.json``; part of every trial's hash."""
 
-Values = dict[str, dict[str, float]]
-_LATER = {"fitted", "remarks", "versions"}
+
+def _numbers(value: Any) -> Any:
+    """``null`` back to NaN, at any depth."""
+    if isinstance(value, dict):
+        return {key: _numbers(item) for key, item in value.items()}
+    if isinstance(value, list):
+        return [_numbers(item) for item in value]
+    return math.nan if value is None else value
+
+
+Number = Annotated[float, pydantic.BeforeValidator(_numbers)]
+Values = dict[str, dict[str, Number]]
+Records = Annotated[list[dict[str, Any]], pydantic.AfterValidator(_numbers)]
+_LATER = {"fitted", "remarks", "versions", "limit"}
 """Fields that records of the first versions do not have."""
 
 
@@ -47,7 +58,11 @@ class TrialResult:
         remarks: What the estimator warned of.
         versions: Versions of the packages that the numbers depend on.
         error: What went wrong, for a failed trial; everything measured is then empty.
+        limit: The limit of the machine that ended it (``"out of memory"``), of which the method is innocent; empty for
+            other failures.
     """
+
+    __pydantic_config__ = pydantic.ConfigDict(extra="forbid")
 
     id: str
     method: str
@@ -55,18 +70,19 @@ class TrialResult:
     tasks: tuple[str, ...]
     metrics: dict[str, Values] = dataclasses.field(default_factory=dict)
     undefined: dict[str, dict[str, dict[str, str]]] = dataclasses.field(default_factory=dict)
-    curves: dict[str, dict[str, dict[str, list[float]]]] = dataclasses.field(default_factory=dict)
-    balance: list[dict[str, Any]] = dataclasses.field(default_factory=list)
+    curves: dict[str, dict[str, dict[str, list[Number]]]] = dataclasses.field(default_factory=dict)
+    balance: Records = dataclasses.field(default_factory=list)
     labels_seen: dict[str, int] = dataclasses.field(default_factory=dict)
     best_epoch: int = 0
     epochs: int = 0
     steps: int = 0
     parameters: dict[str, int] = dataclasses.field(default_factory=dict)
-    timing: dict[str, float] = dataclasses.field(default_factory=dict)
+    timing: dict[str, Number] = dataclasses.field(default_factory=dict)
     fitted: dict[str, dict[str, Any]] = dataclasses.field(default_factory=dict)
     remarks: list[str] = dataclasses.field(default_factory=list)
     versions: dict[str, str] = dataclasses.field(default_factory=dict)
     error: str = ""
+    limit: str = ""
 
     @property
     def failed(self) -> bool:
@@ -78,65 +94,27 @@ class TrialResult:
         return {field.name: getattr(self, field.name) for field in dataclasses.fields(self)}
 
     @classmethod
-    def from_dict(cls, values: Mapping[str, Any]) -> TrialResult:
-        """What :meth:`to_dict` gave, perhaps by way of JSON.
+    def fitting(cls, values: Any, path: Path) -> TrialResult:
+        """What :meth:`to_dict` gave, by way of the file ``path``.
 
         Raises:
-            TrialError: Fields are missing or unknown.
+            DamagedError: Fields are missing, unknown or of another type.
         """
-        names = {field.name for field in dataclasses.fields(cls)}
-        if set(values) | _LATER != names:
-            odd = sorted(names ^ (set(values) | _LATER))
-            raise TrialError(f"a trial's record has other fields than expected: {', '.join(odd)}")
-        numbers = {name: _numbers(values[name]) for name in ("metrics", "curves", "balance")}
-        return cls(**{**values, **numbers, "tasks": tuple(values["tasks"])})
+        if not isinstance(values, dict):
+            raise DamagedError(f"{path} is damaged: it is {type(values).__name__}, not a record")
+        odd = {field.name for field in dataclasses.fields(cls)} ^ (set(values) | _LATER)
+        if odd:
+            raise DamagedError(f"{path} is damaged: it has other fields than expected: {', '.join(sorted(odd))}")
+        result: TrialResult = fitting(values, cls, path)
+        return result
 
 
-def encode(document: Any) -> str:
-    r"""JSON text of plain values; NaN and infinities, which JSON does not know, become ``null``.
-
-    Examples:
-        >>> encode({"rmse": float("nan"), "tasks": ("a", "b")})
-        '{"rmse": null, "tasks": ["a", "b"]}\n'
-    """
-    return json.dumps(_plain(document), ensure_ascii=False, allow_nan=False) + "\n"
-
-
-def write_atomically(path: Path, text: str) -> None:
-    """Write a file so that it exists either complete or not at all, even if the machine stops in between.
+def read_result(path: Path) -> TrialResult:
+    """The record of a trial.
 
     Raises:
-        TrialError: The disk is full or the folder cannot be written; nothing is left behind.
+        FileNotFoundError: There is none.
+        DamagedError: It is damaged.
+        StorageError: It cannot be read.
     """
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with temporary.open("w", encoding="utf-8") as file:
-            file.write(text)
-            file.flush()
-            os.fsync(file.fileno())
-        temporary.replace(path)
-    except OSError as error:
-        raise TrialError(f"cannot write {path}: {error}. What was finished before is kept; run it again.") from error
-    finally:
-        with contextlib.suppress(OSError):
-            temporary.unlink(missing_ok=True)
-
-
-def _plain(value: Any) -> Any:
-    if isinstance(value, Mapping):
-        return {str(key): _plain(item) for key, item in value.items()}
-    if isinstance(value, (list, tuple)):
-        return [_plain(item) for item in value]
-    if isinstance(value, float) and not math.isfinite(value):
-        return None
-    return value
-
-
-def _numbers(value: Any) -> Any:
-    """``null`` back to NaN, at any depth."""
-    if isinstance(value, Mapping):
-        return {key: _numbers(item) for key, item in value.items()}
-    if isinstance(value, list):
-        return [_numbers(item) for item in value]
-    return math.nan if value is None else value
+    return TrialResult.fitting(read_json(path), path)

@@ -10,9 +10,10 @@ from typing import Any
 from polytask.balance.section import ENGINE_OPTIONS
 from polytask.data import MultiTaskData, load
 from polytask.errors import ConfigError, TrialError, unknown
+from polytask.folders import locked
 from polytask.study.comparison import Comparison
 from polytask.study.methods import MethodSpec, specs_of
-from polytask.study.pool import Job, locked, run_jobs
+from polytask.study.pool import Job, run_jobs
 from polytask.study.progress import Bar
 from polytask.study.protocol import Protocol, TaskInfo
 from polytask.study.results import TrialResult
@@ -78,7 +79,7 @@ def compare(
     Raises:
         ConfigError: An argument is wrong; nothing has been trained.
         MethodError: A method is unknown.
-        TrialError: The folder cannot be written, a process died, or every trial failed.
+        TrialError: Every trial failed, or the folder cannot be written.
         KeyboardInterrupt: Ctrl-C, with a message how to go on; the folder can be resumed.
 
     Examples:
@@ -119,10 +120,15 @@ def compare(
         results = _run(trials, data, folder, workers=workers, progress=progress, resume=resume)
         if all(result.failed for result in results):
             first = results[0]
-            raise TrialError(f"all {len(results)} trials failed, the first ({first.id}) with: {first.error}")
+            verb = "were not judged" if all(result.limit for result in results) else "failed"
+            raise TrialError(f"all {len(results)} trials {verb}, the first ({first.id}) with: {first.error}")
         mixed = mixed_versions(result.versions for result in results)
         if mixed:
-            logger.warning("%s; another out=, or resume=False, trains all of them with the present ones", mixed)
+            logger.warning(
+                "%s; another folder (out=, --out), or starting afresh (resume=False, --fresh), trains all of them with "
+                "the present ones",
+                mixed,
+            )
         notes = (*_notes(data, specs), *([mixed] if mixed else []))
         protocol = _protocol(data, specs, numbers, trials[0], against, notes)
         comparison = Comparison(protocol, results, out=folder)
@@ -149,7 +155,7 @@ def _run(
 
         def done(result: TrialResult) -> None:
             results[result.id] = result
-            bar.finished(result.id, failed=result.failed)
+            bar.finished(result.id, failed=result.limit or "failed" if result.failed else "")
 
         try:
             run_jobs(jobs, data, workers=workers, resume=resume, done=done, epoch=bar.epoch)

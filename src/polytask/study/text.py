@@ -102,10 +102,9 @@ def cells(comparison: Comparison, method: str) -> tuple[list[str], str, str, str
     row = comparison.summary.loc[method].to_dict()
     spread = {task: float(comparison.summary[f"{task}:sd"].max()) for task in comparison.tasks}
     values = [number(float(row[task]), float(row[f"{task}:sd"]), spread[task]) for task in comparison.tasks]
-    verdict = comparison.verdict_of(method)
-    if verdict == "failed" and not comparison.cost(method)["parameters"]:
+    verdict, interval = comparison.verdict_of(method), comparison.interval(method)
+    if interval is None and not comparison.cost(method)["parameters"]:
         values = [""] * len(values)
-    interval = comparison.interval(method)
     delta = "" if interval is None or verdict in ("failed", "undefined") else signed_interval(interval)
     if verdict == "reference":
         delta = "0.0 %"
@@ -141,7 +140,8 @@ def footer(comparison: Comparison) -> list[str]:
     remarks = {(trial.method, remark): None for trial in comparison.trials for remark in trial.remarks}
     lines.extend(f"{method} warned: {remark}" for method, remark in remarks)
     lines.extend(
-        f"failed: {trial.method}, seed {trial.seed}, {'+'.join(trial.tasks)}: {trial.error}"
+        f"{f'not judged, {trial.limit}' if trial.limit else 'failed'}: {trial.method}, seed {trial.seed}, "
+        f"{'+'.join(trial.tasks)}: {trial.error}"
         for trial in comparison.failures
     )
     return [*lines, *protocol.notes]

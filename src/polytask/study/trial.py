@@ -7,8 +7,8 @@ import hashlib
 import json
 import logging
 import math
+import os
 import re
-import shutil
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, final
@@ -18,17 +18,20 @@ from torch import nn
 
 from polytask.balance import Balancer
 from polytask.data import MultiTaskData
-from polytask.errors import CheckpointError, ConfigError, TrialError
+from polytask.errors import CheckpointError, ConfigError, DamagedError, StorageError, TrialError
+from polytask.files import write_json
+from polytask.folders import make_folder, remove, set_aside, sweep
 from polytask.share import MultiTaskModel, build_model
 from polytask.study.classical import check_estimator, fit_estimator
+from polytask.study.limits import limit_of
 from polytask.study.methods import MethodSpec
-from polytask.study.results import SCHEMA, TrialResult, encode, write_atomically
+from polytask.study.results import SCHEMA, TrialResult, read_result
 from polytask.study.versions import versions
 from polytask.tasks import Task
 from polytask.train import History, Trainer, TrainOptions, check_metrics
 from polytask.train import checkpoint as checkpoints
 
-__all__ = ["TrialSpec", "build", "encoder_name", "read_trial", "rehearse", "run_trial"]
+__all__ = ["TrialSpec", "blank", "build", "encoder_name", "read_trial", "record_failure", "rehearse", "run_trial"]
 
 logger = logging.getLogger("polytask")
 
@@ -77,8 +80,8 @@ class TrialSpec:
             changes["stop"] = "mean_delta"  # the rule names a task that this single-task model does not have
         return train.replace(**changes)
 
-    def config(self, data: MultiTaskData) -> dict[str, Any]:
-        """What is hashed: plain values that determine the result; of an estimator, nothing that concerns networks."""
+    def identity(self, data: MultiTaskData) -> dict[str, Any]:
+        """What determines the result besides the training options; of an estimator, nothing that concerns networks."""
         same = {
             "schema": SCHEMA,
             "data": data.name,
@@ -92,7 +95,6 @@ class TrialSpec:
                 "estimator_options": _plain(dict(self.method.options)),
                 "seed": self.seed,
             }
-        options = {key: value for key, value in self.options.to_dict().items() if key not in _HARMLESS}
         return {
             **same,
             "encoder": encoder_name(data.encoder if self.encoder is None else self.encoder),
@@ -100,10 +102,16 @@ class TrialSpec:
             "method": self.method.name,
             "method_options": dict(self.method.options),
             "balancer": {key: _plain(value) for key, value in self.balancer},
-            "train": options,
             "selection": self.selection,
             "seed": self.seed,
         }
+
+    def config(self, data: MultiTaskData) -> dict[str, Any]:
+        """What is hashed: plain values that determine the result."""
+        if self.method.is_estimator:
+            return self.identity(data)
+        options = {key: value for key, value in self.options.to_dict().items() if key not in _HARMLESS}
+        return {**self.identity(data), "train": options}
 
     def id(self, data: MultiTaskData) -> str:
         """Name of the trial's directory: method, task of a single-task model, seed, hash."""
@@ -136,26 +144,36 @@ def run_trial(
         The result; of a failed trial, with its ``error`` set.
 
     Raises:
-        TrialError: The directory cannot be written.
+        TrialError: The directory cannot be written, or another process works in it.
     """
-    used = versions(spec.method)
-    result = TrialResult(id=folder.name, method=spec.method.label, seed=spec.seed, tasks=spec.tasks, versions=used)
+    result = blank(spec, folder)
     try:
         _tidy(folder, resume=resume)
-        write_atomically(folder / CONFIG, encode(_jsonable(spec.config(data))))
+        write_json(folder / CONFIG, _jsonable(spec.config(data)))
         if spec.method.is_estimator:
             result = fit_estimator(spec.method.estimator, data, data.tasks.subset(spec.tasks), spec.seed, result)
         else:
             result = _train(spec, data, folder, result, on_epoch)
     except (CheckpointError, OSError, TrialError) as error:
+        if limit_of(error):
+            return record_failure(folder, result, f"{type(error).__name__}: {error}", limit_of(error))
         raise TrialError(f"trial {folder.name}: {error}") from error
     except Exception as error:  # noqa: BLE001 - whatever goes wrong in one trial must not take the others along
-        logger.warning("trial %s failed: %s", folder.name, error)
-        result = dataclasses.replace(result, error=f"{type(error).__name__}: {error}")
-        write_atomically(folder / FAILURE, encode(result.to_dict()))
-        return result
-    write_atomically(folder / RESULT, encode(result.to_dict()))
-    shutil.rmtree(folder / "checkpoint", ignore_errors=True)
+        return record_failure(folder, result, f"{type(error).__name__}: {error}", limit_of(error))
+    write_json(folder / RESULT, result.to_dict(), seal=True)
+    checkpoints.discard(folder / "checkpoint")
+    return result
+
+
+def record_failure(folder: Path, result: TrialResult, error: str, limit: str = "") -> TrialResult:
+    """Keep that a trial ended with an error, and return its record.
+
+    Raises:
+        TrialError: The directory cannot be written.
+    """
+    logger.warning("trial %s %s: %s", folder.name, f"was not judged, {limit}" if limit else "failed", error)
+    result = dataclasses.replace(result, error=error, limit=limit)
+    write_json(folder / FAILURE, result.to_dict(), seal=True)
     return result
 
 
@@ -166,18 +184,27 @@ def read_trial(folder: Path) -> TrialResult | None:
     the trial counts as not finished.
     """
     path = folder / RESULT
+    if os.path.lexists(folder) and not folder.is_dir():
+        logger.warning("%s is no folder of a trial: moved aside as %s, trained again", folder, set_aside(folder))
+        return None
     try:
-        result = TrialResult.from_dict(json.loads(path.read_text(encoding="utf-8")))
-        if result.id != folder.name:
-            raise TrialError(f"it is the record of trial {result.id!r}")
+        result = read_result(path)
+        if result.id != folder.name or result.failed:
+            raise DamagedError(f"it is the record of {'a failure' if result.failed else f'trial {result.id!r}'}")
     except FileNotFoundError:
         return None
-    except (OSError, ValueError, TypeError, KeyError, TrialError) as error:
+    except DamagedError as error:
         logger.warning("%s is no record of this trial (%s): moved aside, trained again", path, error)
-        path.replace(path.with_name(f"{RESULT}.unreadable"))
+        set_aside(path)
         return None
-    shutil.rmtree(folder / "checkpoint", ignore_errors=True)  # left by a kill between record and clean-up
+    checkpoints.discard(folder / "checkpoint")  # left by a kill between record and clean-up
     return result
+
+
+def blank(spec: TrialSpec, folder: Path) -> TrialResult:
+    """The record of a trial before anything is measured."""
+    used = versions(spec.method)
+    return TrialResult(id=folder.name, method=spec.method.label, seed=spec.seed, tasks=spec.tasks, versions=used)
 
 
 def encoder_name(encoder: Any) -> str:
@@ -194,6 +221,23 @@ def _train(
     result: TrialResult,
     on_epoch: Callable[[History], None] | None,
 ) -> TrialResult:
+    try:
+        return _fit(spec, data, folder, result, on_epoch)
+    except StorageError:
+        raise
+    except CheckpointError as error:  # whole, but of an earlier version that kept less, or altered by somebody
+        place = checkpoints.discard(folder / "checkpoint", aside=True)
+        logger.warning("trial %s starts afresh, %s moved aside: %s", folder.name, place, error)
+        return _fit(spec, data, folder, result, on_epoch)
+
+
+def _fit(
+    spec: TrialSpec,
+    data: MultiTaskData,
+    folder: Path,
+    result: TrialResult,
+    on_epoch: Callable[[History], None] | None,
+) -> TrialResult:
     model, balancer = build(spec, data)
     trainer = Trainer(
         model,
@@ -201,6 +245,7 @@ def _train(
         balancer,
         options=spec.options,
         out=folder,
+        identity=_jsonable(spec.identity(data)),
         progress=False,
         on_epoch=on_epoch,
     )
@@ -269,24 +314,13 @@ def _model(spec: TrialSpec, data: MultiTaskData) -> MultiTaskModel:
 
 
 def _tidy(folder: Path, *, resume: bool) -> None:
-    """Make the directory fit to start or go on: no left-overs, no damaged checkpoint, none of a failed trial."""
-    folder.mkdir(parents=True, exist_ok=True)
-    for left in folder.glob(".*.tmp"):
-        left.unlink(missing_ok=True)
-    shutil.rmtree(folder / "checkpoint.writing", ignore_errors=True)
-    place = folder / "checkpoint"
-    failed = (folder / FAILURE).exists()
-    if checkpoints.find(place) is not None and resume and not failed:
-        try:
-            checkpoints.read(place)
-        except CheckpointError as error:
-            logger.warning("trial %s starts afresh: %s", folder.name, error)
-            resume = False
-    if failed or not resume:
-        for name in ("checkpoint", "checkpoint.previous"):
-            shutil.rmtree(folder / name, ignore_errors=True)
+    """Make the directory fit to start or go on: no left-overs, nothing of a failed trial."""
+    make_folder(folder)
+    sweep(folder)
+    if (folder / FAILURE).exists() or not resume:
+        checkpoints.discard(folder / "checkpoint")
         for name in (FAILURE, RESULT):
-            (folder / name).unlink(missing_ok=True)
+            remove(folder / name)
 
 
 def _curves(history: History, split: str) -> dict[str, dict[str, dict[str, list[float]]]]:

@@ -190,8 +190,16 @@ def _price(comparison: Comparison, best: str) -> list[str]:
 
 
 def _failed(comparison: Comparison) -> str:
-    names = sorted({trial.method for trial in comparison.failures})
-    return f"{len(comparison.failures)} of {len(comparison.trials)} trials failed ({_join(names)}); see below."
+    of = f"of {len(comparison.trials)} trials"
+    guilty = [trial for trial in comparison.failures if not trial.limit]
+    parts = []
+    if guilty:
+        parts.append(f"{len(guilty)} {of} failed ({_join(sorted({trial.method for trial in guilty}))})")
+    if comparison.unjudged:
+        names = sorted({trial.method for trial in comparison.unjudged})
+        why = _join(sorted({trial.limit for trial in comparison.unjudged}))
+        parts.append(f"{len(comparison.unjudged)} {of} could not be judged: {why} ({_join(names)})")
+    return f"{'; '.join(parts)}; see below."
 
 
 def _next(comparison: Comparison, ranked: Sequence[tuple[str, Interval]], lone: str, gap: Interval | None) -> list[str]:

@@ -1,35 +1,53 @@
-"""A checkpoint: one directory that is there whole or not at all.
+"""A checkpoint: one directory, and in it one version that is there whole or not at all.
 
-It holds ``model.safetensors`` (parameters and buffers), ``best.safetensors`` (those of the best epoch so far, when that
-is not the current one), ``state.pt`` (optimizer, scheduler, method, loader, random state, history; read with
-``weights_only=True``, so that opening one runs no code) and ``meta.json`` (for people, and to recognise mismatches).
+``meta.json`` is for people, tells mismatches, and names the files of the version with their checksums: ``model.*``
+(parameters and buffers), ``best.*`` (those of the best epoch so far), ``state.*`` (optimizer, scheduler, method,
+loader, random state; read with ``weights_only=True``, so that opening one runs no code) and ``history.*`` (one line per
+number, which only grows).
 
-Writing goes to a sibling directory whose files are flushed to the disk before it is renamed into place. A process
-killed at any moment leaves either the old checkpoint or the new one: in the instant between two renames the old one is
-found under a second name.
+Files get names of their own, are flushed to the disk, and are nothing until ``meta.json`` is replaced, in one step, by
+one that names them. A process killed at any moment leaves either the old version or the new one; what no ``meta.json``
+names is swept away by the next write. One process at a time writes; readers need no lock.
 """
 
 from __future__ import annotations
 
 import dataclasses
-import json
-import os
-import shutil
-from collections.abc import Mapping, Sequence
+import re
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file
 from torch import Tensor, nn
 
-from polytask.errors import CheckpointError
+from polytask.errors import CheckpointError, DamagedError
+from polytask.files import fingerprint, fitting, read_json
+from polytask.folders import remove, set_aside
+from polytask.train.identity import AFRESH, few
 from polytask.version import __version__
 
-__all__ = ["Checkpoint", "check_options", "check_owner", "find", "load_weights", "read", "weights", "write"]
+__all__ = [
+    "Checkpoint",
+    "File",
+    "Files",
+    "Meta",
+    "discard",
+    "find",
+    "is_free",
+    "load_weights",
+    "read",
+    "read_meta",
+    "weights",
+]
 
-FORMAT = 1
-_NEW, _OLD = ".writing", ".previous"
+FORMAT = 2
+META = "meta.json"
+COLUMNS = ("epoch", "step", "split", "task", "other", "quantity", "value")
+OURS = re.compile(r"(model|best|state|history)(\.[0-9a-f]{16})?\.(safetensors|pt|jsonl)|\..*\.tmp")
+LEGACY = (".previous", ".writing")  # siblings that format 1 used
+_Line = tuple[int, int, str, str | None, str | None, str, float]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -37,16 +55,62 @@ class Checkpoint:
     """The contents of a checkpoint.
 
     Attributes:
-        meta: Plain JSON values: tasks, method, options, epoch, step.
+        meta: Plain JSON values: tasks, method, options, identity, epoch, step.
         model: Parameters and buffers by name.
         best: Those of the best epoch; ``None`` when the current ones are the best.
         state: Everything else, by component: nested plain values and tensors.
+        history: What :meth:`~polytask.train.History.to_dict` gives.
     """
 
     meta: dict[str, Any]
     model: dict[str, Tensor]
     best: dict[str, Tensor] | None
     state: dict[str, Any]
+    history: dict[str, Any] = dataclasses.field(default_factory=dict)
+
+
+@dataclasses.dataclass
+class File:
+    """A file of a version, and what it must hold."""
+
+    name: str
+    bytes: int
+    sha256: str
+
+    def __post_init__(self) -> None:
+        if not OURS.fullmatch(self.name):
+            raise ValueError(f"{self.name!r} is no name of a checkpoint's file")
+
+
+@dataclasses.dataclass
+class Files:
+    """The files of a version."""
+
+    model: File
+    state: File
+    best: File | None = None
+    history: File | None = None
+
+    @property
+    def names(self) -> set[str]:
+        """What they are called."""
+        return {file.name for file in (self.model, self.state, self.best, self.history) if file is not None}
+
+
+@dataclasses.dataclass
+class Meta:
+    """What ``meta.json`` must look like; more keys are welcome."""
+
+    format: int
+    polytask: str = ""
+    tasks: list[str] = dataclasses.field(default_factory=list)
+    method: str = ""
+    options: dict[str, Any] = dataclasses.field(default_factory=dict)
+    identity: dict[str, Any] | None = None
+    epoch: int = 0
+    step: int = 0
+    best_epoch: int | None = None
+    files: Files | None = None
 
 
 def weights(model: nn.Module) -> dict[str, Tensor]:
@@ -73,118 +137,61 @@ def load_weights(model: nn.Module, values: Mapping[str, Tensor], where: str) -> 
         if name in values and values[name].shape != own[name].shape
     ]
     found = [
-        *([f"missing there: {_few(missing)}"] if missing else []),
-        *([f"unknown here: {_few(extra)}"] if extra else []),
-        *([f"other shapes: {_few(shapes, '; ')}"] if shapes else []),
+        *([f"missing there: {few(missing)}"] if missing else []),
+        *([f"unknown here: {few(extra)}"] if extra else []),
+        *([f"other shapes: {few(shapes, '; ')}"] if shapes else []),
     ]
     if found:
         raise CheckpointError(
             f"{where} was written for another model ({'; '.join(found)}); build the model with the same encoder, "
-            "heads and "
-            "tasks, or start without resume"
+            f"heads and tasks, or {AFRESH}"
         )
     with torch.no_grad():
         for name, value in own.items():
             value.copy_(values[name])
 
 
-def check_owner(found: Checkpoint, tasks: Sequence[str], method: str, where: str) -> None:
-    """Refuse a checkpoint of other tasks or another method.
-
-    Raises:
-        CheckpointError: Names differ.
-    """
-    saved = found.meta["tasks"]
-    if set(saved) != set(tasks):
-        raise CheckpointError(
-            f"{where} was written with tasks {', '.join(saved)}; this run has {', '.join(tasks)}. Train the same "
-            "tasks, "
-            "or start without resume"
-        )
-    if found.meta["method"] != method:
-        raise CheckpointError(
-            f"{where} was written with method {found.meta['method']}; this run has {method}. Use the same method, or "
-            "start without resume"
-        )
-
-
-def check_options(found: Checkpoint, options: Mapping[str, Any], free: Sequence[str], where: str) -> None:
-    """Refuse a checkpoint whose further course would not be the one that was begun.
-
-    Args:
-        found: The checkpoint.
-        options: This run's training options as plain values.
-        free: Options that may differ.
-        where: What to call the checkpoint.
-
-    Raises:
-        CheckpointError: Another option differs.
-    """
-    saved = found.meta["options"]
-    differing = [
-        f"{name}: {saved.get(name)!r} there, {value!r} here"
-        for name, value in json.loads(json.dumps(options)).items()
-        if name not in free and saved.get(name) != value
-    ]
-    if differing:
-        raise CheckpointError(
-            f"{where} was written with other options ({'; '.join(differing)}); resume with the same ones, or start "
-            "without "
-            f"resume. What may change here: {', '.join(free)}"
-        )
-
-
-def write(path: Path, checkpoint: Checkpoint) -> None:
-    """Write a checkpoint to the directory ``path``, replacing the one that is there.
-
-    Raises:
-        CheckpointError: The disk is full, the place is not writable, or ``path`` is something else than a checkpoint.
-            What was there before is still there.
-    """
-    new, old = _sibling(path, _NEW), _sibling(path, _OLD)
-    if path.exists() and not (path / "meta.json").exists() and not (path.is_dir() and not any(path.iterdir())):
-        raise CheckpointError(f"{path} exists and is not a checkpoint; choose another place")
-    try:
-        shutil.rmtree(new, ignore_errors=True)
-        new.mkdir(parents=True)
-        save_file(checkpoint.model, new / "model.safetensors")
-        if checkpoint.best is not None:
-            save_file(checkpoint.best, new / "best.safetensors")
-        torch.save(checkpoint.state, new / "state.pt")
-        (new / "meta.json").write_text(json.dumps({"format": FORMAT, **checkpoint.meta}, indent=1) + "\n")
-        for file in new.iterdir():
-            _flush(file)
-        _flush(new)
-        if path.exists():
-            shutil.rmtree(old, ignore_errors=True)
-            os.replace(path, old)  # noqa: PTH105 - the two renames are the point
-        os.replace(new, path)  # noqa: PTH105
-        _flush(path.parent)
-    except (OSError, RuntimeError) as error:
-        shutil.rmtree(new, ignore_errors=True)
-        if not path.exists() and old.exists():
-            os.replace(old, path)  # noqa: PTH105
-        raise CheckpointError(
-            f"the checkpoint {path} could not be written ({error}); the one before it, if any, is intact. Free some "
-            "space or "
-            "choose another out= and resume"
-        ) from error
-    shutil.rmtree(old, ignore_errors=True)
-
-
 def find(path: Path) -> Path | None:
-    """Where the checkpoint ``path`` is: there, under its second name after a kill between two renames, or nowhere."""
-    for candidate in (path, _sibling(path, _OLD)):
-        if (candidate / "meta.json").is_file():
+    """Where the checkpoint ``path`` is: there, or under the second name that format 1 left after a kill, or nowhere."""
+    for candidate in (path, path.with_name(path.name + LEGACY[0])):
+        if (candidate / META).is_file():
             return candidate
     return None
+
+
+def is_free(path: Path) -> bool:
+    """Whether a checkpoint may be written to ``path``: there is one, or nothing but what a killed process left."""
+    if not path.is_dir():
+        return not (path.exists() or path.is_symlink())
+    return (path / META).is_file() or all(OURS.fullmatch(file.name) for file in path.iterdir())
+
+
+def discard(path: Path, *, aside: bool = False) -> Path | None:
+    """Delete the checkpoint ``path`` with all that belongs to it, or rename what is there.
+
+    Args:
+        path: The directory; something else may be in its place.
+        aside: Whether to rename it, so that somebody can look at it.
+
+    Returns:
+        The new name, if it was renamed.
+
+    Raises:
+        StorageError: It cannot be renamed.
+    """
+    new = set_aside(path) if aside and (path.exists() or path.is_symlink()) else None
+    for suffix in ("", *LEGACY):
+        remove(path.with_name(path.name + suffix))
+    return new
 
 
 def read(path: Path) -> Checkpoint:
     """Read the checkpoint at ``path``.
 
     Raises:
-        CheckpointError: There is none, it cannot be read, or it was written by a newer version.
+        CheckpointError: There is none, or it was written by a newer version.
+        DamagedError: It is damaged: nothing in it can be trusted.
+        StorageError: It cannot be read.
     """
     place = find(path)
     if place is None:
@@ -193,40 +200,91 @@ def read(path: Path) -> Checkpoint:
             "is none"
         )
     try:
-        meta = json.loads((place / "meta.json").read_text())
-        if meta["format"] > FORMAT:
-            raise CheckpointError(
-                f"{path} has format {meta['format']} of polytask {meta['polytask']}; polytask {__version__} "
-                "reads "
-                f"formats up to {FORMAT}: install the newer version"
-            )
-        best = place / "best.safetensors"
-        return Checkpoint(
-            meta,
-            load_file(place / "model.safetensors"),
-            load_file(best) if best.exists() else None,
-            torch.load(place / "state.pt", map_location="cpu", weights_only=True),
-        )
-    except CheckpointError:
-        raise
-    except Exception as error:  # torch, safetensors and json each have errors of their own
+        while True:
+            meta, raw = _read_meta(place)
+            try:
+                return _contents(place, meta.files, raw)
+            except FileNotFoundError as error:
+                if read_meta(place) == meta:  # else a writer has replaced the version meanwhile
+                    raise DamagedError(f"{error.filename} is missing") from error
+    except FileNotFoundError as error:
+        raise DamagedError(f"{path} is damaged or incomplete ({error.filename} is missing); {AFRESH}") from error
+    except DamagedError as error:
+        raise DamagedError(f"{path} is damaged or incomplete ({error}); {AFRESH}") from error
+
+
+def read_meta(place: Path) -> Meta:
+    """What the checkpoint in the directory ``place`` says of itself.
+
+    Raises:
+        FileNotFoundError: There is none.
+        CheckpointError: It was written by a newer version.
+        DamagedError: It is damaged.
+    """
+    return _read_meta(place)[0]
+
+
+def _read_meta(place: Path) -> tuple[Meta, dict[str, Any]]:
+    """What is checked, and all there is, from one reading: a writer may replace it at any time."""
+    raw = read_json(place / META)
+    meta: Meta = fitting(raw, Meta, place / META)
+    if meta.format > FORMAT:
         raise CheckpointError(
-            f"{path} is damaged or incomplete ({type(error).__name__}: {error}); delete it and start again"
-        ) from error
+            f"{place} has format {meta.format} of polytask {meta.polytask}; polytask {__version__} reads "
+            f"formats up to {FORMAT}: install the newer version"
+        )
+    if meta.format > 1 and meta.files is None:
+        raise DamagedError(f"{place / META} is damaged: files is missing")
+    return meta, raw
 
 
-def _sibling(path: Path, suffix: str) -> Path:
-    return path.with_name(path.name + suffix)
+def _contents(place: Path, files: Files | None, meta: dict[str, Any]) -> Checkpoint:
+    """The files of a version, each checked against its checksum; format 1 has none."""
+    if files is None:
+        best = place / "best.safetensors"
+        state = _load_state(place / "state.pt")
+        loaded = _load(place / "model.safetensors"), _load(best) if best.exists() else None, state
+        return Checkpoint(meta, *loaded, state.pop("history", {}))
+    for file in (files.model, files.state, files.best, files.history):
+        length = file.bytes if file is files.history and file is not None else None  # a killed process may have added
+        if file is not None and fingerprint(place / file.name, length) != dataclasses.asdict(file):
+            raise DamagedError(f"{place / file.name} is damaged: its contents do not fit its checksum")
+    state = _load_state(place / files.state.name)
+    history = state.pop("history")
+    if files.history is not None:
+        history["rows"] = _rows(place / files.history.name, files.history.bytes)
+    return Checkpoint(
+        meta,
+        _load(place / files.model.name),
+        None if files.best is None else _load(place / files.best.name),
+        state,
+        history,
+    )
 
 
-def _flush(path: Path) -> None:
-    """Make sure that a file, or the names in a directory, survive a power cut."""
-    handle = os.open(path, os.O_RDONLY)
+def _rows(path: Path, length: int) -> list[dict[str, Any]]:
+    with path.open("rb") as file:
+        lines = file.read(length).splitlines()
+    found = fitting(b"[" + b",".join(lines) + b"]", list[_Line], path)
+    return [dict(zip(COLUMNS, line, strict=True)) for line in found]
+
+
+def _load(path: Path) -> dict[str, Tensor]:
     try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)
+        return load_file(path)
+    except FileNotFoundError:
+        raise
+    except Exception as error:  # safetensors has errors of its own
+        raise DamagedError(f"{path} is damaged: {type(error).__name__}: {error}") from error
 
 
-def _few(names: list[str], separator: str = ", ") -> str:
-    return separator.join(names[:3]) + (f"{separator}… ({len(names)} in all)" if len(names) > 3 else "")
+def _load_state(path: Path) -> dict[str, Any]:
+    try:
+        state = torch.load(path, map_location="cpu", weights_only=True)
+    except FileNotFoundError:
+        raise
+    except Exception as error:  # torch and pickle have errors of their own
+        raise DamagedError(f"{path} is damaged: {type(error).__name__}: {error}") from error
+    if not isinstance(state, dict):
+        raise DamagedError(f"{path} is damaged: it holds {type(state).__name__}, not a mapping")
+    return state

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, Literal, final
 
@@ -20,10 +21,12 @@ from polytask.train.demands import check_evidence, check_metrics
 from polytask.train.evaluation import Evaluation, evaluate, predict, sources_of
 from polytask.train.forward import Forward
 from polytask.train.history import History
+from polytask.train.identity import check_identity, check_options, check_owner, complete
 from polytask.train.options import TrainOptions
 from polytask.train.rehearsal import rehearse
 from polytask.train.run import Run
 from polytask.train.stopping import EarlyStopping
+from polytask.train.store import Store, opened, starting_point, write
 from polytask.train.surroundings import (
     Interrupted,
     Interrupts,
@@ -56,6 +59,8 @@ class Trainer:
         method: Balancing method: a registry name, a method, or a configured :class:`~polytask.balance.Balancer`.
         options: How to train.
         out: Directory for the checkpoint and trackers' files; nothing is written without it.
+        identity: Plain values that determine the numbers besides model, tasks and options, such as the fingerprint of
+            the data. They are kept in the checkpoint, and one with others is not resumed from.
         progress: Whether to show a progress bar (on a terminal only).
         on_epoch: Called with the history after every epoch, for reporting; it cannot change the run.
         **overrides: Single options, replacing those in ``options``.
@@ -92,6 +97,7 @@ class Trainer:
         *,
         options: TrainOptions | Mapping[str, Any] | None = None,
         out: str | Path | None = None,
+        identity: Mapping[str, Any] | None = None,
         progress: bool = True,
         on_epoch: Callable[[History], None] | None = None,
         **overrides: Any,
@@ -100,6 +106,7 @@ class Trainer:
         self.options = given.replace(**overrides) if overrides else given
         self.tasks = TaskSet.of(tasks)
         self.out = None if out is None else Path(out)
+        self.identity = None if identity is None else dict(identity)
         self.progress = progress
         self.on_epoch = on_epoch
         self.history = History()
@@ -131,6 +138,7 @@ class Trainer:
             features=self.balancer.needs_features,
         )
         self._run: Run | None = None
+        self._store: Store | None = None
 
     # ------------------------------------------------------------------------------------------------ training
 
@@ -155,8 +163,9 @@ class Trainer:
                 ``collate_fn``, ``batch_size``, ``shuffle`` and ``drop_last`` are taken; the order of rows is drawn from
                 ``seed``, so that it can be resumed, and rows are read in this process.
             val: Rows to select and stop by, in any of these forms; the dataset's own by default.
-            resume: ``False``: start. ``True``: go on from the checkpoint in ``out``. ``"auto"``: go on if there is one.
-                A path: go on from there. On a CPU the result equals that of an uninterrupted run bit for bit.
+            resume: ``False``: start. ``True``: go on from the checkpoint in ``out``. ``"auto"``: go on if there is one
+                (one that is damaged is moved aside). A path: go on from there. On a CPU the result equals that of an
+                uninterrupted run bit for bit.
 
         Returns:
             The history, also kept as ``history``.
@@ -164,21 +173,27 @@ class Trainer:
         Raises:
             ConfigError: Early stopping without validation data.
             DataError: There are no rows in what was given.
-            CheckpointError: There is no checkpoint to resume from, it belongs to another run, or one cannot be written.
+            CheckpointError: There is no checkpoint to resume from, it is damaged, or it belongs to another run.
+            StorageError: The checkpoint cannot be written, or another process trains in the same place.
             NonFiniteError: A loss or gradient is not finite, or the optimizer has made a parameter infinite; the
                 checkpoint is as it was.
             Interrupted: Ctrl-C; the run can be resumed.
         """
         loader, val = self._data(train, val)
-        start = self._resume_from(resume)
-        with threads(self.options.threads), seeded(self.options.seed), Interrupts() as interrupts:
+        with (
+            self._stored(),
+            threads(self.options.threads),
+            seeded(self.options.seed),
+            Interrupts() as interrupts,
+        ):
+            start = starting_point(self._store, resume)
             if start is None:
                 self.balancer.reset()
             run = Run(self._forward, self.tasks, self.balancer, loader, val, self.options)
             self.history = run.history
             rehearse(self._forward, self.balancer, loader)
             if start is not None:
-                self._continue(run, start)
+                self._continue(run, *start)
             logger.info("%s", loader.describe_epoch())
             if self.balancer.needs_twin:
                 logger.info("%s compares the two halves of every batch", type(self.balancer.method).__name__)
@@ -231,9 +246,10 @@ class Trainer:
         history.
 
         Raises:
-            CheckpointError: It cannot be written; what was there before is intact.
+            CheckpointError: Something else is there.
+            StorageError: It cannot be written; what was there before is intact.
         """
-        state: dict[str, Any] = {"balancer": self.balancer.state_dict(), "history": self.history.to_dict()}
+        state: dict[str, Any] = {"balancer": self.balancer.state_dict()}
         if self._run is not None:
             state |= {"run": self._run.state_dict()}
         meta = {
@@ -242,12 +258,17 @@ class Trainer:
             "kinds": {name: task.kind for name, task in self.tasks.items()},
             "method": type(self.balancer.method).__name__,
             "options": self.options.to_dict(),
+            "identity": self.identity,
             "epoch": self.history.epochs,
             "step": self.history.steps if self._run is None else self._run.stepper.taken,
             "best_epoch": self.history.best_epoch,
         }
         best = None if self._run is None else self._run.best
-        checkpoints.write(Path(path), checkpoints.Checkpoint(meta, checkpoints.weights(self.model), best, state))
+        found = checkpoints.Checkpoint(meta, checkpoints.weights(self.model), best, state, self.history.to_dict())
+        if self._store is not None and self._store.path == Path(path):
+            self._store.write(found)
+        else:
+            write(Path(path), found)
 
     def load(self, path: str | Path) -> None:
         """Take over parameters, method state and history from a checkpoint, to evaluate or predict.
@@ -258,11 +279,13 @@ class Trainer:
         Raises:
             CheckpointError: There is none, or it belongs to other tasks, another method or another model.
         """
-        found = self._fitting(Path(path))
+        found = checkpoints.read(Path(path))
+        self._check_owner(found, str(path))
         best = found.best if self.options.restore == "best" and found.best is not None else found.model
         checkpoints.load_weights(self.model, best, str(path))
-        self.balancer.load_state_dict(found.state["balancer"])
-        self.history = History.from_dict(found.state["history"])
+        with complete(str(path)):
+            self.balancer.load_state_dict(found.state["balancer"])
+            self.history = History.from_dict(found.history)
 
     # ------------------------------------------------------------------------------------------------ set-up
 
@@ -323,37 +346,39 @@ class Trainer:
 
     # ------------------------------------------------------------------------------------------------ checkpoints
 
-    def _resume_from(self, resume: Literal["auto"] | bool | str | Path) -> Path | None:
-        if resume is False:
-            return None
-        if not isinstance(resume, bool) and resume != "auto":
-            return Path(resume)
+    @contextlib.contextmanager
+    def _stored(self) -> Iterator[None]:
+        """Keep the place of the checkpoint for this fit, and find out before any training that it can be written."""
         if self.out is None:
-            raise CheckpointError(f"resume={resume!r} looks for the checkpoint in out=, which was not given")
-        place = self.out / "checkpoint"
-        return None if resume == "auto" and checkpoints.find(place) is None else place
+            yield
+            return
+        with opened(self.out / "checkpoint") as store:
+            self._store = store
+            try:
+                yield
+            finally:
+                self._store = None
 
-    def _fitting(self, path: Path) -> checkpoints.Checkpoint:
-        """The checkpoint at ``path``, if it is one of these tasks and this method."""
-        found = checkpoints.read(path)
-        checkpoints.check_owner(found, list(self.tasks.names), type(self.balancer.method).__name__, str(path))
-        return found
+    def _check_owner(self, found: checkpoints.Checkpoint, where: str) -> None:
+        check_owner(found.meta, list(self.tasks.names), type(self.balancer.method).__name__, where)
 
-    def _continue(self, run: Run, path: Path) -> None:
-        """Take over everything from a checkpoint."""
-        found = self._fitting(path)
+    def _continue(self, run: Run, found: checkpoints.Checkpoint, path: Path) -> None:
+        """Take over everything from a checkpoint, if it is one of this run."""
+        self._check_owner(found, str(path))
         if "run" not in found.state:
             raise CheckpointError(
                 f"{path} was saved outside of training, so there is nothing to go on with; use trainer.load(path) and "
                 "a fresh fit"
             )
         free = _FREE if self.options.scheduler is None else tuple(name for name in _FREE if name != "epochs")
-        checkpoints.check_options(found, self.options.to_dict(), free, str(path))
+        check_options(found.meta, self.options.to_dict(), free, str(path))
+        check_identity(found.meta, self.identity, str(path))
         checkpoints.load_weights(self.model, found.model, str(path))
-        self.balancer.load_state_dict(found.state["balancer"])
-        self.history = run.history = History.from_dict(found.state["history"])
-        run.best = found.best
-        run.load_state_dict(found.state["run"])
+        with complete(str(path)):
+            self.balancer.load_state_dict(found.state["balancer"])
+            self.history = run.history = History.from_dict(found.history)
+            run.best = found.best
+            run.load_state_dict(found.state["run"])
         logger.info("resumed from %s: epoch %d, step %d", path, self.history.epochs, run.stepper.taken)
 
     def _save(self) -> None:
