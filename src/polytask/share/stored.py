@@ -1,0 +1,144 @@
+"""A finished model in a folder: ``blueprint.json`` and the arrays it names, JSON and safetensors, nothing else.
+
+The arrays are in ``weights-DIGEST.safetensors``, named by their own hash. They are written first; the file that names
+them appears in one rename, last of all. Whatever is interrupted, a folder holds the old model or the new one, whole.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import hashlib
+import json
+import os
+import secrets
+from pathlib import Path
+from typing import Any, final
+
+from safetensors.torch import load, save
+from torch import Tensor
+
+import polytask
+from polytask.errors import CheckpointError, ConfigError
+
+__all__ = ["BLUEPRINT", "FORMAT", "Stored", "drop_model", "has_model", "read_model", "write_model"]
+
+FORMAT = 1
+"""Version of the files; later versions read all earlier ones."""
+BLUEPRINT = "blueprint.json"
+_WEIGHTS = "weights-*.safetensors"
+
+
+@final
+@dataclasses.dataclass(frozen=True)
+class Stored:
+    """What a folder holds.
+
+    Attributes:
+        form: What kind of model: ``"network"``, ``"estimator"`` or ``"parts"``.
+        values: Plain values that describe it.
+        about: Facts about how it came to be, for people.
+        arrays: What was learned.
+        format: Version of the files.
+    """
+
+    form: str
+    values: dict[str, Any]
+    about: dict[str, Any]
+    arrays: dict[str, Tensor]
+    format: int = FORMAT
+
+
+def write_model(folder: Path, stored: Stored) -> None:
+    """Write a model into a folder, in place of the one that is there.
+
+    Raises:
+        CheckpointError: It cannot be written; what was there before is still there.
+    """
+    content = save({name: value.detach().to("cpu").contiguous().clone() for name, value in stored.arrays.items()})
+    digest = hashlib.sha256(content).hexdigest()
+    name = f"weights-{digest[:16]}.safetensors"
+    document = {
+        "format": FORMAT,
+        "polytask": polytask.__version__,
+        "form": stored.form,
+        "about": stored.about,
+        "model": stored.values,
+        "weights": {"file": name, "sha256": digest},
+    }
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        _write(folder / name, content)
+        _write(folder / BLUEPRINT, (json.dumps(document, indent=1, ensure_ascii=False) + "\n").encode())
+        for other in folder.glob(_WEIGHTS):
+            if other.name != name:
+                other.unlink()
+    except OSError as error:
+        raise CheckpointError(
+            f"the model could not be written to {folder} ({error.strerror or error}); what was there before is intact. "
+            "Free some space or choose another folder"
+        ) from error
+
+
+def has_model(folder: Path) -> bool:
+    """Whether a folder holds a model, as far as its names tell."""
+    return (folder / BLUEPRINT).is_file()
+
+
+def drop_model(folder: Path) -> None:
+    """Remove the model of a folder, and nothing else."""
+    (folder / BLUEPRINT).unlink(missing_ok=True)
+    for file in folder.glob(_WEIGHTS):
+        file.unlink(missing_ok=True)
+
+
+def read_model(folder: Path) -> Stored:
+    """Read the model of a folder.
+
+    Raises:
+        ConfigError: There is none.
+        CheckpointError: It is damaged, or was written by a newer version.
+    """
+    path = folder / BLUEPRINT
+    if not path.is_file():
+        raise ConfigError(
+            f"there is no model in {folder}: no {BLUEPRINT}. Name a folder that polytask train wrote, or a trial or "
+            "the folder best of polytask compare"
+        )
+    try:
+        document = json.loads(path.read_text(encoding="utf-8"))
+        if document["format"] > FORMAT:
+            raise CheckpointError(
+                f"{path} has format {document['format']} of polytask {document['polytask']}; polytask "
+                f"{polytask.__version__} reads formats up to {FORMAT}: install the newer version"
+            )
+        named = document["weights"]
+        weights = folder / Path(named["file"]).name
+        content = weights.read_bytes()
+        if hashlib.sha256(content).hexdigest() != named["sha256"]:
+            raise CheckpointError(f"{weights} is damaged: its contents are not those that {path} was written with")
+        parts = (document["form"], document["model"], document["about"])
+        if not (isinstance(parts[0], str) and isinstance(parts[1], dict) and isinstance(parts[2], dict)):
+            raise TypeError("a part has another type")
+        return Stored(*parts, load(content), document["format"])
+    except CheckpointError:
+        raise
+    except Exception as error:  # JSON, safetensors and the file system each have errors of their own
+        raise CheckpointError(
+            f"the model in {folder} is damaged or incomplete ({type(error).__name__}: {error}); train it again, or "
+            "restore the folder from a copy"
+        ) from error
+
+
+def _write(path: Path, content: bytes) -> None:
+    """A file that is there whole or not at all; never through a link, under a temporary name nobody can foresee."""
+    temporary = path.with_name(f".{path.name}.{secrets.token_hex(8)}.tmp")
+    try:
+        with temporary.open("xb") as file:
+            file.write(content)
+            file.flush()
+            os.fsync(file.fileno())
+        temporary.replace(path)
+    finally:
+        with contextlib.suppress(OSError):
+            temporary.unlink(missing_ok=True)
