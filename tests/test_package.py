@@ -28,11 +28,12 @@ LEVELS = {
     "tasks": 2,
     "linear": 2,
     "data": 3,
-    "share": 3,
     "balance": 3,
-    "train": 4,
-    "study": 5,
-    "cli": 6,
+    "share": 4,
+    "train": 5,
+    "study": 6,
+    "deploy": 7,
+    "cli": 8,
 }
 # Rooms that must stay below their level's permission.
 ONLY = {"linear": {"errors", "blas", "lazy", "solvers"}, "solvers": {"errors", "blas"}}

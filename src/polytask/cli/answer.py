@@ -23,7 +23,7 @@ from rich.console import Console, Group, RenderableType
 from polytask.errors import ConfigError, DataError, MethodError, MissingExtraError, PolytaskError, TaskError
 from polytask.remedies import Notation, said_in
 
-__all__ = ["Answer", "Debug", "Json", "names", "plain", "verb"]
+__all__ = ["Answer", "Debug", "Json", "names", "plain", "predicting", "verb"]
 
 USER_ERROR = 2
 RUN_FAILED = 3
@@ -120,6 +120,11 @@ def names(texts: Sequence[str] | None) -> list[str]:
     """
     parts = [part for text in texts or () for part in next(csv.reader([text], skipinitialspace=True), [])]
     return [part.strip() for part in parts if part.strip()]
+
+
+def predicting(folder: Path) -> str:
+    """The command that predicts new rows with a kept model."""
+    return f"polytask predict {shlex.quote(str(folder))} new.csv"
 
 
 def _stop(code: int, kind: str, message: str, as_json: bool) -> NoReturn:

@@ -8,9 +8,10 @@ from typing import Annotated, Any
 
 import typer
 from rich.table import Table
+from rich.text import Text
 
-from polytask.cli.answer import Answer, Debug, Json, plain, verb
-from polytask.cli.settings import ConfigFile, Override, read_config, trunk
+from polytask.cli.answer import Answer, Debug, Json, plain, predicting, verb
+from polytask.cli.settings import ConfigFile, Override, read_config
 
 __all__ = ["train"]
 
@@ -30,7 +31,8 @@ def train(
     After an interruption, the same command goes on from the last checkpoint.
     """
     from polytask.balance import Balancer, get_method
-    from polytask.share import build_model
+    from polytask.share import Blueprint
+    from polytask.share.network import save_network
     from polytask.train import Trainer, TrainOptions
 
     settings = read_config(config, overrides)
@@ -38,9 +40,8 @@ def train(
     data = settings.build_data()
     folder = out or settings.folder / "runs" / f"{data.name}-{method.name}"
     options = TrainOptions(**settings.train_options())
-    model = build_model(
-        data, encoder=trunk(settings, data), architecture=settings.model.architecture, seed=options.seed
-    )
+    blueprint = Blueprint.of(data, encoder=settings.encoder(), architecture=settings.model.sharing, seed=options.seed)
+    model = blueprint.build()
     balancer = Balancer(get_method(method.name, **method.options), tasks=data.tasks, seed=options.seed, **method.engine)
     trainer = Trainer(model, data.tasks, balancer, options=options, out=folder)
     history = trainer.fit(data, resume="auto")
@@ -55,10 +56,12 @@ def train(
         "undefined": test.undefined,
         "folder": folder,
     }
-    folder.mkdir(parents=True, exist_ok=True)
+    about = {"data": data.name, "fingerprint": data.fingerprint, "method": method.name, "epoch": history.best_epoch}
+    save_network(folder, blueprint, model, about)
     (folder / "config.toml").write_text(settings.to_toml(), encoding="utf-8")
     (folder / "result.json").write_text(json.dumps(plain(answer), indent=2, ensure_ascii=False), encoding="utf-8")
-    return Answer(answer, (_table(answer, data.tasks), f"\nbest epoch {history.best_epoch}; kept in {folder}"))
+    said = f"\nbest epoch {history.best_epoch}; kept in {folder}\npredict new rows with: {predicting(folder)}"
+    return Answer(answer, (_table(answer, data.tasks), Text(said)))
 
 
 def _table(answer: dict[str, Any], tasks: Any) -> Table:

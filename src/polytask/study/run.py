@@ -10,6 +10,8 @@ from typing import Any
 from polytask.balance.section import ENGINE_OPTIONS
 from polytask.data import MultiTaskData, load
 from polytask.errors import ConfigError, TrialError, unknown
+from polytask.share.architectures import read_architecture
+from polytask.share.blueprint import encoder_name
 from polytask.study.comparison import Comparison
 from polytask.study.methods import MethodSpec, specs_of
 from polytask.study.pool import Job, locked, run_jobs
@@ -17,7 +19,7 @@ from polytask.study.progress import Bar
 from polytask.study.protocol import Protocol, TaskInfo
 from polytask.study.results import TrialResult
 from polytask.study.section import SELECTIONS
-from polytask.study.trial import TrialSpec, encoder_name, read_trial, rehearse
+from polytask.study.trial import TrialSpec, read_trial, rehearse
 from polytask.study.versions import mixed_versions, versions
 from polytask.train import TrainOptions
 
@@ -32,7 +34,7 @@ def compare(
     methods: Sequence[str | Mapping[str, Any] | MethodSpec] = ("stl", "equal", "uw"),
     seeds: int | Sequence[int] = 3,
     encoder: str | Callable[..., Any] | None = None,
-    architecture: str = "hard",
+    architecture: str | Mapping[str, Any] = "hard",
     train: TrainOptions | Mapping[str, Any] | None = None,
     balancer: Mapping[str, Any] | None = None,
     selection: str = "val",
@@ -61,7 +63,7 @@ def compare(
         seeds: Number of paired seeds (0, 1, …), or the seeds. 3 by default: the fewest worth an interval.
         encoder: Specification of the shared part, or a function making it from an ``InputSpec``; the data's own by
             default.
-        architecture: How tasks share it.
+        architecture: How tasks share it: a name, or a table with ``name`` and options.
         train: Training options; its ``seed`` is replaced by each trial's.
         balancer: Options of the engine for all methods: :data:`~polytask.balance.section.ENGINE_OPTIONS`.
         selection: ``"val"``; ``"last"`` judges the last epoch; ``"test"`` chooses on test and marks every table.
@@ -96,6 +98,7 @@ def compare(
             "polytask.data.read_table makes one of a table"
         )
     specs = specs_of(methods)
+    read_architecture(architecture)
     numbers = _seeds(seeds)
     if selection not in SELECTIONS:
         raise ConfigError(unknown("selection", selection, SELECTIONS))
@@ -226,6 +229,12 @@ def _notes(data: MultiTaskData, specs: Sequence[MethodSpec]) -> list[str]:
     return [*notes, *(f"{', '.join(labels)}: {note}" for note, labels in said.items() if note)]
 
 
+def _sharing(architecture: str | Mapping[str, Any]) -> str:
+    """An architecture with its options, in words."""
+    name, options = read_architecture(architecture)
+    return name + (f" ({', '.join(f'{key}={value}' for key, value in options.items())})" if options else "")
+
+
 def _is_alone(spec: MethodSpec, data: MultiTaskData) -> bool:
     """Whether no task can gain from another."""
     return not spec.estimator.shares(data.tasks.values()) if spec.is_estimator else spec.is_stl
@@ -261,7 +270,7 @@ def _protocol(
         rows={split: len(source) for split, source in data.splits.items()},
         fingerprint=data.fingerprint,
         encoder=encoder_name(data.encoder if trial.encoder is None else trial.encoder) if trained else "",
-        architecture=trial.architecture,
+        architecture=_sharing(trial.architecture),
         train=train if trained else {},
         balancer={key: value if isinstance(value, (str, int)) else repr(value) for key, value in trial.balancer},
         versions=versions(*specs),

@@ -14,12 +14,12 @@ from pathlib import Path
 from typing import Any, final
 
 import torch
-from torch import nn
 
 from polytask.balance import Balancer
 from polytask.data import MultiTaskData
-from polytask.errors import CheckpointError, ConfigError, TrialError
-from polytask.share import MultiTaskModel, build_model
+from polytask.errors import CheckpointError, TrialError
+from polytask.share import Blueprint, MultiTaskModel
+from polytask.share.blueprint import encoder_name
 from polytask.study.classical import check_estimator, fit_estimator
 from polytask.study.methods import MethodSpec
 from polytask.study.results import SCHEMA, TrialResult, encode, write_atomically
@@ -28,7 +28,7 @@ from polytask.tasks import Task
 from polytask.train import History, Trainer, TrainOptions, check_metrics
 from polytask.train import checkpoint as checkpoints
 
-__all__ = ["TrialSpec", "build", "encoder_name", "read_trial", "rehearse", "run_trial"]
+__all__ = ["TrialSpec", "blueprint_of", "build", "read_trial", "rehearse", "run_trial"]
 
 logger = logging.getLogger("polytask")
 
@@ -48,7 +48,7 @@ class TrialSpec:
         seed: Seed of initialisation, order of rows and method.
         selection: ``"val"``, ``"last"`` or ``"test"``.
         encoder: Specification of the shared part, a function making it from an ``InputSpec``, or ``None``.
-        architecture: How tasks share it.
+        architecture: How tasks share it: a name, or a table with a name and options.
         train: Training options.
         balancer: Options of the balancing engine.
     """
@@ -58,7 +58,7 @@ class TrialSpec:
     seed: int
     selection: str
     encoder: Any
-    architecture: str
+    architecture: str | Mapping[str, Any]
     train: TrainOptions
     balancer: tuple[tuple[str, Any], ...] = ()
 
@@ -96,7 +96,7 @@ class TrialSpec:
         return {
             **same,
             "encoder": encoder_name(data.encoder if self.encoder is None else self.encoder),
-            "architecture": self.architecture,
+            "architecture": _plain(self.architecture),
             "method": self.method.name,
             "method_options": dict(self.method.options),
             "balancer": {key: _plain(value) for key, value in self.balancer},
@@ -180,13 +180,6 @@ def read_trial(folder: Path) -> TrialResult | None:
     return result
 
 
-def encoder_name(encoder: Any) -> str:
-    """Text that identifies an encoder: its specification, or the name of the function that makes it."""
-    if isinstance(encoder, str):
-        return encoder
-    return f"{getattr(encoder, '__module__', '?')}:{getattr(encoder, '__qualname__', repr(encoder))}"
-
-
 def _train(
     spec: TrialSpec,
     data: MultiTaskData,
@@ -254,18 +247,12 @@ def build(spec: TrialSpec, data: MultiTaskData) -> tuple[MultiTaskModel, Balance
     engine = {} if spec.method.is_stl else dict(spec.balancer)
     balancer = Balancer(spec.method.build(), tasks=tasks, seed=spec.seed, announce=None, **engine)
     check_metrics(balancer.method, tasks)
-    return _model(spec, data), balancer
+    return blueprint_of(spec, data).build(), balancer
 
 
-def _model(spec: TrialSpec, data: MultiTaskData) -> MultiTaskModel:
-    encoder = spec.encoder
-    if encoder is not None and not isinstance(encoder, str):
-        with torch.random.fork_rng():
-            torch.manual_seed(spec.seed)
-            encoder = encoder(data.inputs)
-        if not isinstance(encoder, nn.Module):
-            raise ConfigError(f"{encoder_name(spec.encoder)} must return a module, found {type(encoder).__name__}")
-    return build_model(data, encoder=encoder, architecture=spec.architecture, tasks=spec.tasks, seed=spec.seed)
+def blueprint_of(spec: TrialSpec, data: MultiTaskData) -> Blueprint:
+    """What a trial's model is built from."""
+    return Blueprint.of(data, encoder=spec.encoder, architecture=spec.architecture, tasks=spec.tasks, seed=spec.seed)
 
 
 def _tidy(folder: Path, *, resume: bool) -> None:
