@@ -41,10 +41,12 @@ class Answer:
     Attributes:
         data: The answer for programs: anything ``json`` can write, and paths. NaN and infinities become ``null``.
         view: The answer for people: text or rich renderables, one below the other.
+        raw: Text that is printed as it is, before the rest: what other programs are to read.
     """
 
     data: Mapping[str, Any]
     view: tuple[RenderableType, ...]
+    raw: str = ""
 
 
 def verb(run: Callable[..., Answer]) -> Callable[..., None]:
@@ -75,7 +77,9 @@ def verb(run: Callable[..., Answer]) -> Callable[..., None]:
             _stop(RUN_FAILED, type(error).__name__, f"unexpected {type(error).__name__}: {error}", as_json)
         if as_json:
             typer.echo(json.dumps(plain(answer.data), indent=2, ensure_ascii=False))
-        else:
+            return
+        typer.echo(answer.raw, nl=False)
+        if answer.view:
             # In a pipe or a file, a line is as long as it needs to be.
             Console(width=None if sys.stdout.isatty() else 400).print(Group(*answer.view))
 

@@ -31,8 +31,8 @@ def train(
     After an interruption, the same command goes on from the last checkpoint.
     """
     from polytask.balance import Balancer, get_method
+    from polytask.deploy import FinishedModel
     from polytask.share import Blueprint
-    from polytask.share.network import save_network
     from polytask.train import Trainer, TrainOptions
 
     settings = read_config(config, overrides)
@@ -57,7 +57,7 @@ def train(
         "folder": folder,
     }
     about = {"data": data.name, "fingerprint": data.fingerprint, "method": method.name, "epoch": history.best_epoch}
-    save_network(folder, blueprint, model, about)
+    FinishedModel.of(blueprint, model, about).save(folder)
     (folder / "config.toml").write_text(settings.to_toml(), encoding="utf-8")
     (folder / "result.json").write_text(json.dumps(plain(answer), indent=2, ensure_ascii=False), encoding="utf-8")
     said = f"\nbest epoch {history.best_epoch}; kept in {folder}\npredict new rows with: {predicting(folder)}"

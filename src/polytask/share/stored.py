@@ -21,7 +21,7 @@ from torch import Tensor
 import polytask
 from polytask.errors import CheckpointError, ConfigError
 
-__all__ = ["BLUEPRINT", "FORMAT", "Stored", "drop_model", "has_model", "read_model", "write_model"]
+__all__ = ["BLUEPRINT", "FORMAT", "Stored", "apart", "drop_model", "has_model", "joined", "read_model", "write_model"]
 
 FORMAT = 1
 """Version of the files; later versions read all earlier ones."""
@@ -47,6 +47,25 @@ class Stored:
     about: dict[str, Any]
     arrays: dict[str, Tensor]
     format: int = FORMAT
+
+
+def joined(parts: Sequence[Stored], about: Mapping[str, Any]) -> Stored:
+    """Several models of different tasks as one: one model per task, for instance."""
+    values = {"parts": [{"form": part.form, "model": part.values} for part in parts]}
+    arrays = {f"{place}/{name}": value for place, part in enumerate(parts) for name, value in part.arrays.items()}
+    return Stored("parts", values, dict(about), arrays)
+
+
+def apart(stored: Stored) -> list[Stored]:
+    """The models that :func:`joined` joined; a single one is its own part."""
+    if stored.form != "parts":
+        return [stored]
+    found = []
+    for place, part in enumerate(stored.values["parts"]):
+        head = f"{place}/"
+        arrays = {name.removeprefix(head): value for name, value in stored.arrays.items() if name.startswith(head)}
+        found.append(Stored(part["form"], part["model"], stored.about, arrays, stored.format))
+    return found
 
 
 def write_model(folder: Path, stored: Stored) -> None:
