@@ -50,7 +50,9 @@ def test_a_trial_per_method_and_seed_and_per_task_for_baselines(whole):
     assert {t.tasks for t in whole.trials if t.method == "stl"} == {("a",), ("b",), ("c",)}
     assert (whole.out / "results.json").exists()
     for folder in (whole.out / "trials").iterdir():
-        assert sorted(file.name for file in folder.iterdir()) == ["config.json", "trial.json"]
+        *files, weights = sorted(file.name for file in folder.iterdir())
+        assert files == ["blueprint.json", "config.json", "trial.json"]
+        assert weights.startswith("weights-")
 
 
 def test_same_budget_everywhere(whole):

@@ -41,9 +41,11 @@ def predict(
 
     model = load(run)
     found = read_rows(rows, model.interface.reading)
-    answers = model.predict(found, None if tasks is None else names(tasks), fill_missing=fill_missing)
-    facts = {"rows": len(answers), "units": answers.attrs.get("units", {}), "remarks": answers.attrs.get("remarks", [])}
     beside = names(along or "")
+    unread = [name for name in beside if model.table is not None and name not in model.table.columns]
+    asked = found.drop(columns=unread, errors="ignore") if unread else found
+    answers = model.predict(asked, None if tasks is None else names(tasks), fill_missing=fill_missing)
+    facts = {"rows": len(answers), "units": answers.attrs.get("units", {}), "remarks": answers.attrs.get("remarks", [])}
     for name in reversed(beside):
         if not hasattr(found, "columns") or name not in found.columns:
             raise DataError(unknown("column for --with:", name, map(str, getattr(found, "columns", ()))))

@@ -6,7 +6,7 @@ from polytask.data.batch import Batch, halves
 from polytask.data.loader import MultiTaskLoader
 from polytask.data.multitask import SPLITS, MultiTaskData
 from polytask.data.plan import Alternating, Joint, Plan, mixing_shares
-from polytask.data.source import Inputs, MapSource, Part, Source, TensorSource, batches, only
+from polytask.data.source import Inputs, MapSource, Part, Source, TensorSource, batches, only, together
 from polytask.data.spec import InputSpec
 from polytask.lazy import lazy
 
@@ -45,6 +45,7 @@ __all__ = [
     "only",
     "read_table",
     "split_rows",
+    "together",
 ]
 
 __getattr__, __dir__ = lazy(

@@ -5,7 +5,7 @@ from __future__ import annotations
 import warnings
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Protocol, final
+from typing import TYPE_CHECKING, Any, Protocol, final, runtime_checkable
 
 import pandas as pd
 import torch
@@ -31,6 +31,7 @@ class PredictionWarning(UserWarning):
     """The rows to predict are not quite like the rows that a model learned from."""
 
 
+@runtime_checkable
 class Predictor(Protocol):
     """What is behind a finished model: a network, or fitted estimators."""
 

@@ -92,7 +92,8 @@ class Blueprint:
             ConfigError: The encoder is unknown or does not fit, or the architecture takes no such modules.
         """
         trunk = self._encoder() if encoder is None else encoder
-        return ARCHITECTURES[self.architecture](trunk, self.interface.tasks, seed=self.seed, **self.options, **modules)
+        make: Callable[..., MultiTaskModel] = ARCHITECTURES[self.architecture]
+        return make(trunk, self.interface.tasks, seed=self.seed, **self.options, **modules)
 
     def _encoder(self) -> nn.Module:
         inputs = self.interface.inputs

@@ -50,7 +50,7 @@ def fraction(default: float) -> Option:
     """A number in [0, 1)."""
 
     def read(value: Any) -> float:
-        if isinstance(value, bool) or not isinstance(value, numbers.Real) or not 0 <= value < 1:
+        if isinstance(value, bool) or not isinstance(value, (int, float)) or not 0 <= value < 1:
             raise ValueError
         return float(value)
 

@@ -191,6 +191,8 @@ class Config(Section):
             "selection": self.protocol.selection,
             "baseline": self.protocol.baseline,
             "workers": self.protocol.workers,
+            "keep": self.protocol.keep,
+            "refit": self.protocol.refit,
             "encoder": self.encoder(),
             "architecture": self.model.sharing,
             "train": self.train_options(),

@@ -12,6 +12,7 @@ from polytask.data import MultiTaskData, load
 from polytask.errors import ConfigError, TrialError, unknown
 from polytask.share.architectures import read_architecture
 from polytask.share.blueprint import encoder_name
+from polytask.study.best import check_keep, keep_models
 from polytask.study.comparison import Comparison
 from polytask.study.methods import MethodSpec, specs_of
 from polytask.study.pool import Job, locked, run_jobs
@@ -43,6 +44,8 @@ def compare(
     workers: int = 1,
     progress: bool = True,
     resume: bool = True,
+    keep: str = "all",
+    refit: bool = False,
 ) -> Comparison:
     """Train methods side by side and measure each against one model per task.
 
@@ -73,6 +76,10 @@ def compare(
         workers: Trials side by side, in processes with one thread each; the results do not depend on it.
         progress: Whether to show a progress bar on a terminal.
         resume: ``False`` trains everything anew.
+        keep: Which trained models are kept for :func:`polytask.load`: of ``"all"`` trials, of the ``"best"``, or
+            ``"none"``. The best one, chosen on validation, is also left in ``out/best``, unless none is kept.
+        refit: Whether the best model is trained again, on all rows that have labels, for ``out/best``; it cannot be
+            judged any more.
 
     Returns:
         The comparison, also written to ``out/results.json``.
@@ -99,6 +106,7 @@ def compare(
         )
     specs = specs_of(methods)
     read_architecture(architecture)
+    check_keep(keep, refit=refit)
     numbers = _seeds(seeds)
     if selection not in SELECTIONS:
         raise ConfigError(unknown("selection", selection, SELECTIONS))
@@ -130,6 +138,8 @@ def compare(
         protocol = _protocol(data, specs, numbers, trials[0], against, notes)
         comparison = Comparison(protocol, results, out=folder)
         comparison.to_json(folder)
+        places = [(trial, folder / "trials" / trial.id(data)) for trial in trials]
+        keep_models(comparison, places, data, folder, keep=keep, refit=refit)
     return comparison
 
 

@@ -13,13 +13,12 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, final
 
-import torch
-
 from polytask.balance import Balancer
 from polytask.data import MultiTaskData
 from polytask.errors import CheckpointError, TrialError
-from polytask.share import Blueprint, MultiTaskModel
-from polytask.share.blueprint import encoder_name
+from polytask.share.blueprint import Blueprint, encoder_name
+from polytask.share.network import Network
+from polytask.share.stored import Stored, drop_model, write_model
 from polytask.study.classical import check_estimator, fit_estimator
 from polytask.study.methods import MethodSpec
 from polytask.study.results import SCHEMA, TrialResult, encode, write_atomically
@@ -27,8 +26,9 @@ from polytask.study.versions import versions
 from polytask.tasks import Task
 from polytask.train import History, Trainer, TrainOptions, check_metrics
 from polytask.train import checkpoint as checkpoints
+from polytask.train.surroundings import threads
 
-__all__ = ["TrialSpec", "blueprint_of", "build", "read_trial", "rehearse", "run_trial"]
+__all__ = ["TrialSpec", "balancer_of", "blueprint_of", "read_trial", "rehearse", "run_trial", "train_fully"]
 
 logger = logging.getLogger("polytask")
 
@@ -76,6 +76,11 @@ class TrialSpec:
         if train.stop is not None and train.stop not in ("mean_delta", "all", "any", *self.tasks):
             changes["stop"] = "mean_delta"  # the rule names a task that this single-task model does not have
         return train.replace(**changes)
+
+    @property
+    def storable(self) -> bool:
+        """Whether what it trains can be kept as plain arrays."""
+        return not self.method.is_estimator or self.method.estimator.storable
 
     def config(self, data: MultiTaskData) -> dict[str, Any]:
         """What is hashed: plain values that determine the result; of an estimator, nothing that concerns networks."""
@@ -187,7 +192,8 @@ def _train(
     result: TrialResult,
     on_epoch: Callable[[History], None] | None,
 ) -> TrialResult:
-    model, balancer = build(spec, data)
+    blueprint = blueprint_of(spec, data)
+    model, balancer = blueprint.build(), balancer_of(spec, data)
     trainer = Trainer(
         model,
         data.tasks.subset(spec.tasks),
@@ -197,13 +203,11 @@ def _train(
         progress=False,
         on_epoch=on_epoch,
     )
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)  # sums over rows depend on the number of threads; one trial is one thread everywhere
-    try:
+    with threads(1):  # sums over rows depend on the number of threads; one trial is one thread everywhere
         history = trainer.fit(data.train, data.test if spec.selection == "test" else data.val, resume="auto")
         judged = {split: trainer.evaluate(source) for split, source in data.splits.items() if split != "train"}
-    finally:
-        torch.set_num_threads(before)
+    about = {"data": data.name, "fingerprint": data.fingerprint, "method": spec.method.label, "trial": result.id}
+    write_model(folder, Network(blueprint, model).store({**about, "seed": spec.seed}))
     return dataclasses.replace(
         result,
         metrics={split: found.metrics for split, found in judged.items()},
@@ -225,6 +229,21 @@ def _train(
     )
 
 
+def train_fully(spec: TrialSpec, data: MultiTaskData, epochs: int) -> Stored | None:
+    """The model of a trial, trained on ``data.train`` for a fixed number of epochs.
+
+    Returns:
+        The model, or ``None`` if it has no form as plain arrays.
+    """
+    blueprint = blueprint_of(spec, data)
+    options = spec.options.replace(epochs=epochs, patience=None, stop=None, restore="last")
+    model, balancer = blueprint.build(), balancer_of(spec, data)
+    trainer = Trainer(model, data.tasks.subset(spec.tasks), balancer, options=options, progress=False)
+    with threads(1):
+        trainer.fit(data.train, data.val if balancer.method.needs_metrics else None)
+    return Network(blueprint, model).store({})
+
+
 def rehearse(spec: TrialSpec, data: MultiTaskData) -> None:
     """Find out what would stop a trial before any is run.
 
@@ -234,20 +253,21 @@ def rehearse(spec: TrialSpec, data: MultiTaskData) -> None:
     if spec.method.is_estimator:
         check_estimator(spec.method.estimator, data, data.tasks.subset(spec.tasks))
     else:
-        build(spec, data)
+        blueprint_of(spec, data).build()
+        balancer_of(spec, data)
 
 
-def build(spec: TrialSpec, data: MultiTaskData) -> tuple[MultiTaskModel, Balancer]:
-    """Model and balancer of a trial, fresh; both depend on the trial's seed alone.
+def balancer_of(spec: TrialSpec, data: MultiTaskData) -> Balancer:
+    """The balancer of a trial, fresh.
 
     Raises:
-        PolytaskError: Encoder, architecture, method or engine options do not fit.
+        PolytaskError: Method or engine options do not fit.
     """
     tasks = data.tasks.subset(spec.tasks)
     engine = {} if spec.method.is_stl else dict(spec.balancer)
     balancer = Balancer(spec.method.build(), tasks=tasks, seed=spec.seed, announce=None, **engine)
     check_metrics(balancer.method, tasks)
-    return blueprint_of(spec, data).build(), balancer
+    return balancer
 
 
 def blueprint_of(spec: TrialSpec, data: MultiTaskData) -> Blueprint:
@@ -274,6 +294,7 @@ def _tidy(folder: Path, *, resume: bool) -> None:
             shutil.rmtree(folder / name, ignore_errors=True)
         for name in (FAILURE, RESULT):
             (folder / name).unlink(missing_ok=True)
+        drop_model(folder)
 
 
 def _curves(history: History, split: str) -> dict[str, dict[str, dict[str, list[float]]]]:

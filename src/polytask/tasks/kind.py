@@ -234,7 +234,10 @@ def numbered(values: NDArray[Any], names: Iterable[Any] | None = None) -> dict[s
 def named(codes: Tensor, labels: Sequence[str] | None, sure: Tensor) -> NDArray[Any]:
     """Classes by name, or by number where they have none; ``None`` where ``sure`` is false."""
     known: Any = codes.numpy() if labels is None else np.asarray(labels, dtype=object)[codes.numpy()]
-    return known if bool(sure.all()) else np.where(sure.numpy(), known.astype(object), None)
+    if not bool(sure.all()):
+        known = known.astype(object)
+        known[~sure.numpy()] = None
+    return known  # type: ignore[no-any-return]
 
 
 def chances(decoded: Tensor, labels: Sequence[str] | None) -> dict[str, NDArray[Any]]:

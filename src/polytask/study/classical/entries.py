@@ -60,10 +60,12 @@ class Entry(ABC):
     Attributes:
         alone: Whether it learns each task by itself.
         learns: Kinds of tasks.
+        storable: Whether what it fits can be kept as plain arrays.
     """
 
     alone: ClassVar[bool]
     learns: tuple[str, ...]
+    storable: ClassVar[bool] = False
 
     def __init__(self, name: str, options: Mapping[str, Any]) -> None:
         self.name, self.options = name, dict(options)
