@@ -207,6 +207,10 @@ def load(folder: str | Path, *, encoder: Any = None) -> FinishedModel:
 def _part(stored: Stored, where: str, encoder: Any) -> Predictor:
     if stored.form == "network":
         return Network.restore(stored, where, encoder)
+    if stored.form == "estimators":
+        from polytask.study.classical.saved import Estimators  # a network needs no scikit-learn
+
+        return Estimators.restore(stored)
     raise CheckpointError(f"{where} holds a model of the form {stored.form!r}, which this version does not know")
 
 

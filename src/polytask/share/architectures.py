@@ -5,16 +5,21 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from polytask.errors import ConfigError, unknown
-from polytask.share.hard import HardSharing
+from polytask.errors import ConfigError
+from polytask.registry import Registry
 from polytask.share.model import MultiTaskModel
 from polytask.share.options import check_options
 
 __all__ = ["ARCHITECTURES", "read_architecture"]
 
-ARCHITECTURES: dict[str, type[MultiTaskModel]] = {
-    "hard": HardSharing,
-}
+ARCHITECTURES: Registry[type[MultiTaskModel]] = Registry(
+    "architecture",
+    {"hard": "hard:HardSharing"},
+    package="polytask.share",
+    group="polytask.architectures",
+    fits=lambda thing: isinstance(thing, type) and issubclass(thing, MultiTaskModel) and hasattr(thing, "options"),
+    expected="a subclass of MultiTaskModel that declares options",
+)
 """Architectures by name; each is called as (encoder, tasks, seed=…, **options)."""
 
 
@@ -41,6 +46,4 @@ def read_architecture(
             raise ConfigError(f"an architecture is a name, or a table with a name and options; found {given!r}")
         name, found = given["name"], {**given, **(options or {})}
         del found["name"]
-    if name not in ARCHITECTURES:
-        raise ConfigError(unknown("architecture", name, ARCHITECTURES))
-    return name, check_options(f"architecture {name!r}", ARCHITECTURES[name].options, found)
+    return name, check_options(f"architecture {name!r}", ARCHITECTURES.find(name).options, found)

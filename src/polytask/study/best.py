@@ -128,7 +128,7 @@ def _model(
     comparison: Comparison, best: Best, trials: Sequence[tuple[TrialSpec, Path]], data: MultiTaskData, *, refit: bool
 ) -> Stored | None:
     """The best model: its trial's, or that of all its tasks' trials together."""
-    about = {
+    about: dict[str, Any] = {
         "data": data.name,
         "fingerprint": data.fingerprint,
         "method": best.method,

@@ -15,11 +15,12 @@ from typing import Any, final
 
 from polytask.balance import Balancer
 from polytask.data import MultiTaskData
+from polytask.data.interface import Interface
 from polytask.errors import CheckpointError, TrialError
 from polytask.share.blueprint import Blueprint, encoder_name
 from polytask.share.network import Network
 from polytask.share.stored import Stored, drop_model, write_model
-from polytask.study.classical import check_estimator, fit_estimator
+from polytask.study.classical import check_estimator, fit_estimator, learn
 from polytask.study.methods import MethodSpec
 from polytask.study.results import SCHEMA, TrialResult, encode, write_atomically
 from polytask.study.versions import versions
@@ -149,7 +150,10 @@ def run_trial(
         _tidy(folder, resume=resume)
         write_atomically(folder / CONFIG, encode(_jsonable(spec.config(data))))
         if spec.method.is_estimator:
-            result = fit_estimator(spec.method.estimator, data, data.tasks.subset(spec.tasks), spec.seed, result)
+            tasks = data.tasks.subset(spec.tasks)
+            result, kept = fit_estimator(spec.method.estimator, data, tasks, spec.seed, result)
+            if kept is not None:
+                write_model(folder, kept.store(_about(spec, data, folder.name)))
         else:
             result = _train(spec, data, folder, result, on_epoch)
     except (CheckpointError, OSError, TrialError) as error:
@@ -206,8 +210,7 @@ def _train(
     with threads(1):  # sums over rows depend on the number of threads; one trial is one thread everywhere
         history = trainer.fit(data.train, data.test if spec.selection == "test" else data.val, resume="auto")
         judged = {split: trainer.evaluate(source) for split, source in data.splits.items() if split != "train"}
-    about = {"data": data.name, "fingerprint": data.fingerprint, "method": spec.method.label, "trial": result.id}
-    write_model(folder, Network(blueprint, model).store({**about, "seed": spec.seed}))
+    write_model(folder, Network(blueprint, model).store(_about(spec, data, result.id)))
     return dataclasses.replace(
         result,
         metrics={split: found.metrics for split, found in judged.items()},
@@ -229,16 +232,26 @@ def _train(
     )
 
 
+def _about(spec: TrialSpec, data: MultiTaskData, name: str) -> dict[str, Any]:
+    """How a trial's model came to be."""
+    about = {"data": data.name, "fingerprint": data.fingerprint, "method": spec.method.label}
+    return {**about, "trial": name, "seed": spec.seed}
+
+
 def train_fully(spec: TrialSpec, data: MultiTaskData, epochs: int) -> Stored | None:
     """The model of a trial, trained on ``data.train`` for a fixed number of epochs.
 
     Returns:
         The model, or ``None`` if it has no form as plain arrays.
     """
+    tasks = data.tasks.subset(spec.tasks)
+    if spec.method.is_estimator:
+        kept = learn(spec.method.estimator, data, tasks, spec.seed).plain(Interface.of(data, spec.tasks))
+        return None if kept is None else kept.store({})
     blueprint = blueprint_of(spec, data)
     options = spec.options.replace(epochs=epochs, patience=None, stop=None, restore="last")
     model, balancer = blueprint.build(), balancer_of(spec, data)
-    trainer = Trainer(model, data.tasks.subset(spec.tasks), balancer, options=options, progress=False)
+    trainer = Trainer(model, tasks, balancer, options=options, progress=False)
     with threads(1):
         trainer.fit(data.train, data.val if balancer.method.needs_metrics else None)
     return Network(blueprint, model).store({})

@@ -14,6 +14,7 @@ from polytask.tasks import Task
 
 if TYPE_CHECKING:
     from polytask.study.classical.fit import Training
+    from polytask.study.classical.plain import Piece
 
 __all__ = ["BASELINES", "Entry", "Fitted", "entry_names", "find_entry", "reasons_against"]
 
@@ -48,6 +49,10 @@ class Fitted(ABC):
             linear: Matrix of the linear models.
             trees: Matrix of the trees.
         """
+
+    @abstractmethod
+    def plain(self) -> dict[str, list[Piece]] | None:
+        """The same models as plain arrays, task by task; ``None`` where they have no such form."""
 
 
 class Entry(ABC):
