@@ -22,11 +22,24 @@ from torch import Tensor
 import polytask
 from polytask.errors import CheckpointError, ConfigError
 
-__all__ = ["BLUEPRINT", "FORMAT", "Stored", "apart", "drop_model", "has_model", "joined", "read_model", "write_model"]
+__all__ = [
+    "BLUEPRINT",
+    "FORMAT",
+    "Stored",
+    "apart",
+    "drop_model",
+    "has_model",
+    "joined",
+    "read_model",
+    "seal",
+    "write_model",
+]
 
 FORMAT = 1
 """Version of the files; later versions read all earlier ones."""
 BLUEPRINT = "blueprint.json"
+CHECKSUM = "checksum"
+"""Key of the SHA-256 of the rest of the file."""
 _WEIGHTS = "weights-*.safetensors"
 
 
@@ -86,10 +99,12 @@ def write_model(folder: Path, stored: Stored) -> None:
         "model": stored.values,
         "weights": {"file": name, "sha256": digest},
     }
+    document = json.loads(json.dumps(document))
+    sealed = {**document, CHECKSUM: seal(document)}
     try:
         folder.mkdir(parents=True, exist_ok=True)
         _write(folder / name, content)
-        _write(folder / BLUEPRINT, (json.dumps(document, indent=1, ensure_ascii=False) + "\n").encode())
+        _write(folder / BLUEPRINT, (json.dumps(sealed, indent=1, ensure_ascii=False) + "\n").encode())
         for other in folder.glob(_WEIGHTS):
             if other.name != name:
                 other.unlink()
@@ -132,6 +147,8 @@ def read_model(folder: Path) -> Stored:
                 f"{path} has format {document['format']} of polytask {document['polytask']}; polytask "
                 f"{polytask.__version__} reads formats up to {FORMAT}: install the newer version"
             )
+        if document.pop(CHECKSUM) != seal(document):
+            raise CheckpointError(f"{path} is damaged: its contents do not fit its checksum")
         named = document["weights"]
         weights = folder / Path(named["file"]).name
         content = weights.read_bytes()
@@ -148,6 +165,11 @@ def read_model(folder: Path) -> Stored:
             f"the model in {folder} is damaged or incomplete ({type(error).__name__}: {error}); train it again, or "
             "restore the folder from a copy"
         ) from error
+
+
+def seal(document: Mapping[str, Any]) -> str:
+    """Checksum of plain values."""
+    return hashlib.sha256(json.dumps(document, sort_keys=True).encode()).hexdigest()
 
 
 def _write(path: Path, content: bytes) -> None:
