@@ -97,7 +97,7 @@ def test_the_table_may_change_or_go(polytask, run, table, new):
         (["nowhere", "new.csv"], "there is no model in"),
         (["model", "old.csv"], "no such file"),
         (["model", "new.csv", "--tasks", "prise"], "did you mean 'price'?"),
-        (["model", "new.csv", "--with", "ID"], "did you mean 'id'?"),
+        (["model", "new.csv", "--with", "idd"], "did you mean 'id'?"),
         (["model", "new.csv", "--out", "answers.xlsx"], "are not written; expected .csv"),
         (["model", "short.csv"], "--fill-missing"),
         (["model", "words.csv"], "row 1 holds 'big'"),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -36,19 +37,24 @@ def predict(
     What is odd about the rows (unused columns, unknown categories, gaps, other types, numbers far off) is counted and
     told on standard error.
     """
-    from polytask.deploy import load, read_rows, write_rows
-    from polytask.deploy.rows import records, to_csv
+    from polytask.deploy import PredictionWarning, load, read_rows, write_rows
+    from polytask.deploy.rows import check_out, records, to_csv
 
+    if out is not None:
+        check_out(out)
     model = load(run)
     found = read_rows(rows, model.interface.reading)
     beside = names(along or "")
+    for name in beside:
+        if name not in getattr(found, "columns", ()):
+            raise DataError(unknown("column for --with:", name, map(str, getattr(found, "columns", ()))))
     unread = [name for name in beside if model.table is not None and name not in model.table.columns]
-    asked = found.drop(columns=unread, errors="ignore") if unread else found
-    answers = model.predict(asked, None if tasks is None else names(tasks), fill_missing=fill_missing)
+    asked = found.drop(columns=unread) if unread else found
+    with warnings.catch_warnings():
+        warnings.simplefilter("always", PredictionWarning)
+        answers = model.predict(asked, None if tasks is None else names(tasks), fill_missing=fill_missing)
     facts = {"rows": len(answers), "units": answers.attrs.get("units", {}), "remarks": answers.attrs.get("remarks", [])}
     for name in reversed(beside):
-        if not hasattr(found, "columns") or name not in found.columns:
-            raise DataError(unknown("column for --with:", name, map(str, getattr(found, "columns", ()))))
         if name in answers.columns:
             raise DataError(f"--with: {name!r} is a column of the answers already; leave it out")
         answers.insert(0, name, found[name].to_numpy())

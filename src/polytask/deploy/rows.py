@@ -60,9 +60,7 @@ def write_rows(frame: pd.DataFrame, path: str | Path) -> None:
         DataError: The type of file is another one, or it cannot be written.
     """
     path = Path(path)
-    kind = path.suffix.lower()
-    if kind not in _OUT:
-        raise DataError(f"{path.name}: files of type {kind or '(none)'!r} are not written; expected {', '.join(_OUT)}")
+    kind = check_out(path)
     content = io.BytesIO()
     if kind in (".parquet", ".pq"):
         frame.to_parquet(content)
@@ -80,6 +78,18 @@ def write_rows(frame: pd.DataFrame, path: str | Path) -> None:
     finally:
         with contextlib.suppress(OSError):
             temporary.unlink(missing_ok=True)
+
+
+def check_out(path: Path) -> str:
+    """The type of a file that predictions can be written to.
+
+    Raises:
+        DataError: They cannot.
+    """
+    kind = path.suffix.lower()
+    if kind not in _OUT:
+        raise DataError(f"{path.name}: files of type {kind or '(none)'!r} are not written; expected {', '.join(_OUT)}")
+    return kind
 
 
 def to_csv(frame: pd.DataFrame, separator: str = ",") -> str:
