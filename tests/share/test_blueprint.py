@@ -103,7 +103,6 @@ def test_options_take_what_they_say_and_nothing_else(option, good, bad):
         ({"name": "hard", "head_hidden": [0]}, r"head_hidden must be a list of whole numbers ≥ 1, found \[0\]"),
         ({"name": "hard", "width": "wide"}, "width must be a whole number ≥ 1, found 'wide'"),
         ({"head_hidden": [3]}, "a name, or a table with a name"),
-        (7, "a name, or a table with a name"),
     ],
 )
 def test_a_wrong_option_is_refused_before_anything_is_built(data, architecture, message):

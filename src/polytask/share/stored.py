@@ -19,8 +19,8 @@ from typing import Any, final
 from safetensors.torch import load, save
 from torch import Tensor
 
-import polytask
 from polytask.errors import CheckpointError, ConfigError
+from polytask.version import __version__
 
 __all__ = [
     "BLUEPRINT",
@@ -93,7 +93,7 @@ def write_model(folder: Path, stored: Stored) -> None:
     name = f"weights-{digest[:16]}.safetensors"
     document = {
         "format": FORMAT,
-        "polytask": polytask.__version__,
+        "polytask": __version__,
         "form": stored.form,
         "about": stored.about,
         "model": stored.values,
@@ -145,7 +145,7 @@ def read_model(folder: Path) -> Stored:
         if document["format"] > FORMAT:
             raise CheckpointError(
                 f"{path} has format {document['format']} of polytask {document['polytask']}; polytask "
-                f"{polytask.__version__} reads formats up to {FORMAT}: install the newer version"
+                f"{__version__} reads formats up to {FORMAT}: install the newer version"
             )
         if document.pop(CHECKSUM) != seal(document):
             raise CheckpointError(f"{path} is damaged: its contents do not fit its checksum")
