@@ -99,6 +99,9 @@ def test_refit_learns_from_all_rows(tmp_path, methods):
     comparison = run(tmp_path, methods=methods, refit=True, keep="best", seeds=1)
     model = pt.load(tmp_path)
     assert model.about["trained_on"] == "all rows with labels"
+    stamp = (comparison.best / "blueprint.json").stat().st_mtime_ns
+    run(tmp_path, methods=methods, refit=True, keep="best", seeds=1)
+    assert (comparison.best / "blueprint.json").stat().st_mtime_ns == stamp, "a finished study is not trained again"
     same = run(tmp_path / "plain", methods=methods, seeds=1)
     inputs = toy_data().test.inputs
     assert not model.predict(inputs).equals(pt.load(same.out).predict(inputs))

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any, final
 
 from polytask.data import MultiTaskData, together
-from polytask.errors import ConfigError, unknown
+from polytask.errors import CheckpointError, ConfigError, unknown
 from polytask.share.stored import Stored, drop_model, has_model, joined, read_model, write_model
 from polytask.study.comparison import Comparison
 from polytask.study.results import TrialResult
@@ -114,21 +114,22 @@ def keep_models(
         CheckpointError: The model cannot be written.
     """
     best = None if keep == "none" else choose(comparison)
-    model = None if best is None else _model(comparison, best, trials, data, refit=refit)
-    if model is None:
+    if best is None:
         drop_model(folder / BEST)
     else:
-        write_model(folder / BEST, model)
+        about = _about(best, data, refit=refit)
+        if not _is_there(folder / BEST, about):
+            chosen = _of(best, trials)
+            parts = [_part(comparison, best, spec, place, data, refit=refit) for spec, place in chosen]
+            _write(folder / BEST, about, parts)
     if keep != "all":
         for _, place in trials:
             drop_model(place)
 
 
-def _model(
-    comparison: Comparison, best: Best, trials: Sequence[tuple[TrialSpec, Path]], data: MultiTaskData, *, refit: bool
-) -> Stored | None:
-    """The best model: its trial's, or that of all its tasks' trials together."""
-    about: dict[str, Any] = {
+def _about(best: Best, data: MultiTaskData, *, refit: bool) -> dict[str, Any]:
+    """How the best model came to be."""
+    return {
         "data": data.name,
         "fingerprint": data.fingerprint,
         "method": best.method,
@@ -137,17 +138,37 @@ def _model(
         "trained_on": "all rows with labels" if refit else "the training rows",
         "trials": [trial.id for trial in best.trials],
     }
-    names, epochs = set(about["trials"]), _epochs(comparison, best)
-    parts = [
-        _all_rows(spec, data, epochs[spec.tasks]) if refit else _kept(spec, place, data)
-        for spec, place in trials
-        if place.name in names
-    ]
+
+
+def _is_there(folder: Path, about: Mapping[str, Any]) -> bool:
+    """Whether the folder holds this very model, whole: a study that is finished is not trained again."""
+    try:
+        return has_model(folder) and read_model(folder).about == about
+    except CheckpointError as error:
+        logger.warning("%s; it is written again", error)
+        return False
+
+
+def _of(best: Best, trials: Sequence[tuple[TrialSpec, Path]]) -> list[tuple[TrialSpec, Path]]:
+    names = {trial.id for trial in best.trials}
+    return [(spec, place) for spec, place in trials if place.name in names]
+
+
+def _part(
+    comparison: Comparison, best: Best, spec: TrialSpec, place: Path, data: MultiTaskData, *, refit: bool
+) -> Stored | None:
+    """The model of one of the best trials."""
+    return _all_rows(spec, data, _epochs(comparison, best)[spec.tasks]) if refit else _kept(spec, place, data)
+
+
+def _write(folder: Path, about: dict[str, Any], parts: Sequence[Stored | None]) -> None:
+    """Write the best model: its trial's, or that of all its tasks' trials together."""
     found = [part for part in parts if part is not None]
     if len(found) < len(parts):
-        logger.warning("%s is best, but its estimators have no form as plain arrays: it is not kept", best.method)
-        return None
-    return joined(found, about) if len(found) > 1 else dataclasses.replace(found[0], about=about)
+        logger.warning("%s is best, but has no form as plain arrays: its model is not kept", about["method"])
+        drop_model(folder)
+    else:
+        write_model(folder, joined(found, about) if len(found) > 1 else dataclasses.replace(found[0], about=about))
 
 
 def _scores(
