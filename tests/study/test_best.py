@@ -94,6 +94,17 @@ def test_only_the_best_is_kept_or_none_and_what_is_missing_is_trained_again(tmp_
     )
 
 
+def test_a_damaged_model_of_a_trial_is_trained_again(tmp_path):
+    comparison = run(tmp_path, seeds=1)
+    inputs = toy_data().test.inputs
+    before = pt.load(tmp_path).predict(inputs)
+    for file in (*tmp_path.glob("best/weights-*"), *tmp_path.glob("trials/*/weights-*")):
+        file.write_bytes(b"")
+    again = run(tmp_path, seeds=1)
+    assert again.primary.equals(comparison.primary)
+    pd.testing.assert_frame_equal(pt.load(tmp_path).predict(inputs), before, check_exact=True)
+
+
 @pytest.mark.parametrize("methods", [["stl", "equal"], ["ridge", "boosting:max_iter=3"]])
 def test_refit_learns_from_all_rows(tmp_path, methods):
     comparison = run(tmp_path, methods=methods, refit=True, keep="best", seeds=1)

@@ -204,10 +204,17 @@ def _epochs(comparison: Comparison, best: Best) -> dict[tuple[str, ...], int]:
 
 
 def _kept(spec: TrialSpec, place: Path, data: MultiTaskData) -> Stored | None:
-    """The model of a trial; trained once more where it was finished without keeping it."""
-    if not has_model(place) and spec.storable:
-        logger.info("trial %s was finished without keeping its model: trained again", place.name)
-        run_trial(spec, data, place, resume=False)
+    """The model of a trial; trained once more where it was finished without keeping it, or is damaged."""
+    why = "was finished without keeping its model"
+    try:
+        if has_model(place):
+            return read_model(place)
+    except CheckpointError as error:
+        why = f"has a damaged model ({error})"
+    if not spec.storable:
+        return None
+    logger.warning("trial %s %s: trained again", place.name, why)
+    run_trial(spec, data, place, resume=False)
     return read_model(place) if has_model(place) else None
 
 
