@@ -43,7 +43,7 @@ def predict(
     if out is not None:
         check_out(out)
     model = load(run)
-    found = read_rows(rows, model.interface.reading)
+    found = read_rows(rows, model.interface.opening)
     beside = names(along or "")
     for name in beside:
         if name not in getattr(found, "columns", ()):

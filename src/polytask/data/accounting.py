@@ -29,7 +29,7 @@ class Remark:
 
     Attributes:
         about: ``"extra columns"``, ``"missing column"``, ``"missing values"``, ``"unknown categories"``,
-            ``"other type"``, ``"far off"`` or ``"order"``.
+            ``"other type"``, ``"other writing"``, ``"far off"``, ``"order"`` or ``"not finite"``.
         column: The column; empty where it is about several.
         count: Rows, or columns, that it is about.
         of: Rows in all.
@@ -51,12 +51,13 @@ class Remark:
 
 
 def fit_columns(
-    frame: pd.DataFrame, table: TableEncoder, tasks: TaskSet, *, fill_missing: bool
+    frame: pd.DataFrame, given: pd.DataFrame, table: TableEncoder, tasks: TaskSet, *, fill_missing: bool
 ) -> tuple[pd.DataFrame, list[Remark]]:
     """A table with exactly the columns of the encoder, in types it can read.
 
     Args:
-        frame: Rows, columns named by texts.
+        frame: Rows, columns named by texts, numbers read as they are written.
+        given: The same before anything was read.
         table: The fitted encoder.
         tasks: Targets, which later rows need not have and which are ignored.
         fill_missing: Whether a column that is not there counts as one without any value.
@@ -81,7 +82,7 @@ def fit_columns(
         remarks.append(Remark("extra columns", "", len(extra), rows, words))
     columns: dict[str, Any] = {}
     for number in table.numeric:
-        columns[number.name] = _number(frame, number, remarks)
+        columns[number.name] = _number(frame, given, number, remarks)
     for category in table.categorical:
         columns[category.name] = _category(frame, category, remarks)
     return pd.DataFrame(columns, index=frame.index), remarks
@@ -125,7 +126,7 @@ def check_rows(frame: pd.DataFrame, table: TableEncoder, encoded: NDArray[np.flo
     return remarks
 
 
-def _number(frame: pd.DataFrame, column: NumberColumn, remarks: list[Remark]) -> pd.Series[Any]:
+def _number(frame: pd.DataFrame, given: pd.DataFrame, column: NumberColumn, remarks: list[Remark]) -> pd.Series[Any]:
     """The column of a number, a date or a truth value, as the encoder reads it."""
     rows, name = len(frame), column.name
     if name not in frame.columns:
@@ -146,7 +147,9 @@ def _number(frame: pd.DataFrame, column: NumberColumn, remarks: list[Remark]) ->
             f"column {name!r} held {held} in the training table and holds {found} here ({series.iloc[0]}); "
             f"convert it to {held}"
         )
-    truth = pd.api.types.is_bool_dtype(series)
+    before = given[name]
+    truth, is_time = pd.api.types.is_bool_dtype(before), pd.api.types.is_datetime64_any_dtype(before)
+    is_number = pd.api.types.is_numeric_dtype(before) or pd.api.types.is_timedelta64_dtype(before)
     expected = "text" if column.format else {"date": "dates", "boolean": "true or false"}.get(column.role, "numbers")
     found = "dates" if is_time else "true or false" if truth else "numbers" if is_number else "text"
     if found != expected and not (column.role == "boolean" and found == "numbers"):

@@ -141,7 +141,7 @@ class FinishedModel:
         """
         wanted = self.tasks.subset(self.tasks.names if tasks is None else tasks).names
         if isinstance(rows, (str, Path)):
-            rows = read_rows(rows, self.interface.reading)
+            rows = read_rows(rows, self.interface.opening)
         inputs, remarks = self.interface.encode(rows, fill_missing=fill_missing)
         answers = self.interface.answers(
             self._outputs(inputs, wanted, batch_size), rows.index if isinstance(rows, pd.DataFrame) else None

@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from polytask.data.files import read_frame
+from polytask.data.opening import open_table
 from polytask.errors import DataError
 
 __all__ = ["read_rows", "write_rows"]
@@ -23,13 +23,13 @@ _LINES = (".jsonl", ".ndjson")
 _OUT = (".csv", ".tsv", ".parquet", ".pq", *_LINES)
 
 
-def read_rows(path: str | Path, reading: Mapping[str, Any] | None = None) -> Any:
+def read_rows(path: str | Path, opening: Mapping[str, Any] | None = None) -> Any:
     """The rows of a file.
 
     Args:
         path: CSV (``.csv``, ``.tsv``, ``.txt``), Parquet (``.parquet``, ``.pq``), JSON lines (``.jsonl``, ``.ndjson``:
             one object per line), or an array (``.npy``).
-        reading: How the training table was read: keyword arguments of :func:`~polytask.data.read_table`.
+        opening: How a table is opened: :attr:`polytask.data.interface.Interface.opening` of the model.
 
     Returns:
         A DataFrame; of ``.npy``, an array.
@@ -46,7 +46,7 @@ def read_rows(path: str | Path, reading: Mapping[str, Any] | None = None) -> Any
             return np.load(path, allow_pickle=False)
         except (ValueError, OSError, EOFError) as error:
             raise DataError(f"{path.name} cannot be read as an array: {error}") from error
-    return read_frame(path, **(reading or {}))
+    return open_table(path, **(opening or {})).frame
 
 
 def write_rows(frame: pd.DataFrame, path: str | Path) -> None:
