@@ -19,12 +19,14 @@ __all__ = ["predict"]
 def predict(
     run: Annotated[Path, typer.Argument(help="Folder that train wrote, or compare: a trial, or the whole study.")],
     rows: Annotated[Path, typer.Argument(help="New rows: .csv, .tsv, .parquet, .jsonl; .npy for arrays.")],
-    tasks: Annotated[str | None, typer.Option(help="Tasks to predict, separated by commas; all by default.")] = None,
+    tasks: Annotated[
+        list[str] | None, typer.Option(help="Tasks to predict, separated by commas; all by default.")
+    ] = None,
     out: Annotated[
         Path | None, typer.Option(help="File to write, .csv, .tsv, .parquet or .jsonl; else CSV on standard output.")
     ] = None,
     along: Annotated[
-        str | None, typer.Option("--with", help="Columns of the rows to write beside the answers, such as an id.")
+        list[str] | None, typer.Option("--with", help="Columns of the rows to write beside the answers, such as an id.")
     ] = None,
     fill_missing: Annotated[
         bool, typer.Option("--fill-missing", help="Predict although a column is not there, as if it had no values.")
@@ -44,7 +46,7 @@ def predict(
         check_out(out)
     model = load(run)
     found = read_rows(rows, model.interface.opening)
-    beside = names(along or "")
+    beside = names(along)
     for name in beside:
         if name not in getattr(found, "columns", ()):
             raise DataError(unknown("column for --with:", name, map(str, getattr(found, "columns", ()))))
@@ -52,14 +54,14 @@ def predict(
     asked = found.drop(columns=unread) if unread else found
     with warnings.catch_warnings():
         warnings.simplefilter("always", PredictionWarning)
-        answers = model.predict(asked, None if tasks is None else names(tasks), fill_missing=fill_missing)
+        answers = model.predict(asked, names(tasks) or None, fill_missing=fill_missing)
     facts = {"rows": len(answers), "units": answers.attrs.get("units", {}), "remarks": answers.attrs.get("remarks", [])}
     for name in reversed(beside):
         if name in answers.columns:
             raise DataError(f"--with: {name!r} is a column of the answers already; leave it out")
         answers.insert(0, name, found[name].to_numpy())
     answer: dict[str, Any] = {"model": run, "file": rows, "tasks": list(model.tasks.names), **facts}
-    if tasks is not None:
+    if tasks:
         answer["tasks"] = names(tasks)
     if out is None:
         return Answer({**answer, "predictions": records(answers)}, (), to_csv(answers))
