@@ -39,7 +39,7 @@ def save_state(path):
 
 WRITERS = {
     "atomically": lambda place: write_atomically(place / "x", b"0" * 4_000_000),
-    "json": lambda place: write_json(place / "x", {"a": ["0" * 4_000_000]}, seal=True),
+    "json": lambda place: write_json(place / "x", {"a": ["0" * 4_000_000]}, sealed=True),
     "append": lambda place: append(place / "x", b"0" * 4_000_000, 3),
     "safetensors": lambda place: create(place / "y", lambda path: save_file({"a": torch.zeros(1_000_000)}, path)),
     "torch": lambda place: create(place / "y", save_state),
@@ -281,7 +281,7 @@ class Plan:
 def test_json_round_trip_and_every_flipped_bit_is_noticed(tmp_path):
     path = tmp_path / "x.json"
     value = {"name": "ü", "steps": 3, "scores": {"a": 0.1, "b": 2.5e-300}}
-    write_json(path, value, seal=True)
+    write_json(path, value, sealed=True)
     assert read_json(path, Plan) == Plan(**value)
     assert read_json(path) == value
     content = path.read_bytes()
@@ -326,7 +326,7 @@ def test_unsealed_files_of_earlier_versions_are_read(tmp_path):
 
 
 def test_what_json_does_not_have_is_null(tmp_path):
-    write_json(tmp_path / "x.json", {"a": math.inf, "b": (math.nan,)}, seal=True)
+    write_json(tmp_path / "x.json", {"a": math.inf, "b": (math.nan,)}, sealed=True)
     assert read_json(tmp_path / "x.json") == {"a": None, "b": [None]}
 
 

@@ -12,9 +12,10 @@ from typing import TYPE_CHECKING, Any
 from polytask.version import __version__ as __version__
 
 if TYPE_CHECKING:
-    from polytask import balance, data, errors, linear, share, solvers, study, tasks, train
+    from polytask import balance, data, deploy, errors, linear, share, solvers, study, tasks, train
     from polytask.balance import Balancer
     from polytask.data import MultiTaskLoader
+    from polytask.deploy import load
     from polytask.share import HardSharing
     from polytask.study import compare
     from polytask.tasks import Task, TaskSet
@@ -30,8 +31,10 @@ __all__ = [
     "balance",
     "compare",
     "data",
+    "deploy",
     "errors",
     "linear",
+    "load",
     "share",
     "solvers",
     "study",
@@ -39,7 +42,7 @@ __all__ = [
     "train",
 ]
 
-_ROOMS = ("balance", "data", "errors", "linear", "share", "solvers", "study", "tasks", "train")
+_ROOMS = ("balance", "data", "deploy", "errors", "linear", "share", "solvers", "study", "tasks", "train")
 _HOMES = {
     "Balancer": "balance",
     "HardSharing": "share",
@@ -48,6 +51,7 @@ _HOMES = {
     "TaskSet": "tasks",
     "Trainer": "train",
     "compare": "study",
+    "load": "deploy",
 }
 
 

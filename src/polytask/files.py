@@ -24,6 +24,7 @@ from typing import Any
 from polytask.errors import DamagedError, StorageError
 
 __all__ = [
+    "CHECKSUM",
     "append",
     "check_writable",
     "create",
@@ -32,6 +33,7 @@ __all__ = [
     "fitting",
     "read_bytes",
     "read_json",
+    "seal",
     "storing",
     "write_atomically",
     "write_json",
@@ -153,20 +155,20 @@ def append(path: Path, data: bytes, at: int) -> None:
             os.close(handle)
 
 
-def write_json(path: Path, value: Any, *, seal: bool = False) -> None:
+def write_json(path: Path, value: Any, *, sealed: bool = False) -> None:
     """Write plain values as JSON, atomically.
 
     Args:
         path: Where.
         value: Mappings, lists, texts, numbers; NaN and infinities become ``null``.
-        seal: Whether to add a ``checksum``, by which :func:`read_json` notices any change. ``value`` is then a mapping.
+        sealed: Whether to add a ``checksum``, by which :func:`read_json` notices any change to the mapping ``value``.
 
     Raises:
         StorageError: It cannot be written; what was there before is intact.
     """
-    if seal:
+    if sealed:
         plain = json.loads(encode(value))
-        value = {**plain, CHECKSUM: _seal(plain)}
+        value = {**plain, CHECKSUM: seal(plain)}
     write_atomically(path, encode(value))
 
 
@@ -233,7 +235,7 @@ def read_json(path: Path, schema: Any = None) -> Any:
         value = json.loads(content)
     except (ValueError, RecursionError) as error:
         raise DamagedError(f"{path} is damaged: it is no JSON ({error})") from error
-    if isinstance(value, dict) and CHECKSUM in value and value.pop(CHECKSUM) != _seal(value):
+    if isinstance(value, dict) and CHECKSUM in value and value.pop(CHECKSUM) != seal(value):
         raise DamagedError(f"{path} is damaged: its contents do not fit its checksum")
     return value if schema is None else fitting(value, schema, path)
 
@@ -334,7 +336,8 @@ def _cause(error: Exception, path: Path) -> tuple[int, str] | None:
     return None
 
 
-def _seal(value: Any) -> str:
+def seal(value: Any) -> str:
+    """Checksum of plain values."""
     return hashlib.sha256(json.dumps(value, sort_keys=True).encode()).hexdigest()
 
 

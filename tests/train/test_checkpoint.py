@@ -114,7 +114,7 @@ def test_missing_foreign_and_damaged_places_are_told_apart(tmp_path):
     with pytest.raises(CheckpointError, match="damaged or incomplete"):
         read(path)
     write(path, checkpoint_of(2))
-    write_json(path / "meta.json", {**read_json(path / "meta.json"), "format": 99}, seal=True)
+    write_json(path / "meta.json", {**read_json(path / "meta.json"), "format": 99}, sealed=True)
     with pytest.raises(CheckpointError, match="has format 99"):
         read(path)
 

@@ -130,7 +130,7 @@ def test_meta_cannot_name_files_elsewhere(tmp_path):
     write(tmp_path / "c", checkpoint_of(1))
     meta = read_json(tmp_path / "c" / "meta.json")
     meta["files"]["model"]["name"] = "../model.safetensors"
-    write_json(tmp_path / "c" / "meta.json", meta, seal=True)
+    write_json(tmp_path / "c" / "meta.json", meta, sealed=True)
     with pytest.raises(DamagedError, match="is no name of a checkpoint's file"):
         read(tmp_path / "c")
 

@@ -27,7 +27,18 @@ from polytask.errors import ConfigError, DataError, MethodError, MissingExtraErr
 from polytask.remedies import Notation, said_in
 from polytask.signals import undisturbed
 
-__all__ = ["RUN_FAILED", "Answer", "Debug", "Json", "PlainConsole", "names", "plain", "printable", "verb"]
+__all__ = [
+    "RUN_FAILED",
+    "Answer",
+    "Debug",
+    "Json",
+    "PlainConsole",
+    "names",
+    "plain",
+    "predicting",
+    "printable",
+    "verb",
+]
 
 USER_ERROR = 2
 RUN_FAILED = 3
@@ -46,11 +57,13 @@ class Answer:
         data: The answer for programs: anything ``json`` can write, and paths. NaN and infinities become ``null``.
         view: The answer for people: text or rich renderables, one below the other.
         code: Exit code of the verb.
+        raw: Text that is printed as it is, before the rest: what other programs are to read.
     """
 
     data: Mapping[str, Any]
     view: tuple[RenderableType, ...]
     code: int = 0
+    raw: str = ""
 
 
 def verb(run: Callable[..., Answer]) -> Callable[..., None]:
@@ -83,6 +96,8 @@ def verb(run: Callable[..., Answer]) -> Callable[..., None]:
         if as_json:
             _echo_json(answer.data)
         else:
+            typer.echo(answer.raw, nl=False)
+        if answer.view and not as_json:
             # In a pipe or a file, a line is as long as it needs to be.
             PlainConsole(width=None if sys.stdout.isatty() else 400).print(Group(*answer.view))
         if answer.code:
@@ -177,6 +192,11 @@ def names(texts: Sequence[str] | None) -> list[str]:
     """
     parts = [part for text in texts or () for part in next(csv.reader([text], skipinitialspace=True), [])]
     return [part.strip() for part in parts if part.strip()]
+
+
+def predicting(folder: Path) -> str:
+    """The command that predicts new rows with a kept model."""
+    return f"polytask predict {shlex.quote(str(folder))} new.csv"
 
 
 def _stop(code: int, kind: str, message: str, as_json: bool) -> NoReturn:

@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from polytask.cli import check, compare, demo, init, methods, report, train
+from polytask.cli import check, compare, demo, init, methods, predict, report, train
 from polytask.version import __version__
 
 __all__ = ["app", "main"]
@@ -28,6 +28,7 @@ app.command(short_help="Train, compare and report on built-in data.")(demo.demo)
 app.command(short_help="Guess a table's columns, write polytask.toml.")(init.init)
 app.command(short_help="Dry run: labels, shared parameters, cost.")(check.check)
 app.command(short_help="Fit one model and keep it.")(train.train)
+app.command(short_help="New rows through a finished model.")(predict.predict)
 app.command(short_help="Baselines and methods over paired seeds.")(compare.compare)
 app.command(short_help="Write a study's results and report again.")(report.report)
 app.command(short_help="Methods and estimators, or the card of one.")(methods.methods)

@@ -10,7 +10,7 @@ import typer
 from rich.console import Console
 from rich.text import Text
 
-from polytask.cli.answer import RUN_FAILED, Answer, Debug, Json, verb
+from polytask.cli.answer import RUN_FAILED, Answer, Debug, Json, predicting, verb
 from polytask.cli.settings import ConfigFile, Override, method_entries, read_config
 from polytask.errors import ConfigError
 
@@ -37,6 +37,10 @@ def compare(
     seeds: Annotated[int | None, typer.Option(min=1, help="Number of paired seeds. [protocol] seeds")] = None,
     workers: Annotated[int | None, typer.Option(min=1, help="Trials side by side. [protocol] workers")] = None,
     out: Annotated[Path | None, typer.Option(help="Folder of the study. [protocol] out")] = None,
+    keep: Annotated[str | None, typer.Option(help="Trained models to keep: all, best or none. [protocol] keep")] = None,
+    refit: Annotated[
+        bool, typer.Option("--refit", help="Train the best model again on all rows with labels. [protocol] refit")
+    ] = False,
     fresh: Annotated[
         bool, typer.Option("--fresh", help="Train every trial anew, also those that are finished.")
     ] = False,
@@ -57,6 +61,8 @@ def compare(
         protocol__baseline=baseline,
         protocol__seeds=seeds,
         protocol__workers=workers,
+        protocol__keep=keep,
+        protocol__refit=refit or None,
         protocol__out=None if out is None else str(out.absolute()),
     )
     options = settings.compare_options()
@@ -79,5 +85,8 @@ def outcome(comparison: Comparison, folder: Path, *, again: bool = True) -> Answ
     data: dict[str, Any] = {**comparison.to_dict(), "files": {"results": results, "report": page}}
     # A terminal's width is known; in a pipe or file, the table of fixed width is left as it is.
     table = table_for(comparison, Console().width) if sys.stdout.isatty() else Text(str(comparison))
-    where = Text(f"\nresults: {results}\nreport:  {page}")
+    best = comparison.best
+    use = "" if best is None else f"\npredict: {predicting(folder)}"
+    data["files"]["best"] = best
+    where = Text(f"\nresults: {results}\nreport:  {page}{use}")
     return Answer(data, (table, where), RUN_FAILED if comparison.unjudged else 0)

@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING, Any
 
 from polytask.balance import METHODS, Balancer, LossMethod
 from polytask.cli.cost import Bench
-from polytask.cli.settings import trunk
 from polytask.data import MultiTaskData, MultiTaskLoader
 from polytask.share import MultiTaskModel, build_model
 from polytask.study.classical import check_estimator
@@ -47,7 +46,7 @@ def dry_run(
     options = TrainOptions(**settings.train_options())
     asked = settings.compare_options()
     say("building the model")
-    model = build_model(data, encoder=trunk(settings, data), architecture=asked["architecture"], seed=options.seed)
+    model = build_model(data, encoder=asked["encoder"], architecture=asked["architecture"], seed=options.seed)
     say("sending one batch through the model")
     loader = MultiTaskLoader(data.train, batch_size=options.batch_size, seed=options.seed)
     inputs, targets = next(iter(loader)).parts[0]

@@ -12,10 +12,9 @@ import typer
 from polytask.errors import ConfigError
 
 if TYPE_CHECKING:
-    from polytask.data import MultiTaskData
     from polytask.study import Config
 
-__all__ = ["ConfigFile", "Override", "method_entries", "read_config", "trunk"]
+__all__ = ["ConfigFile", "Override", "method_entries", "read_config"]
 
 ConfigFile = Annotated[Path, typer.Argument(help="Configuration written by `polytask init`.", metavar="polytask.toml")]
 Override = Annotated[
@@ -41,12 +40,6 @@ def read_config(path: Path, overrides: Sequence[str] | None, **more: Any) -> Con
     values |= {key.replace("__", "."): value for key, value in more.items() if value is not None}
     config = Config.load(path)
     return config.with_values(values) if values else config
-
-
-def trunk(settings: Config, data: MultiTaskData) -> Any:
-    """The encoder of the configuration for these data: a specification, a module made by a function, or ``None``."""
-    encoder = settings.encoder()
-    return encoder(data.inputs) if callable(encoder) else encoder
 
 
 def method_entries(text: str | None) -> list[str] | None:

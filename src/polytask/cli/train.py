@@ -8,9 +8,10 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from rich.table import Table
+from rich.text import Text
 
-from polytask.cli.answer import Answer, Debug, Json, plain, verb
-from polytask.cli.settings import ConfigFile, Override, read_config, trunk
+from polytask.cli.answer import Answer, Debug, Json, plain, predicting, verb
+from polytask.cli.settings import ConfigFile, Override, read_config
 from polytask.files import write_atomically
 from polytask.folders import locked
 
@@ -39,10 +40,10 @@ def train(
 
     After an interruption, the same command goes on from the last checkpoint. One of other data or settings is refused.
     """
-    from polytask.balance import Balancer, get_method
-    from polytask.share import build_model
+    from polytask.deploy import FinishedModel
     from polytask.study.methods import MethodSpec
-    from polytask.study.trial import TrialSpec
+    from polytask.study.trial import balancer_of, blueprint_of
+    from polytask.study.trial_spec import TrialSpec
     from polytask.train import Trainer, TrainOptions
 
     settings = read_config(config, overrides)
@@ -50,19 +51,20 @@ def train(
     data = settings.build_data()
     folder = out or settings.folder / "runs" / f"{data.name}-{method.name}"
     options = TrainOptions(**settings.train_options())
-    model = build_model(
-        data, encoder=trunk(settings, data), architecture=settings.model.architecture, seed=options.seed
-    )
-    balancer = Balancer(get_method(method.name, **method.options), tasks=data.tasks, seed=options.seed, **method.engine)
     spec = TrialSpec(
         MethodSpec.of({"name": method.name, **method.options}), data.tasks.names, options.seed, "val",
-        settings.encoder(), settings.model.architecture, options, tuple(sorted(method.engine.items())),
+        settings.encoder(), settings.model.sharing, options, tuple(sorted(method.engine.items())),
     )  # fmt: skip
+    blueprint, balancer = blueprint_of(spec, data), balancer_of(spec, data)
+    model = blueprint.build()
     trainer = Trainer(model, data.tasks, balancer, options=options, out=folder, identity=spec.identity(data))
     with locked(folder):
         history = trainer.fit(data, resume=False if fresh else "auto")
+        about = {"data": data.name, "fingerprint": data.fingerprint, "method": method.name}
+        FinishedModel.of(blueprint, model, {**about, "epoch": history.best_epoch}).save(folder)
         answer = _keep(folder, settings, trainer, data)
-    return Answer(answer, (_table(answer, data.tasks), f"\nbest epoch {history.best_epoch}; kept in {folder}"))
+    said = f"\nbest epoch {history.best_epoch}; kept in {folder}\npredict new rows with: {predicting(folder)}"
+    return Answer(answer, (_table(answer, data.tasks), Text(said)))
 
 
 def _keep(folder: Path, settings: Config, trainer: Trainer, data: MultiTaskData) -> dict[str, Any]:

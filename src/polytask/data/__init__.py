@@ -7,7 +7,18 @@ from polytask.data.given import Given, are_inputs, given_rows
 from polytask.data.loader import MultiTaskLoader
 from polytask.data.multitask import SPLITS, MultiTaskData
 from polytask.data.plan import Alternating, Joint, Plan, mixing_shares
-from polytask.data.source import ArrayLike, Inputs, MapSource, Part, Source, TensorSource, batches, inputs_of, only
+from polytask.data.source import (
+    ArrayLike,
+    Inputs,
+    MapSource,
+    Part,
+    Source,
+    TensorSource,
+    batches,
+    inputs_of,
+    only,
+    together,
+)
 from polytask.data.spec import InputSpec
 from polytask.lazy import lazy
 
@@ -51,6 +62,7 @@ __all__ = [
     "only",
     "read_table",
     "split_rows",
+    "together",
 ]
 
 __getattr__, __dir__ = lazy(

@@ -14,7 +14,18 @@ from torch.utils.data import Dataset, default_collate
 from polytask.data.arrays import tensor_of
 from polytask.errors import DataError
 
-__all__ = ["ArrayLike", "Inputs", "MapSource", "Part", "Source", "TensorSource", "batches", "inputs_of", "only"]
+__all__ = [
+    "ArrayLike",
+    "Inputs",
+    "MapSource",
+    "Part",
+    "Source",
+    "TensorSource",
+    "batches",
+    "inputs_of",
+    "only",
+    "together",
+]
 
 Inputs: TypeAlias = Tensor | dict[str, Tensor]
 ArrayLike: TypeAlias = Any
@@ -224,6 +235,54 @@ def only(source: Source, tasks: Iterable[str]) -> Source:
     if isinstance(source, TensorSource):
         return TensorSource(source.inputs, {name: source.targets[name] for name in names if name in source.targets})
     return _Only(source, names)
+
+
+@final
+class _Together:
+    """Rows of several sources, one source after the other."""
+
+    def __init__(self, sources: Sequence[Source]) -> None:
+        self.sources = tuple(sources)
+        self.ends = torch.tensor([len(source) for source in sources]).cumsum(0)
+
+    def __len__(self) -> int:
+        return int(self.ends[-1])
+
+    def batch(self, index: Int[Tensor, "B"]) -> tuple[Inputs, dict[str, Tensor]]:
+        owner = torch.bucketize(index, self.ends, right=True)
+        order, parts = [], []
+        for number, source in enumerate(self.sources):
+            mine = (owner == number).nonzero()[:, 0]
+            if len(mine):
+                order.append(mine)
+                parts.append(source.batch(index[mine] - (self.ends[number] - len(source))))
+        back = torch.cat(order).argsort()
+        first = parts[0][0]
+        inputs: Inputs = (
+            torch.cat([x for x, _ in parts])[back]  # type: ignore[misc]
+            if isinstance(first, Tensor)
+            else {name: torch.cat([x[name] for x, _ in parts])[back] for name in first}  # type: ignore[index]
+        )
+        return inputs, {
+            name: torch.cat([y[name] for _, y in parts])[back]
+            for name in parts[0][1]
+            if all(name in y for _, y in parts)
+        }
+
+
+def together(sources: Iterable[Source]) -> Source:
+    """The rows of several sources of one dataset as one source; nothing is copied.
+
+    Args:
+        sources: Sources with the same inputs and tasks; empty ones are left out.
+
+    Examples:
+        >>> import torch
+        >>> rows = TensorSource(torch.eye(2), {"a": torch.arange(2)})
+        >>> together([rows, rows]).batch(torch.tensor([3, 0]))[1]
+        {'a': tensor([1, 0])}
+    """
+    return _Together([source for source in sources if len(source)])
 
 
 def batches(source: Source, batch_size: int = 1024) -> Iterator[Part]:

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
-from polytask.share.build import ARCHITECTURES, build_model
+from polytask.share.architectures import ARCHITECTURES
+from polytask.share.blueprint import Blueprint
+from polytask.share.build import build_model
 from polytask.share.encoders import CNN, ENCODERS, MLP, Tabular, build_encoder
 from polytask.share.hard import HardSharing
 from polytask.share.heads import build_head
 from polytask.share.model import Inputs, MultiTaskModel
 from polytask.share.naming import TaskModules
+from polytask.share.options import Option
 from polytask.share.popart import PopArt
 from polytask.share.rotograd import Rotations
 from polytask.share.seats import Seat, Seats
@@ -19,10 +22,12 @@ __all__ = [
     "CNN",
     "ENCODERS",
     "MLP",
+    "Blueprint",
     "HardSharing",
     "Inputs",
     "ModelSummary",
     "MultiTaskModel",
+    "Option",
     "PopArt",
     "Rotations",
     "Seat",

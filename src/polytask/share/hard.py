@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from types import MappingProxyType
 from typing import Any, final
 
 from torch import Tensor, nn
@@ -11,6 +12,7 @@ from polytask.errors import ConfigError, TaskError
 from polytask.share.heads import build_head
 from polytask.share.model import Inputs, MultiTaskModel
 from polytask.share.naming import TaskModules
+from polytask.share.options import whole, widths
 from polytask.tasks import Task, TaskSet
 
 __all__ = ["HardSharing"]
@@ -57,6 +59,8 @@ class HardSharing(MultiTaskModel):
     Reference:
         Caruana, Multitask Learning, Machine Learning 28, 1997.
     """
+
+    options = MappingProxyType({"width": whole(None), "head_hidden": widths()})
 
     def __init__(
         self,

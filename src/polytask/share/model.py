@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import abc
 from collections.abc import Iterable, Iterator, Mapping
-from typing import Any, final
+from typing import Any, ClassVar, final
 
 from torch import Tensor, nn
 
 from polytask.errors import TaskError, unknown
+from polytask.share.options import Option
 from polytask.share.summary import ModelSummary, summarise
 from polytask.tasks import Task, TaskSet
 
@@ -23,11 +24,15 @@ class MultiTaskModel(nn.Module, abc.ABC):
 
     The forward pass is ``decode(encode(inputs))``: :meth:`encode` ends at the last representation that all tasks read,
     which is where ``grads="features"`` takes gradients; :meth:`decode` is everything after it. A concrete architecture
-    is final and implements the abstract methods; nothing concrete here is meant to be overridden.
+    is final and implements the abstract methods; nothing concrete here is meant to be overridden. It is called as
+    ``(encoder, tasks, seed=…, **options)`` and declares its options in :attr:`options`.
 
     Args:
         tasks: The tasks, or whatever describes a :class:`~polytask.tasks.TaskSet`.
     """
+
+    options: ClassVar[Mapping[str, Option]]
+    """Keyword arguments that are plain values; they are checked before a model is built, and kept with it."""
 
     def __init__(self, tasks: TaskSet | Task | Iterable[Task] | Mapping[str, Task | str]) -> None:
         super().__init__()

@@ -6,11 +6,11 @@ import dataclasses
 from collections.abc import Callable, Iterable, Mapping
 from typing import TYPE_CHECKING, Any
 
-import torch
 from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
 
 from polytask.errors import ConfigError
+from polytask.share.inference import inference
 
 if TYPE_CHECKING:
     from polytask.share.model import MultiTaskModel
@@ -87,18 +87,12 @@ def _size(parameters: Iterable[nn.Parameter]) -> int:
 
 
 def _count(model: MultiTaskModel, inputs: Tensor | Mapping[str, Tensor]) -> dict[str, int]:
-    modes = {module: module.training for module in model.modules()}
     first = inputs if isinstance(inputs, Tensor) else next(iter(inputs.values()))
-    model.eval()
-    try:
-        with torch.no_grad():
-            flops = {"": _flops(lambda: model.encode(inputs)) // len(first)}
-            features = model.encode(inputs)
-            for name in model.tasks:
-                flops[name] = _flops(lambda name=name: model.decode(features, (name,))) // len(first)  # type: ignore[misc]
-    finally:
-        for module, training in modes.items():
-            module.training = training
+    with inference(model):
+        flops = {"": _flops(lambda: model.encode(inputs)) // len(first)}
+        features = model.encode(inputs)
+        for name in model.tasks:
+            flops[name] = _flops(lambda name=name: model.decode(features, (name,))) // len(first)  # type: ignore[misc]
     return flops
 
 

@@ -14,6 +14,7 @@ import pandas as pd
 
 from polytask.errors import DamagedError, TrialError
 from polytask.files import encode, fitting, read_json, write_json
+from polytask.share.stored import has_model
 from polytask.study.protocol import Protocol, TaskInfo
 from polytask.study.results import SCHEMA, TrialResult
 from polytask.study.statistics import Interval, paired_interval, transfer_gain
@@ -53,6 +54,12 @@ class Comparison:
     def methods(self) -> tuple[str, ...]:
         """Labels of the methods, in the order asked for."""
         return self.protocol.methods
+
+    @property
+    def best(self) -> Path | None:
+        """Folder of the best model, for :func:`polytask.load`; ``None`` where none was kept."""
+        folder = None if self.out is None else self.out / "best"
+        return folder if folder is not None and has_model(folder) else None
 
     @property
     def tasks(self) -> tuple[str, ...]:
@@ -274,7 +281,7 @@ class Comparison:
         """
         path = Path(path)
         path = path if path.suffix == ".json" else path / RESULTS
-        write_json(path, self.to_dict(), seal=True)
+        write_json(path, self.to_dict(), sealed=True)
         return path
 
     @classmethod

@@ -115,6 +115,7 @@ class Config(Section):
         except pydantic.ValidationError as error:
             raise ConfigError("\n".join(f"{where}: {say(problem, cls)}" for problem in error.errors())) from None
         config._where, config._folder = where, Path(folder)
+        config._check_model()
         config._check_method()
         config._check_train()
         return config
@@ -190,8 +191,10 @@ class Config(Section):
             "selection": self.protocol.selection,
             "baseline": self.protocol.baseline,
             "workers": self.protocol.workers,
+            "keep": self.protocol.keep,
+            "refit": self.protocol.refit,
             "encoder": self.encoder(),
-            "architecture": self.model.architecture,
+            "architecture": self.model.sharing,
             "train": self.train_options(),
             "balancer": self.method.engine,
             **({} if out is None else {"out": self._folder / out}),
@@ -224,6 +227,12 @@ class Config(Section):
         if entry == self.method.name and self.method.options:
             return {"name": entry, **self.method.options}
         return entry
+
+    def _check_model(self) -> None:
+        try:
+            self.model.check(no_key)
+        except ConfigError as error:
+            raise ConfigError(f"{self._where}: [model] {error}") from None
 
     def _check_method(self) -> None:
         """Check names and options of methods now rather than after the baselines are trained."""

@@ -20,7 +20,8 @@ from polytask.data import MultiTaskData
 from polytask.errors import TrialError
 from polytask.signals import undisturbed
 from polytask.study.results import TrialResult
-from polytask.study.trial import TrialSpec, blank, record_failure, run_trial
+from polytask.study.trial import blank, record_failure, run_trial
+from polytask.study.trial_spec import TrialSpec
 from polytask.train import History
 
 __all__ = ["Job", "run_jobs"]

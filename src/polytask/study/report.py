@@ -7,6 +7,7 @@ import dataclasses
 import importlib.resources
 import json
 import re
+import shlex
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -119,6 +120,7 @@ def _provenance(comparison: Comparison) -> list[tuple[str, str]]:
         *((name, f"{what}. {_chosen(comparison, name)}") for name, what in protocol.estimators.items()),
         ("Training", ", ".join(f"{key} {value}" for key, value in train.items())),
         ("Engine", ", ".join(f"{key} {value}" for key, value in protocol.balancer.items()) or _defaults(comparison)),
+        ("Use", "" if comparison.best is None else f"polytask predict {shlex.quote(str(comparison.best))} new.csv"),
         ("Versions", ", ".join(f"{name} {version}" for name, version in protocol.versions.items())),
     ]
     return [(name, value) for name, value in items if value]

@@ -11,6 +11,9 @@ from polytask.balance.section import ENGINE_OPTIONS
 from polytask.data import MultiTaskData, load
 from polytask.errors import ConfigError, TrialError, unknown
 from polytask.folders import locked
+from polytask.share.architectures import read_architecture
+from polytask.share.blueprint import encoder_name
+from polytask.study.best import check_keep, keep_models
 from polytask.study.comparison import Comparison
 from polytask.study.methods import MethodSpec, specs_of
 from polytask.study.pool import Job, run_jobs
@@ -18,7 +21,8 @@ from polytask.study.progress import Bar
 from polytask.study.protocol import Protocol, TaskInfo
 from polytask.study.results import TrialResult
 from polytask.study.section import SELECTIONS
-from polytask.study.trial import TrialSpec, encoder_name, read_trial, rehearse
+from polytask.study.trial import read_trial, rehearse
+from polytask.study.trial_spec import TrialSpec
 from polytask.study.versions import mixed_versions, versions
 from polytask.train import TrainOptions
 
@@ -33,7 +37,7 @@ def compare(
     methods: Sequence[str | Mapping[str, Any] | MethodSpec] = ("stl", "equal", "uw"),
     seeds: int | Sequence[int] = 3,
     encoder: str | Callable[..., Any] | None = None,
-    architecture: str = "hard",
+    architecture: str | Mapping[str, Any] = "hard",
     train: TrainOptions | Mapping[str, Any] | None = None,
     balancer: Mapping[str, Any] | None = None,
     selection: str = "val",
@@ -42,6 +46,8 @@ def compare(
     workers: int = 1,
     progress: bool = True,
     resume: bool = True,
+    keep: str = "all",
+    refit: bool = False,
 ) -> Comparison:
     """Train methods side by side and measure each against one model per task.
 
@@ -62,7 +68,7 @@ def compare(
         seeds: Number of paired seeds (0, 1, …), or the seeds. 3 by default: the fewest worth an interval.
         encoder: Specification of the shared part, or a function making it from an ``InputSpec``; the data's own by
             default.
-        architecture: How tasks share it.
+        architecture: How tasks share it: a name, or a table with ``name`` and options.
         train: Training options; its ``seed`` is replaced by each trial's.
         balancer: Options of the engine for all methods: :data:`~polytask.balance.section.ENGINE_OPTIONS`.
         selection: ``"val"``; ``"last"`` judges the last epoch; ``"test"`` chooses on test and marks every table.
@@ -72,6 +78,10 @@ def compare(
         workers: Trials side by side, in processes with one thread each; the results do not depend on it.
         progress: Whether to show a progress bar on a terminal.
         resume: ``False`` trains everything anew.
+        keep: Which trained models are kept for :func:`polytask.load`: of ``"all"`` trials, of the ``"best"``, or
+            ``"none"``. The best one, chosen on validation, is also left in ``out/best``, unless none is kept.
+        refit: Whether the best model is trained again, on all rows that have labels, for ``out/best``; it cannot be
+            judged any more.
 
     Returns:
         The comparison, also written to ``out/results.json``.
@@ -97,6 +107,8 @@ def compare(
             "polytask.data.read_table makes one of a table"
         )
     specs = specs_of(methods)
+    read_architecture(architecture)
+    check_keep(keep, refit=refit)
     numbers = _seeds(seeds)
     if selection not in SELECTIONS:
         raise ConfigError(unknown("selection", selection, SELECTIONS))
@@ -133,6 +145,8 @@ def compare(
         protocol = _protocol(data, specs, numbers, trials[0], against, notes)
         comparison = Comparison(protocol, results, out=folder)
         comparison.to_json(folder)
+        places = [(trial, folder / "trials" / trial.id(data)) for trial in trials]
+        keep_models(comparison, places, data, folder, keep=keep, refit=refit)
     return comparison
 
 
@@ -238,6 +252,12 @@ def _notes(data: MultiTaskData, specs: Sequence[MethodSpec]) -> list[str]:
     return [*notes, *(f"{', '.join(labels)}: {note}" for note, labels in said.items() if note)]
 
 
+def _sharing(architecture: str | Mapping[str, Any]) -> str:
+    """An architecture with its options, in words."""
+    name, options = read_architecture(architecture)
+    return name + (f" ({', '.join(f'{key}={value}' for key, value in options.items())})" if options else "")
+
+
 def _is_alone(spec: MethodSpec, data: MultiTaskData) -> bool:
     """Whether no task can gain from another."""
     return not spec.estimator.shares(data.tasks.values()) if spec.is_estimator else spec.is_stl
@@ -273,7 +293,7 @@ def _protocol(
         rows={split: len(source) for split, source in data.splits.items()},
         fingerprint=data.fingerprint,
         encoder=encoder_name(data.encoder if trial.encoder is None else trial.encoder) if trained else "",
-        architecture=trial.architecture,
+        architecture=_sharing(trial.architecture),
         train=train if trained else {},
         balancer={key: value if isinstance(value, (str, int)) else repr(value) for key, value in trial.balancer},
         versions=versions(*specs),

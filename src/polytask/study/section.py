@@ -27,6 +27,8 @@ class ProtocolSection(Section):
         baseline: Which of the methods gains are measured against; ``"stl"`` by default, or the first one without it.
         workers: Trials run side by side, in processes of their own.
         out: Folder of the study; ``runs/<name of the data>`` by default.
+        keep: Which trained models are kept: of all trials, of the best, or none.
+        refit: Whether the best model is trained again on all rows with labels.
     """
 
     methods: tuple[str | dict[str, Any], ...] | None = None
@@ -35,3 +37,5 @@ class ProtocolSection(Section):
     baseline: str | None = None
     workers: Annotated[int, Field(ge=1)] = 1
     out: str | None = None
+    keep: Literal["all", "best", "none"] = "all"
+    refit: bool = False

@@ -3,121 +3,45 @@
 from __future__ import annotations
 
 import dataclasses
-import hashlib
-import json
 import logging
 import math
 import os
-import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any, final
-
-import torch
-from torch import nn
+from typing import Any
 
 from polytask.balance import Balancer
 from polytask.data import MultiTaskData
-from polytask.errors import CheckpointError, ConfigError, DamagedError, StorageError, TrialError
+from polytask.data.interface import Interface
+from polytask.errors import CheckpointError, DamagedError, StorageError, TrialError
 from polytask.files import write_json
 from polytask.folders import make_folder, remove, set_aside, sweep
-from polytask.share import MultiTaskModel, build_model
-from polytask.study.classical import check_estimator, fit_estimator
+from polytask.share.blueprint import Blueprint
+from polytask.share.network import Network
+from polytask.share.stored import Stored, drop_model, write_model
+from polytask.study.classical import check_estimator, fit_estimator, learn
 from polytask.study.limits import limit_of
-from polytask.study.methods import MethodSpec
-from polytask.study.results import SCHEMA, TrialResult, read_result
+from polytask.study.results import TrialResult, read_result
+from polytask.study.trial_spec import TrialSpec
 from polytask.study.versions import versions
-from polytask.tasks import Task
-from polytask.train import History, Trainer, TrainOptions, check_metrics
+from polytask.train import History, Trainer, check_metrics
 from polytask.train import checkpoint as checkpoints
+from polytask.train.surroundings import threads
 
-__all__ = ["TrialSpec", "blank", "build", "encoder_name", "read_trial", "record_failure", "rehearse", "run_trial"]
+__all__ = [
+    "balancer_of",
+    "blank",
+    "blueprint_of",
+    "read_trial",
+    "record_failure",
+    "rehearse",
+    "run_trial",
+    "train_fully",
+]
 
 logger = logging.getLogger("polytask")
 
 RESULT, FAILURE, CONFIG = "trial.json", "failure.json", "config.json"
-_HARMLESS = ("threads", "trackers", "checkpoint_every", "eval_batch_size")
-"""Training options that change no number."""
-
-
-@final
-@dataclasses.dataclass(frozen=True)
-class TrialSpec:
-    """Everything that determines a trial's result, apart from the data.
-
-    Attributes:
-        method: The balancing method, the single-task networks, or an estimator.
-        tasks: Tasks to learn.
-        seed: Seed of initialisation, order of rows and method.
-        selection: ``"val"``, ``"last"`` or ``"test"``.
-        encoder: Specification of the shared part, a function making it from an ``InputSpec``, or ``None``.
-        architecture: How tasks share it.
-        train: Training options.
-        balancer: Options of the balancing engine.
-    """
-
-    method: MethodSpec
-    tasks: tuple[str, ...]
-    seed: int
-    selection: str
-    encoder: Any
-    architecture: str
-    train: TrainOptions
-    balancer: tuple[tuple[str, Any], ...] = ()
-
-    @property
-    def options(self) -> TrainOptions:
-        """The training options of this trial: its seed, its tasks' rates, the epoch that selection asks for."""
-        train = self.train
-        changes: dict[str, Any] = {
-            "seed": self.seed,
-            "restore": "last" if self.selection == "last" else "best",
-            "threads": 1,
-        }
-        if train.task_lr:
-            changes["task_lr"] = {task: rate for task, rate in train.task_lr.items() if task in self.tasks}
-        if train.stop is not None and train.stop not in ("mean_delta", "all", "any", *self.tasks):
-            changes["stop"] = "mean_delta"  # the rule names a task that this single-task model does not have
-        return train.replace(**changes)
-
-    def identity(self, data: MultiTaskData) -> dict[str, Any]:
-        """What determines the result besides the training options; of an estimator, nothing that concerns networks."""
-        same = {
-            "schema": SCHEMA,
-            "data": data.name,
-            "fingerprint": data.fingerprint,
-            "tasks": [_identity(data.tasks[name]) for name in self.tasks],
-        }
-        if self.method.is_estimator:
-            return {
-                **same,
-                "estimator": self.method.name,
-                "estimator_options": _plain(dict(self.method.options)),
-                "seed": self.seed,
-            }
-        return {
-            **same,
-            "encoder": encoder_name(data.encoder if self.encoder is None else self.encoder),
-            "architecture": self.architecture,
-            "method": self.method.name,
-            "method_options": dict(self.method.options),
-            "balancer": {key: _plain(value) for key, value in self.balancer},
-            "selection": self.selection,
-            "seed": self.seed,
-        }
-
-    def config(self, data: MultiTaskData) -> dict[str, Any]:
-        """What is hashed: plain values that determine the result."""
-        if self.method.is_estimator:
-            return self.identity(data)
-        options = {key: value for key, value in self.options.to_dict().items() if key not in _HARMLESS}
-        return {**self.identity(data), "train": options}
-
-    def id(self, data: MultiTaskData) -> str:
-        """Name of the trial's directory: method, task of a single-task model, seed, hash."""
-        text = json.dumps(self.config(data), sort_keys=True, default=_plain)
-        single = f"-{_slug(self.tasks[0])}" if self.method.alone else ""
-        return f"{_slug(self.method.label)}{single}-s{self.seed}-{hashlib.sha256(text.encode()).hexdigest()[:12]}"
 
 
 def run_trial(
@@ -149,9 +73,12 @@ def run_trial(
     result = blank(spec, folder)
     try:
         _tidy(folder, resume=resume)
-        write_json(folder / CONFIG, _jsonable(spec.config(data)))
+        write_json(folder / CONFIG, spec.config(data))
         if spec.method.is_estimator:
-            result = fit_estimator(spec.method.estimator, data, data.tasks.subset(spec.tasks), spec.seed, result)
+            tasks = data.tasks.subset(spec.tasks)
+            result, kept = fit_estimator(spec.method.estimator, data, tasks, spec.seed, result)
+            if kept is not None:
+                write_model(folder, kept.store(_about(spec, data, folder.name)))
         else:
             result = _train(spec, data, folder, result, on_epoch)
     except (CheckpointError, OSError, TrialError) as error:
@@ -160,7 +87,7 @@ def run_trial(
         raise TrialError(f"trial {folder.name}: {error}") from error
     except Exception as error:  # noqa: BLE001 - whatever goes wrong in one trial must not take the others along
         return record_failure(folder, result, f"{type(error).__name__}: {error}", limit_of(error))
-    write_json(folder / RESULT, result.to_dict(), seal=True)
+    write_json(folder / RESULT, result.to_dict(), sealed=True)
     checkpoints.discard(folder / "checkpoint")
     return result
 
@@ -173,7 +100,7 @@ def record_failure(folder: Path, result: TrialResult, error: str, limit: str = "
     """
     logger.warning("trial %s %s: %s", folder.name, f"was not judged, {limit}" if limit else "failed", error)
     result = dataclasses.replace(result, error=error, limit=limit)
-    write_json(folder / FAILURE, result.to_dict(), seal=True)
+    write_json(folder / FAILURE, result.to_dict(), sealed=True)
     return result
 
 
@@ -207,13 +134,6 @@ def blank(spec: TrialSpec, folder: Path) -> TrialResult:
     return TrialResult(id=folder.name, method=spec.method.label, seed=spec.seed, tasks=spec.tasks, versions=used)
 
 
-def encoder_name(encoder: Any) -> str:
-    """Text that identifies an encoder: its specification, or the name of the function that makes it."""
-    if isinstance(encoder, str):
-        return encoder
-    return f"{getattr(encoder, '__module__', '?')}:{getattr(encoder, '__qualname__', repr(encoder))}"
-
-
 def _train(
     spec: TrialSpec,
     data: MultiTaskData,
@@ -238,24 +158,22 @@ def _fit(
     result: TrialResult,
     on_epoch: Callable[[History], None] | None,
 ) -> TrialResult:
-    model, balancer = build(spec, data)
+    blueprint = blueprint_of(spec, data)
+    model, balancer = blueprint.build(), balancer_of(spec, data)
     trainer = Trainer(
         model,
         data.tasks.subset(spec.tasks),
         balancer,
         options=spec.options,
         out=folder,
-        identity=_jsonable(spec.identity(data)),
+        identity=spec.identity(data),
         progress=False,
         on_epoch=on_epoch,
     )
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)  # sums over rows depend on the number of threads; one trial is one thread everywhere
-    try:
+    with threads(1):  # sums over rows depend on the number of threads; one trial is one thread everywhere
         history = trainer.fit(data.train, data.test if spec.selection == "test" else data.val, resume="auto")
         judged = {split: trainer.evaluate(source) for split, source in data.splits.items() if split != "train"}
-    finally:
-        torch.set_num_threads(before)
+    write_model(folder, Network(blueprint, model).store(_about(spec, data, result.id)))
     return dataclasses.replace(
         result,
         metrics={split: found.metrics for split, found in judged.items()},
@@ -277,6 +195,31 @@ def _fit(
     )
 
 
+def _about(spec: TrialSpec, data: MultiTaskData, name: str) -> dict[str, Any]:
+    """How a trial's model came to be."""
+    about = {"data": data.name, "fingerprint": data.fingerprint, "method": spec.method.label}
+    return {**about, "trial": name, "seed": spec.seed}
+
+
+def train_fully(spec: TrialSpec, data: MultiTaskData, epochs: int) -> Stored | None:
+    """The model of a trial, trained on ``data.train`` for a fixed number of epochs.
+
+    Returns:
+        The model, or ``None`` if it has no form as plain arrays.
+    """
+    tasks = data.tasks.subset(spec.tasks)
+    if spec.method.is_estimator:
+        kept = learn(spec.method.estimator, data, tasks, spec.seed).plain(Interface.of(data, spec.tasks))
+        return None if kept is None else kept.store({})
+    blueprint = blueprint_of(spec, data)
+    options = spec.options.replace(epochs=epochs, patience=None, stop=None, restore="last")
+    model, balancer = blueprint.build(), balancer_of(spec, data)
+    trainer = Trainer(model, tasks, balancer, options=options, progress=False)
+    with threads(1):
+        trainer.fit(data.train, data.val if balancer.method.needs_metrics else None)
+    return Network(blueprint, model).store({})
+
+
 def rehearse(spec: TrialSpec, data: MultiTaskData) -> None:
     """Find out what would stop a trial before any is run.
 
@@ -286,31 +229,26 @@ def rehearse(spec: TrialSpec, data: MultiTaskData) -> None:
     if spec.method.is_estimator:
         check_estimator(spec.method.estimator, data, data.tasks.subset(spec.tasks))
     else:
-        build(spec, data)
+        blueprint_of(spec, data).build()
+        balancer_of(spec, data)
 
 
-def build(spec: TrialSpec, data: MultiTaskData) -> tuple[MultiTaskModel, Balancer]:
-    """Model and balancer of a trial, fresh; both depend on the trial's seed alone.
+def balancer_of(spec: TrialSpec, data: MultiTaskData) -> Balancer:
+    """The balancer of a trial, fresh.
 
     Raises:
-        PolytaskError: Encoder, architecture, method or engine options do not fit.
+        PolytaskError: Method or engine options do not fit.
     """
     tasks = data.tasks.subset(spec.tasks)
     engine = {} if spec.method.is_stl else dict(spec.balancer)
     balancer = Balancer(spec.method.build(), tasks=tasks, seed=spec.seed, announce=None, **engine)
     check_metrics(balancer.method, tasks)
-    return _model(spec, data), balancer
+    return balancer
 
 
-def _model(spec: TrialSpec, data: MultiTaskData) -> MultiTaskModel:
-    encoder = spec.encoder
-    if encoder is not None and not isinstance(encoder, str):
-        with torch.random.fork_rng():
-            torch.manual_seed(spec.seed)
-            encoder = encoder(data.inputs)
-        if not isinstance(encoder, nn.Module):
-            raise ConfigError(f"{encoder_name(spec.encoder)} must return a module, found {type(encoder).__name__}")
-    return build_model(data, encoder=encoder, architecture=spec.architecture, tasks=spec.tasks, seed=spec.seed)
+def blueprint_of(spec: TrialSpec, data: MultiTaskData) -> Blueprint:
+    """What a trial's model is built from."""
+    return Blueprint.of(data, encoder=spec.encoder, architecture=spec.architecture, tasks=spec.tasks, seed=spec.seed)
 
 
 def _tidy(folder: Path, *, resume: bool) -> None:
@@ -321,6 +259,7 @@ def _tidy(folder: Path, *, resume: bool) -> None:
         checkpoints.discard(folder / "checkpoint")
         for name in (FAILURE, RESULT):
             remove(folder / name)
+        drop_model(folder)
 
 
 def _curves(history: History, split: str) -> dict[str, dict[str, dict[str, list[float]]]]:
@@ -352,31 +291,3 @@ def _balance(history: History) -> list[dict[str, Any]]:
         elif quantity in ("conflicts", "iterations"):
             record[quantity] = row["value"]
     return found
-
-
-def _identity(task: Task) -> dict[str, Any]:
-    """A task as plain values; functions by name, as their content cannot be compared."""
-    try:
-        values = dict(task.to_dict())
-    except ValueError:
-        loss = getattr(task, "loss_function", None)
-        values = {"name": task.name, "kind": task.kind, "loss": encoder_name(loss), "weight": task.weight}
-    return {**values, "primary": task.primary}
-
-
-def _plain(value: Any) -> Any:
-    if value is None or isinstance(value, (str, int, float, bool)):
-        return value
-    if isinstance(value, (list, tuple)):
-        return [_plain(item) for item in value]
-    if isinstance(value, Mapping):
-        return {str(key): _plain(item) for key, item in value.items()}
-    return repr(value)
-
-
-def _jsonable(config: Mapping[str, Any]) -> Any:
-    return json.loads(json.dumps(config, default=_plain))
-
-
-def _slug(text: str) -> str:
-    return re.sub(r"[^A-Za-z0-9_.=]+", "-", text).strip("-.")[:40] or "x"

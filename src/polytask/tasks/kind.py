@@ -7,11 +7,13 @@ import dataclasses
 import functools
 import importlib
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, ClassVar, Protocol, final
 
+import numpy as np
 import torch
 from jaxtyping import Float
+from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from polytask.errors import TaskError
@@ -200,10 +202,48 @@ class Kind(abc.ABC):
     def scores(self) -> Mapping[str, Score]:
         """The catalogue of metrics by name."""
 
+    def answers(self, decoded: Tensor, labels: Sequence[str] | None) -> dict[str, NDArray[Any]]:
+        """The decoded prediction as a reader wants it: columns by what stands after the task's name in their heading.
+
+        The answer itself stands under ``""``; here, outputs as they are, numbered where there are several.
+
+        Args:
+            decoded: What :meth:`decode` gave for N rows, on the CPU.
+            labels: Names of the classes, where the task has them.
+
+        Returns:
+            Arrays of N entries: numbers, or names of classes (``None`` where the prediction is not finite).
+        """
+        values = decoded.numpy()
+        return {"": values} if values.ndim == 1 else numbered(values.reshape(len(values), -1))
+
     @final
     def fail(self, message: str) -> TaskError:
         """An error that names the task."""
         return TaskError(f"task {self.task!r}: {message}")
+
+
+def numbered(values: NDArray[Any], names: Iterable[Any] | None = None) -> dict[str, NDArray[Any]]:
+    """The columns of an array (N, k) by name, or by number; a single one without."""
+    columns = values.shape[1]
+    if columns == 1 and names is None:
+        return {"": values[:, 0]}
+    return {str(name): values[:, place] for place, name in enumerate(range(columns) if names is None else names)}
+
+
+def named(codes: Tensor, labels: Sequence[str] | None, sure: Tensor) -> NDArray[Any]:
+    """Classes by name, or by number where they have none; ``None`` where ``sure`` is false."""
+    known: Any = codes.numpy() if labels is None else np.asarray(labels, dtype=object)[codes.numpy()]
+    if not bool(sure.all()):
+        known = known.astype(object)
+        known[~sure.numpy()] = None
+    return known  # type: ignore[no-any-return]
+
+
+def chances(decoded: Tensor, labels: Sequence[str] | None) -> dict[str, NDArray[Any]]:
+    """Probabilities (N, C) as columns ``P(class)``."""
+    names = range(decoded.shape[1]) if labels is None else labels
+    return numbered(decoded.numpy(), [f"P({name})" for name in names])
 
 
 def rows_of_one(kind: Kind, prediction: Tensor) -> Tensor:

@@ -282,17 +282,25 @@ class Task:
         """
         return _labels.metric_inputs(self, _labels.match(self, prediction, target, mask))
 
-    def to_dict(self) -> dict[str, Any]:
+    def to_dict(self, *, named: bool = False) -> dict[str, Any]:
         """The task as plain values, for configuration files and checkpoints.
+
+        Args:
+            named: Write the name of a custom loss, ``"module:function"`` under ``"loss"``, and leave metric objects
+                out, instead of refusing: enough to predict.
 
         Raises:
             TaskError: The task has a custom loss or metric objects, which are code.
         """
-        if self.loss_function is not None or isinstance(self.metrics, Mapping):
-            what = "loss" if self.loss_function is not None else "metrics"
-            raise self.rule.fail(f"custom {what} is code and cannot be written to a file; build the task in Python")
         values = {field.name: getattr(self, field.name) for field in dataclasses.fields(self) if field.init}
-        del values["loss_function"]
+        loss = values.pop("loss_function")
+        if not named and (loss is not None or isinstance(self.metrics, Mapping)):
+            what = "loss" if loss is not None else "metrics"
+            raise self.rule.fail(f"custom {what} is code and cannot be written to a file; build the task in Python")
+        if isinstance(self.metrics, Mapping):
+            values["metrics"] = None
+        if loss is not None:
+            values["loss"] = f"{getattr(loss, '__module__', '?')}:{getattr(loss, '__qualname__', type(loss).__name__)}"
         return {name: list(v) if isinstance(v, (tuple, list)) else v for name, v in values.items()}
 
     @classmethod

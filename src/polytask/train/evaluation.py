@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-import contextlib
 import dataclasses
 from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from polytask.data import MultiTaskData, MultiTaskLoader, Part, Source, TensorSource, are_inputs, batches, given_rows
 from polytask.errors import DataError
+from polytask.share.inference import inference
 
 if TYPE_CHECKING:
     from polytask.tasks import TaskSet
@@ -76,19 +76,6 @@ def predict(forward: Forward, tasks: TaskSet, source: Any, batch_size: int) -> d
             for name, prediction in forward.predictions(part.inputs, tasks.names).items():
                 found.setdefault(name, []).append(tasks[name].decode(prediction).cpu())
     return {name: torch.cat(found[name]) for name in tasks.names if name in found}
-
-
-@contextlib.contextmanager
-def inference(model: nn.Module) -> Iterator[None]:
-    """No gradients and evaluation mode; afterwards every module is back in the mode it was in."""
-    training = [module for module in model.modules() if module.training]
-    model.eval()
-    try:
-        with torch.no_grad():
-            yield
-    finally:
-        for module in training:
-            module.training = True
 
 
 def sources_of(rows: Any, tasks: Sequence[str]) -> Source | dict[str, Source]:

@@ -121,7 +121,7 @@ class Store:
                 log,
             )
             meta = {"format": FORMAT, **checkpoint.meta, "files": dataclasses.asdict(files)}
-            write_json(self.path / META, meta, seal=True)
+            write_json(self.path / META, meta, sealed=True)
         except Exception:
             self._rows, self._files = 0, None  # the next history is written anew
             self._sweep()

@@ -16,7 +16,7 @@ rate), so that the metrics of networks and estimators are computed by the same c
 """
 
 from polytask.study.classical.entries import BASELINES, Entry, entry_names, find_entry, reasons_against
-from polytask.study.classical.fit import check_estimator, fit_estimator
+from polytask.study.classical.fit import check_estimator, fit_estimator, learn
 
 __all__ = [
     "BASELINES",
@@ -25,5 +25,6 @@ __all__ = [
     "entry_names",
     "find_entry",
     "fit_estimator",
+    "learn",
     "reasons_against",
 ]

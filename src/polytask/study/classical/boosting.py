@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from polytask.errors import ConfigError, unknown
 from polytask.study.classical.losses import cross_entropy, pinball, poisson_deviance, square
 from polytask.study.classical.one_by_one import Model, OneByOne, Part, log_of
+from polytask.study.classical.plain import trees
 from polytask.tasks import Task
 
 __all__ = ["Boosting"]
@@ -39,7 +40,7 @@ class Boosting(OneByOne):
         {'max_leaf_nodes': 31}
     """
 
-    trees = True
+    on_trees = True
     learns = ("regression", "binary", "multiclass", "multilabel", "ordinal", "count", "quantile")
     MOST_TREES: ClassVar[int] = 300
     OURS: ClassVar[set[str]] = {"loss", "quantile", "categorical_features", "random_state", "warm_start", "verbose"}
@@ -62,23 +63,23 @@ class Boosting(OneByOne):
 
     def _number(self, part: Part) -> Model:
         model, facts = self._grown("Regressor", part, "squared_error", square)
-        return Model(model.predict, _leaves(model), facts)
+        return Model(model.predict, _leaves(model), facts, trees(model))
 
     def _binary(self, part: Part) -> Model:
         model, facts = self._grown("Classifier", part, "log_loss", cross_entropy)
-        return Model(model.decision_function, _leaves(model), facts)
+        return Model(model.decision_function, _leaves(model), facts, trees(model))
 
     def _multiclass(self, part: Part) -> Model:
         model, facts = self._grown("Classifier", part, "log_loss", cross_entropy)
-        return Model(model.predict_proba, _leaves(model), facts)
+        return Model(model.predict_proba, _leaves(model), facts, trees(model, "shares"))
 
     def _rate(self, part: Part) -> Model:
         model, facts = self._grown("Regressor", part, "poisson", poisson_deviance)
-        return Model(partial(log_of, model.predict), _leaves(model), facts)
+        return Model(partial(log_of, model.predict), _leaves(model), facts, trees(model, "rate"))
 
     def _quantile(self, part: Part, level: float) -> Model:
         model, facts = self._grown("Regressor", part, "quantile", partial(pinball, level), quantile=level)
-        return Model(model.predict, _leaves(model), facts)
+        return Model(model.predict, _leaves(model), facts, trees(model))
 
     def _grown(
         self, kind: str, part: Part, loss: str, measure: Callable[..., Array], **more: float
@@ -91,10 +92,10 @@ class Boosting(OneByOne):
             random_state=part.seed,
             **{"max_leaf_nodes": 8, "early_stopping": False, **self.options, **more},
         )
-        trees = self.options.get("max_iter")
-        if trees is None:
-            trees = self._choose(partial(make, max_iter=self.MOST_TREES), part, measure, classify=kind == "Classifier")
-        model = partial(make, max_iter=trees)().fit(part.X, part.y)
+        count = self.options.get("max_iter")
+        if count is None:
+            count = self._choose(partial(make, max_iter=self.MOST_TREES), part, measure, classify=kind == "Classifier")
+        model = partial(make, max_iter=count)().fit(part.X, part.y)
         return model, {"estimator": f"HistGradientBoosting{kind}", "trees": int(model.n_iter_)}
 
     def _choose(self, make: Callable[[], Any], part: Part, measure: Callable[..., Array], *, classify: bool) -> int:

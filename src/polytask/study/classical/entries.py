@@ -14,6 +14,7 @@ from polytask.tasks import Task
 
 if TYPE_CHECKING:
     from polytask.study.classical.fit import Training
+    from polytask.study.classical.plain import Piece
 
 __all__ = ["BASELINES", "Entry", "Fitted", "entry_names", "find_entry", "reasons_against"]
 
@@ -49,6 +50,10 @@ class Fitted(ABC):
             trees: Matrix of the trees.
         """
 
+    @abstractmethod
+    def plain(self) -> dict[str, list[Piece]] | None:
+        """The same models as plain arrays, task by task; ``None`` where they have no such form."""
+
 
 class Entry(ABC):
     """An estimator by name, with its options: knows what it can learn, and fits.
@@ -60,10 +65,12 @@ class Entry(ABC):
     Attributes:
         alone: Whether it learns each task by itself.
         learns: Kinds of tasks.
+        storable: Whether what it fits can be kept as plain arrays.
     """
 
     alone: ClassVar[bool]
     learns: tuple[str, ...]
+    storable: ClassVar[bool] = False
 
     def __init__(self, name: str, options: Mapping[str, Any]) -> None:
         self.name, self.options = name, dict(options)

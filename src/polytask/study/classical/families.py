@@ -16,6 +16,8 @@ from polytask.study.classical.entries import Entry, Fitted
 from polytask.study.classical.fit import Training
 from polytask.study.classical.folds import Folds, within
 from polytask.study.classical.losses import log_odds, log_shares
+from polytask.study.classical.plain import Piece
+from polytask.study.classical.plain import linear as plain_linear
 from polytask.tasks import Task
 
 __all__ = ["Family", "estimator_class"]
@@ -31,6 +33,8 @@ WORDS = {"regression": "one regressor for", "binary": "one classifier for", "cou
 _FACTS = (("alpha", "alpha"), ("alpha", "alpha_"), ("dual_gap", "dual_gap_"))
 NO_COUNTS: dict[str, str] = {"calibrated": "it takes roots of squared losses"}
 """Families whose regressor takes the Poisson loss but cannot be fitted with it, and why."""
+SEVERAL_MODELS = ("chains", "powerset")
+"""Families of several models per task, which have no form as one linear predictor each."""
 OURS = ("task_col", "unseen", "warm_start")
 """Parameters that have no meaning where every task is a column."""
 
@@ -69,6 +73,11 @@ class Family(Entry):
     """
 
     alone = False
+
+    @property
+    def storable(self) -> bool:  # type: ignore[override]
+        """Whether it ends in one linear predictor per task."""
+        return self.name not in SEVERAL_MODELS
 
     @property
     def learns(self) -> tuple[str, ...]:  # type: ignore[override]
@@ -174,6 +183,17 @@ class _Joint(Fitted):
                 self.parameters |= dict.fromkeys(tasks, width)
             else:
                 self.parameters["shared"] = self.parameters.get("shared", 0) + _size(model)
+
+    def plain(self) -> dict[str, list[Piece]] | None:
+        """Of families that end in one linear predictor per task."""
+        found: dict[str, list[Piece]] = {}
+        for kind, (tasks, model) in self.found.items():
+            if not hasattr(model, "coef_"):
+                return None
+            coef, intercept = np.atleast_2d(model.coef_), np.broadcast_to(model.intercept_, len(tasks))
+            link = "rate" if kind == "count" else "value"
+            found |= {name: [plain_linear(coef[t], intercept[t], link)] for t, name in enumerate(tasks)}
+        return found
 
     def heads(self, linear: Any, trees: Array) -> dict[str, Array]:
         """Standardised values, logits and log rates."""

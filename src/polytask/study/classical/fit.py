@@ -12,24 +12,26 @@ from contextlib import contextmanager
 from typing import Any, final
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
-from torch import Tensor
 
 from polytask.data import MultiTaskData, Source, batches
+from polytask.data.interface import Interface
 from polytask.errors import ConfigError, TaskError
 from polytask.study.classical.entries import Entry, Fitted, reasons_against
 from polytask.study.classical.folds import Folds, row_folds
-from polytask.study.classical.rows import BATCH, Encoding, features_of, read_rows
+from polytask.study.classical.rows import BATCH, Encoding, Features, features_of, read_rows
+from polytask.study.classical.saved import Estimators, head_of
 from polytask.study.results import TrialResult
 from polytask.tasks import Task, TaskSet
 
-__all__ = ["Training", "check_estimator", "fit_estimator"]
+__all__ = ["Learned", "Training", "check_estimator", "fit_estimator", "learn"]
 
 logger = logging.getLogger("polytask")
 
 Array = NDArray[Any]
 MOST_REMARKS = 3
+SAMPLE = 512
+"""Training rows on which plain arrays have to predict what the estimators do."""
 
 
 @final
@@ -73,7 +75,9 @@ def check_estimator(entry: Entry, data: MultiTaskData, tasks: TaskSet) -> None:
         raise ConfigError(against)
 
 
-def fit_estimator(entry: Entry, data: MultiTaskData, tasks: TaskSet, seed: int, result: TrialResult) -> TrialResult:
+def fit_estimator(
+    entry: Entry, data: MultiTaskData, tasks: TaskSet, seed: int, result: TrialResult
+) -> tuple[TrialResult, Estimators | None]:
     """Fit on the training rows and measure on the others.
 
     Args:
@@ -84,11 +88,72 @@ def fit_estimator(entry: Entry, data: MultiTaskData, tasks: TaskSet, seed: int, 
         result: The trial's record, to be filled in.
 
     Returns:
-        The record with metrics, what was chosen, number of parameters and seconds.
+        The record with metrics, what was chosen, number of parameters and seconds; and the estimators as plain arrays,
+        or ``None`` where they have no such form.
 
     Raises:
         TaskError: A task has no training label, or a label is not possible.
     """
+    learned = learn(entry, data, tasks, seed)
+    for words in learned.told:
+        logger.warning("trial %s: %s", result.id, words)
+    others = {split: source for split, source in data.splits.items() if split != "train"}
+    judged = {
+        split: _judge(learned.fitted, learned.encoding, tasks, learned.units, source)
+        for split, source in others.items()
+    }
+    found = dataclasses.replace(
+        result,
+        metrics={split: metrics for split, (metrics, _) in judged.items()},
+        undefined={split: undefined for split, (_, undefined) in judged.items() if undefined},
+        labels_seen=learned.counts,
+        parameters=learned.fitted.parameters,
+        fitted=learned.fitted.facts,
+        remarks=learned.told,
+        timing={"seconds": learned.seconds, "seconds_per_step": math.nan},
+    )
+    return found, learned.plain(Interface.of(data, tasks.names))
+
+
+@final
+@dataclasses.dataclass(frozen=True)
+class Learned:
+    """Estimators after fitting, with all that their predictions need.
+
+    Attributes:
+        fitted: The estimators.
+        encoding: How rows become matrices.
+        units: Task → mean and standard deviation of the fitted targets.
+        counts: Labels learned from, by task.
+        told: What was warned of.
+        seconds: Time of fitting.
+        sample: Some of the training rows.
+    """
+
+    fitted: Fitted
+    encoding: Encoding
+    units: dict[str, tuple[float, float]]
+    counts: dict[str, int]
+    told: list[str]
+    seconds: float
+    sample: Features
+
+    def plain(self, interface: Interface) -> Estimators | None:
+        """The same as plain arrays, if these predict the same; else ``None``."""
+        pieces = self.fitted.plain()
+        if pieces is None:
+            return None
+        linear, trees = self.encoding.linear(self.sample), self.encoding.trees(self.sample)
+        for name, values in self.fitted.heads(linear, trees).items():
+            columns = [piece.head(trees if piece.form == "trees" else linear) for piece in pieces[name]]
+            again = columns[0] if len(columns) == 1 else np.stack(columns, axis=1)
+            if not np.allclose(again.reshape(values.shape), values, rtol=1e-6, atol=1e-8, equal_nan=True):
+                return None
+        return Estimators(interface, self.encoding, {name: pieces[name] for name in interface.tasks}, self.units)
+
+
+def learn(entry: Entry, data: MultiTaskData, tasks: TaskSet, seed: int) -> Learned:
+    """Fit on the training rows; see :func:`fit_estimator`."""
     from threadpoolctl import threadpool_limits  # type: ignore[import-untyped]
 
     rows = read_rows(data.train, tasks)
@@ -112,20 +177,8 @@ def fit_estimator(entry: Entry, data: MultiTaskData, tasks: TaskSet, seed: int, 
     with threadpool_limits(1), _told() as told:
         fitted = entry.fit(training)
     seconds = time.perf_counter() - start
-    for words in told:
-        logger.warning("trial %s: %s", result.id, words)
-    others = {split: source for split, source in data.splits.items() if split != "train"}
-    judged = {split: _judge(fitted, encoding, tasks, units, source) for split, source in others.items()}
-    return dataclasses.replace(
-        result,
-        metrics={split: metrics for split, (metrics, _) in judged.items()},
-        undefined={split: undefined for split, (_, undefined) in judged.items() if undefined},
-        labels_seen=counts,
-        parameters=fitted.parameters,
-        fitted=fitted.facts,
-        remarks=told,
-        timing={"seconds": seconds, "seconds_per_step": math.nan},
-    )
+    sample = Features(rows.features.numeric[:SAMPLE], rows.features.categorical[:SAMPLE])
+    return Learned(fitted, encoding, units, counts, told, seconds, sample)
 
 
 def _unit(task: Task, values: Array) -> tuple[float, float]:
@@ -146,17 +199,10 @@ def _judge(
         features = features_of(part.inputs)
         heads = fitted.heads(encoding.linear(features), encoding.trees(features))
         meter.update(
-            {name: _head(tasks[name], values, units[name]) for name, values in heads.items()},
+            {name: head_of(tasks[name], values, units[name]) for name, values in heads.items()},
             {name: part.targets[name].cpu() for name in tasks if name in part.targets},
         )
     return meter.compute(), dict(meter.undefined)
-
-
-def _head(task: Task, values: Array, unit: tuple[float, float]) -> Tensor:
-    """What the head of a network would put out for the same prediction, (n, ``out_features``)."""
-    if task.rule.affine:
-        values = (values * unit[1] + unit[0] - task.shift) / task.scale
-    return torch.from_numpy(np.ascontiguousarray(values, dtype=np.float64)).reshape(len(values), task.out_features)
 
 
 @contextmanager

@@ -15,6 +15,7 @@ from polytask.study.classical.entries import Entry, Fitted
 from polytask.study.classical.fit import Training
 from polytask.study.classical.folds import Folds, within
 from polytask.study.classical.losses import log_shares
+from polytask.study.classical.plain import Piece, constant
 from polytask.tasks import Task
 
 __all__ = ["Model", "OneByOne", "Part", "log_of"]
@@ -52,18 +53,21 @@ class Model:
         head: From a matrix to predictions, as a head puts them out.
         size: Fitted numbers.
         facts: What was fitted and what was chosen.
+        plain: The same as plain arrays.
     """
 
     head: Head
     size: int
     facts: dict[str, Any]
+    plain: Piece
 
 
 class OneByOne(Entry):
     """Fits the tasks one by one. A subclass fits numbers, yes/no labels, classes and counts."""
 
     alone = True
-    trees: ClassVar[bool]
+    on_trees: ClassVar[bool]
+    storable = True
 
     @abstractmethod
     def _number(self, part: Part) -> Model:
@@ -87,7 +91,7 @@ class OneByOne(Entry):
 
     def fit(self, training: Training) -> Fitted:
         """One task after the other."""
-        return _Heads({name: self._task(task, training) for name, task in training.tasks.items()}, self.trees)
+        return _Heads({name: self._task(task, training) for name, task in training.tasks.items()}, self.on_trees)
 
     def _task(self, task: Task, training: Training) -> list[Model]:
         """One model, or several whose predictions stand side by side."""
@@ -106,7 +110,7 @@ class OneByOne(Entry):
 
     def _part(self, training: Training, y: Array) -> Part:
         keep = ~np.isnan(y)
-        X = training.trees if self.trees else training.linear
+        X = training.trees if self.on_trees else training.linear
         return Part(X[keep], y[keep], list(within(training.folds, keep)), training.is_category, training.seed)
 
     def _yes_no(self, part: Part) -> Model:
@@ -122,7 +126,8 @@ class OneByOne(Entry):
         if len(seen) == 1:
             return _constant(log_shares(np.arange(count) == seen[0]), "a constant: one class only")
         model = self._multiclass(part)
-        return dataclasses.replace(model, head=partial(_spread, model.head, seen, count))
+        plain = dataclasses.replace(model.plain, seen=tuple(seen.tolist()), classes=count)
+        return dataclasses.replace(model, head=partial(_spread, model.head, seen, count), plain=plain)
 
     def _count(self, part: Part) -> Model:
         """A log rate; where there was no event at all, that of half an event."""
@@ -145,6 +150,9 @@ class _Heads(Fitted):
         self.parameters = {name: sum(model.size for model in found) for name, found in models.items()}
         self.facts = {name: _facts(found) for name, found in models.items()}
 
+    def plain(self) -> dict[str, list[Piece]]:
+        return {name: [model.plain for model in found] for name, found in self.models.items()}
+
     def heads(self, linear: Any, trees: Array) -> dict[str, Array]:
         X = trees if self.trees else linear
         columns = {name: [model.head(X) for model in found] for name, found in self.models.items()}
@@ -159,7 +167,7 @@ def _facts(models: Sequence[Model]) -> dict[str, Any]:
 
 
 def _constant(value: Any, why: str) -> Model:
-    return Model(partial(_same, np.asarray(value)), int(np.size(value)), {"estimator": why})
+    return Model(partial(_same, np.asarray(value)), int(np.size(value)), {"estimator": why}, constant(value))
 
 
 def _same(value: Array, X: Any) -> Array:

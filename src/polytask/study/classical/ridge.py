@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from polytask.errors import ConfigError, unknown
 from polytask.study.classical.losses import cross_entropy, poisson_deviance, square
 from polytask.study.classical.one_by_one import Model, OneByOne, Part, log_of
+from polytask.study.classical.plain import Piece, linear
 from polytask.tasks import Task
 
 __all__ = ["Ridge"]
@@ -37,7 +38,7 @@ class Ridge(OneByOne):
         True
     """
 
-    trees = False
+    on_trees = False
     learns = ("regression", "binary", "multiclass", "multilabel", "ordinal", "count")
 
     def title(self, tasks: Iterable[Task]) -> str:
@@ -71,24 +72,26 @@ class Ridge(OneByOne):
         grid, rows = self._grid(), len(part.y)
         if issparse(part.X) and len(grid) > 1:  # the closed form would need all inner products of columns
             model, facts = self._chosen(_ridge, part, _square)
-            return Model(model.predict, model.coef_.size + 1, {"estimator": "Ridge", **facts})
+            return Model(model.predict, model.coef_.size + 1, {"estimator": "Ridge", **facts}, _plain(model))
         model = RidgeCV(alphas=rows * grid) if len(grid) > 1 and rows > 2 else One(alpha=rows * grid[0])
         model.fit(part.X, part.y)
         alpha = float(model.alpha_ if isinstance(model, RidgeCV) else model.alpha) / rows
-        return Model(model.predict, model.coef_.size + 1, {"estimator": "Ridge", "alpha": alpha})
+        return Model(model.predict, model.coef_.size + 1, {"estimator": "Ridge", "alpha": alpha}, _plain(model))
 
     def _binary(self, part: Part) -> Model:
         model, facts = self._chosen(_logistic, part, _likelihood)
-        return Model(model.decision_function, model.coef_.size + 1, {"estimator": "LogisticRegression", **facts})
+        said = {"estimator": "LogisticRegression", **facts}
+        return Model(model.decision_function, model.coef_.size + 1, said, _plain(model))
 
     def _multiclass(self, part: Part) -> Model:
         model, facts = self._chosen(_logistic, part, _likelihood)
         size = model.coef_.size + model.intercept_.size
-        return Model(model.predict_proba, size, {"estimator": "LogisticRegression", **facts})
+        return Model(model.predict_proba, size, {"estimator": "LogisticRegression", **facts}, _plain(model, "shares"))
 
     def _rate(self, part: Part) -> Model:
         model, facts = self._chosen(_poisson, part, _deviance)
-        return Model(partial(log_of, model.predict), model.coef_.size + 1, {"estimator": "PoissonRegressor", **facts})
+        said = {"estimator": "PoissonRegressor", **facts}
+        return Model(partial(log_of, model.predict), model.coef_.size + 1, said, _plain(model, "rate"))
 
     def _chosen(
         self, make: Callable[[float, int], Any], part: Part, loss: Callable[[Any, Any, Array], Array]
@@ -106,6 +109,10 @@ class Ridge(OneByOne):
                 before = model
         alpha = float(grid[np.argmin(total)])
         return make(alpha, len(part.y)).fit(part.X, part.y), {"alpha": alpha}
+
+
+def _plain(model: Any, link: str = "value") -> Piece:
+    return linear(model.coef_, model.intercept_, link)
 
 
 def _ridge(alpha: float, rows: int) -> Any:

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import final
+from collections.abc import Mapping, Sequence
+from typing import Any, final
 
+from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn import functional
 
-from polytask.tasks.kind import Kind, Score, Seen, made_by, rows_of_one, settings, whole
+from polytask.tasks.kind import Kind, Score, Seen, made_by, named, rows_of_one, settings, whole
 
 __all__ = ["Binary"]
 
@@ -44,6 +45,12 @@ class Binary(Kind):
     def point(self, decoded: Tensor) -> Tensor:
         """Probability of a yes."""
         return decoded
+
+    def answers(self, decoded: Tensor, labels: Sequence[str] | None) -> dict[str, NDArray[Any]]:
+        """The likelier of no and yes, and the probability of a yes."""
+        yes = 1 if labels is None else labels[1]
+        sure = decoded.isfinite()
+        return {"": named((decoded > 0.5).long(), labels, sure), f"P({yes})": decoded.numpy()}
 
     def scores(self) -> Mapping[str, Score]:
         """Ranking metrics, and metrics at the threshold ½."""

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import final
+from collections.abc import Mapping, Sequence
+from typing import Any, final
 
+from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn import functional
 
-from polytask.tasks.kind import Kind, Score, Seen, made_by, rows_of_many, settings, whole
+from polytask.tasks.kind import Kind, Score, Seen, chances, made_by, named, rows_of_many, settings, whole
 
 __all__ = ["Multiclass"]
 
@@ -50,6 +51,11 @@ class Multiclass(Kind):
     def point(self, decoded: Tensor) -> Tensor:
         """Class probabilities."""
         return decoded
+
+    def answers(self, decoded: Tensor, labels: Sequence[str] | None) -> dict[str, NDArray[Any]]:
+        """The likeliest class, and the probability of each."""
+        sure = decoded.isfinite().all(-1)
+        return {"": named(decoded.argmax(-1), labels, sure), **chances(decoded, labels)}
 
     def scores(self) -> Mapping[str, Score]:
         """Share of right answers; means over classes of F1, recall and one-against-rest AUROC."""

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import final
+from collections.abc import Mapping, Sequence
+from typing import Any, final
 
+from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn import functional
 
-from polytask.tasks.kind import Kind, Score, Seen, made_by, rows_of_many, settings, whole
+from polytask.tasks.kind import Kind, Score, Seen, chances, made_by, named, numbered, rows_of_many, settings, whole
 
 __all__ = ["Multilabel"]
 
@@ -55,6 +56,12 @@ class Multilabel(Kind):
     def point(self, decoded: Tensor) -> Tensor:
         """Probability of each yes."""
         return decoded
+
+    def answers(self, decoded: Tensor, labels: Sequence[str] | None) -> dict[str, NDArray[Any]]:
+        """Of each label whether it is likelier than not, 0 or 1, and its probability."""
+        names = range(decoded.shape[1]) if labels is None else labels
+        yes = named((decoded > 0.5).long(), None, decoded.isfinite())
+        return {**numbered(yes, names), **chances(decoded, labels)}
 
     def scores(self) -> Mapping[str, Score]:
         """Means over labels of ranking metrics and F1; share of right answers over all labels."""

@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import final
+from collections.abc import Mapping, Sequence
+from typing import Any, final
 
 import torch
 from jaxtyping import Float
+from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn import functional
 
-from polytask.tasks.kind import Kind, Score, Seen, made_by, rows_of_many, settings, whole
+from polytask.tasks.kind import Kind, Score, Seen, chances, made_by, named, rows_of_many, settings, whole
 
 __all__ = ["CumulativeLinks", "Ordinal"]
 
@@ -97,6 +98,11 @@ class Ordinal(Kind):
         if not bool(torch.isfinite(decoded).all()):
             return decoded.sum(-1)
         return (decoded.cumsum(-1)[..., :-1] < 0.5).sum(-1)
+
+    def answers(self, decoded: Tensor, labels: Sequence[str] | None) -> dict[str, NDArray[Any]]:
+        """The median class, and the probability of each."""
+        sure = decoded.isfinite().all(-1)
+        return {"": named(self.point(decoded.nan_to_num(0.0)).long(), labels, sure), **chances(decoded, labels)}
 
     def scores(self) -> Mapping[str, Score]:
         """Distance in classes, share of right answers, and chance-corrected agreement with quadratic weights."""

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Mapping
-from typing import final
+from collections.abc import Mapping, Sequence
+from typing import Any, final
 
 import torch
 from jaxtyping import Float
+from numpy.typing import NDArray
 from torch import Tensor
 
-from polytask.tasks.kind import Kind, Score, finite, made_by, rows_of_many
+from polytask.tasks.kind import Kind, Score, finite, made_by, numbered, rows_of_many
 
 __all__ = ["Quantile", "pinball"]
 
@@ -67,6 +68,12 @@ class Quantile(Kind):
     def point(self, decoded: Tensor) -> Tensor:
         """Quantiles."""
         return decoded
+
+    def answers(self, decoded: Tensor, labels: Sequence[str] | None) -> dict[str, NDArray[Any]]:
+        """The median, where it is among the levels, and each quantile."""
+        values = decoded.numpy()
+        median = {"": values[:, self.levels_asked.index(0.5)]} if 0.5 in self.levels_asked else {}
+        return {**median, **numbered(values, [f"q{level:g}" for level in self.levels_asked])}
 
     def scores(self) -> Mapping[str, Score]:
         """Pinball loss in the target's own units, and distance of the observed from the nominal coverage."""
