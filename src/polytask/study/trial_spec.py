@@ -76,26 +76,20 @@ class TrialSpec:
             "tasks": [_identity(data.tasks[name]) for name in self.tasks],
         }
         if self.method.is_estimator:
-            return _plain(
-                {
-                    **same,
-                    "estimator": self.method.name,
-                    "estimator_options": dict(self.method.options),
-                    "seed": self.seed,
-                }
-            )
-        return _plain(
-            {
-                **same,
+            found = {
+                "estimator": self.method.name,
+                "estimator_options": dict(self.method.options),
+            }
+        else:
+            found = {
                 "encoder": encoder_name(data.encoder if self.encoder is None else self.encoder),
                 "architecture": self.architecture,
                 "method": self.method.name,
                 "method_options": dict(self.method.options),
                 "balancer": dict(self.balancer),
                 "selection": self.selection,
-                "seed": self.seed,
             }
-        )
+        return {key: _plain(value) for key, value in {**same, **found, "seed": self.seed}.items()}
 
     def config(self, data: MultiTaskData) -> dict[str, Any]:
         """What is hashed: plain values that determine the result."""
