@@ -2,6 +2,7 @@
 
 import contextlib
 import json
+import os
 import shutil
 from pathlib import Path
 
@@ -114,14 +115,14 @@ def test_writing_that_stops_leaves_the_old_model(model, rows, tmp_path, monkeypa
     before = model.predict(rows)
     with torch.no_grad():
         model.model.heads["price"].weight += 1
-    replace = Path.replace
+    replace = os.replace
 
-    def stop(self, target):
+    def stop(source, target):
         if Path(target).name.startswith(file):
             raise OSError(28, "No space left on device")
-        return replace(self, target)
+        replace(source, target)
 
-    monkeypatch.setattr(Path, "replace", stop)
+    monkeypatch.setattr("polytask.files.os.replace", stop)
     with pytest.raises(CheckpointError, match="No space left on device"):
         model.save(tmp_path)
     monkeypatch.undo()
