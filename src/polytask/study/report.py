@@ -18,24 +18,24 @@ from markupsafe import Markup
 
 from polytask.files import write_atomically
 from polytask.study import text
-from polytask.study.comparison import Comparison
 from polytask.study.figures import SECTIONS, Figure, Look
+from polytask.study.numbers import Numbers
 from polytask.study.statistics import LEVEL
 from polytask.study.verdict import judge
 
 __all__ = ["render", "write_report"]
 
 
-def write_report(comparison: Comparison, path: Path) -> None:
+def write_report(comparison: Numbers, path: Path, stamp: str, best: Path | None) -> None:
     """Write the report of a study.
 
     Raises:
         StorageError: The file cannot be written.
     """
-    write_atomically(path, render(comparison))
+    write_atomically(path, render(comparison, stamp, best))
 
 
-def render(comparison: Comparison) -> str:
+def render(comparison: Numbers, stamp: str = "", best: Path | None = None) -> str:
     """The report as one HTML page: no script, no external address, equal for equal results."""
     made = [section(comparison) for section in SECTIONS]
     environment = jinja2.Environment(
@@ -47,6 +47,7 @@ def render(comparison: Comparison) -> str:
     environment.filters["typeset"] = _typeset
     page = environment.get_template("report.html.j2").render(
         comparison=comparison,
+        stamp=stamp,
         protocol=comparison.protocol,
         judgement=judge(comparison),
         sections=made,
@@ -58,7 +59,7 @@ def render(comparison: Comparison) -> str:
         ],
         footer=text.footer(comparison),
         level=f"{100 * LEVEL:.0f} %",
-        provenance=_provenance(comparison),
+        provenance=_provenance(comparison, best),
         configuration=json.dumps(dataclasses.asdict(comparison.protocol), indent=2, ensure_ascii=False),
         style=_template("report.css"),
         is_figure=lambda section: isinstance(section, Figure),
@@ -103,7 +104,7 @@ def _typeset(words: str) -> str:
     return words.replace(" %", "\u00a0%").replace("Δm ", "Δm\u00a0")
 
 
-def _provenance(comparison: Comparison) -> list[tuple[str, str]]:
+def _provenance(comparison: Numbers, best: Path | None) -> list[tuple[str, str]]:
     """What is needed to repeat the numbers, in words."""
     protocol = comparison.protocol
     rule = {
@@ -120,17 +121,17 @@ def _provenance(comparison: Comparison) -> list[tuple[str, str]]:
         *((name, f"{what}. {_chosen(comparison, name)}") for name, what in protocol.estimators.items()),
         ("Training", ", ".join(f"{key} {value}" for key, value in train.items())),
         ("Engine", ", ".join(f"{key} {value}" for key, value in protocol.balancer.items()) or _defaults(comparison)),
-        ("Use", "" if comparison.best is None else f"polytask predict {shlex.quote(str(comparison.best))} new.csv"),
+        ("Use", "" if best is None else f"polytask predict {shlex.quote(str(best))} new.csv"),
         ("Versions", ", ".join(f"{name} {version}" for name, version in protocol.versions.items())),
     ]
     return [(name, value) for name, value in items if value]
 
 
-def _defaults(comparison: Comparison) -> str:
+def _defaults(comparison: Numbers) -> str:
     return "defaults" if comparison.protocol.encoder else ""
 
 
-def _chosen(comparison: Comparison, method: str) -> str:
+def _chosen(comparison: Numbers, method: str) -> str:
     """What cross-validation chose, by task and over the seeds."""
     found: dict[str, dict[str, list[float]]] = {}
     for trial in comparison.trials:

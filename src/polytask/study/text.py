@@ -6,7 +6,7 @@ import math
 from collections.abc import Sequence
 from typing import Any
 
-from polytask.study.comparison import Comparison
+from polytask.study.numbers import Numbers
 from polytask.study.statistics import LEVEL, Interval
 
 __all__ = ["apart", "fixed_table", "number", "percent", "rich_table", "signed_interval", "table_for", "times"]
@@ -76,28 +76,28 @@ def times(value: float) -> str:
     return f"{value:.2g}×" if 0 < value < 0.095 else f"{value:.2f}×"
 
 
-def apart(comparison: Comparison) -> str:
+def apart(comparison: Numbers) -> str:
     """The reference in words; with estimators about, a model may be something else than a network."""
     if comparison.reference != "stl":
         return comparison.reference
     return "one network per task" if comparison.protocol.estimators else "one model per task"
 
 
-def header(comparison: Comparison, task: str) -> str:
+def header(comparison: Numbers, task: str) -> str:
     """Heading of a task's column: name, metric, unit, direction."""
     info = comparison.protocol.tasks[task]
     unit = f" [{info.unit}]" if info.unit else ""
     return f"{task}  {info.primary}{unit} {info.arrow}"
 
 
-def delta_header(comparison: Comparison) -> str:
+def delta_header(comparison: Numbers) -> str:
     """Heading of the Δm column; says which interval it is."""
     n = len(comparison.protocol.seeds)
     what = f"[{LEVEL:.0%} CI, {n} paired seeds]".replace("%", " %") if n > 1 else "(one seed: no interval)"
     return f"Δm vs {comparison.reference}  {what}"
 
 
-def cells(comparison: Comparison, method: str) -> tuple[list[str], str, str, str]:
+def cells(comparison: Numbers, method: str) -> tuple[list[str], str, str, str]:
     """A method's cells: per task, Δm, verdict, relative time."""
     row = comparison.summary.loc[method].to_dict()
     spread = {task: float(comparison.summary[f"{task}:sd"].max()) for task in comparison.tasks}
@@ -112,7 +112,7 @@ def cells(comparison: Comparison, method: str) -> tuple[list[str], str, str, str
     return values, delta, f"({verdict})" if verdict == "reference" else verdict, times(ratio) if ratio > 0 else ""
 
 
-def footer(comparison: Comparison) -> list[str]:
+def footer(comparison: Numbers) -> list[str]:
     """What must be known beside the numbers: selection, split, versions, missing labels, failures."""
     protocol = comparison.protocol
     words = {
@@ -147,14 +147,14 @@ def footer(comparison: Comparison) -> list[str]:
     return [*lines, *protocol.notes]
 
 
-def missing_labels(comparison: Comparison, split: str = "train") -> dict[str, float]:
+def missing_labels(comparison: Numbers, split: str = "train") -> dict[str, float]:
     """Share of the rows of a split without a label, by task."""
     rows = comparison.protocol.rows.get(split, 0)
     tasks = comparison.protocol.tasks
     return {task: 1 - info.labels.get(split, rows) / rows if rows else 0.0 for task, info in tasks.items()}
 
 
-def fixed_table(comparison: Comparison, width: int | None = None) -> str:
+def fixed_table(comparison: Numbers, width: int | None = None) -> str:
     """The table in plain text; many tasks are broken into several blocks.
 
     Args:
@@ -183,7 +183,7 @@ def fixed_table(comparison: Comparison, width: int | None = None) -> str:
     return "\n".join([*lines[:-1], *footer(comparison)])
 
 
-def rich_table(comparison: Comparison, *, caption: bool = True) -> Any:
+def rich_table(comparison: Numbers, *, caption: bool = True) -> Any:
     """The table for a wide terminal.
 
     Args:
@@ -210,7 +210,7 @@ def rich_table(comparison: Comparison, *, caption: bool = True) -> Any:
     return table
 
 
-def table_for(comparison: Comparison, width: int) -> Any:
+def table_for(comparison: Numbers, width: int) -> Any:
     """The table for a terminal where it fits, in plain blocks where its cells would have to be broken.
 
     Args:
@@ -227,7 +227,7 @@ def table_for(comparison: Comparison, width: int) -> Any:
     return rich_table(comparison) if wanted <= width else Text(fixed_table(comparison, width))
 
 
-def _on_test(comparison: Comparison) -> bool:
+def _on_test(comparison: Numbers) -> bool:
     return comparison.protocol.selection == "test"
 
 

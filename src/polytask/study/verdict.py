@@ -6,7 +6,7 @@ import dataclasses
 import math
 from collections.abc import Sequence
 
-from polytask.study.comparison import Comparison
+from polytask.study.numbers import Numbers
 from polytask.study.statistics import Interval, seeds_needed
 from polytask.study.text import apart, percent, signed_interval, times
 
@@ -34,7 +34,7 @@ class Judgement:
         return "\n".join([*lines, *(f"Next: {step}" for step in self.next)])
 
 
-def judge(comparison: Comparison) -> Judgement:
+def judge(comparison: Numbers) -> Judgement:
     """Put the outcome of a study in words.
 
     Args:
@@ -67,7 +67,7 @@ def judge(comparison: Comparison) -> Judgement:
     return Judgement(headline, tuple(details), tuple(_next(comparison, joint or alone, simple, gap)), best)
 
 
-def _ranked(comparison: Comparison, methods: Sequence[str]) -> list[tuple[str, Interval]]:
+def _ranked(comparison: Numbers, methods: Sequence[str]) -> list[tuple[str, Interval]]:
     """Methods whose gain is known, the best first.
 
     A method that is better for sure comes before one with a larger but uncertain mean; one surely worse comes last.
@@ -85,7 +85,7 @@ def _points(gap: Interval) -> str:
     return f"{percent(abs(gap.mean)).lstrip('+')}{span} points of Δm"
 
 
-def _keep_alone(comparison: Comparison, best: str, alone: tuple[str, Interval], gap: Interval) -> str:
+def _keep_alone(comparison: Numbers, best: str, alone: tuple[str, Interval], gap: Interval) -> str:
     lone, interval = alone
     return (
         f"Learn each task alone, with {lone}: it beats {apart(comparison)} by Δm {signed_interval(interval)}, and the "
@@ -93,7 +93,7 @@ def _keep_alone(comparison: Comparison, best: str, alone: tuple[str, Interval], 
     )
 
 
-def _only_alone(comparison: Comparison, best: str, interval: Interval) -> str:
+def _only_alone(comparison: Numbers, best: str, interval: Interval) -> str:
     words = {"better": "beats", "worse": "is worse than"}.get(interval.verdict, "is not separable from")
     if interval.verdict in ("one seed", "no spread"):
         words = "is ahead of" if interval.mean > 0 else "is behind"
@@ -119,7 +119,7 @@ def _against(best: str, lone: str, gap: Interval) -> list[str]:
     return []
 
 
-def _headline(comparison: Comparison, best: str, interval: Interval) -> str:
+def _headline(comparison: Numbers, best: str, interval: Interval) -> str:
     reference = apart(comparison)
     together = _join(comparison.tasks) if len(comparison.tasks) <= 4 else f"the {len(comparison.tasks)} tasks"
     gain = f"Δm {signed_interval(interval)}"
@@ -141,7 +141,7 @@ def _headline(comparison: Comparison, best: str, interval: Interval) -> str:
     )
 
 
-def _tasks(comparison: Comparison, method: str) -> list[str]:
+def _tasks(comparison: Numbers, method: str) -> list[str]:
     """Who gains, who is hurt, and for whom nothing can be said."""
     gains = {task: comparison.interval(method, task) for task in comparison.tasks}
     known = {task: interval for task, interval in gains.items() if interval is not None and interval.n > 1}
@@ -159,7 +159,7 @@ def _tasks(comparison: Comparison, method: str) -> list[str]:
     return sentences
 
 
-def _others(comparison: Comparison, rest: Sequence[tuple[str, Interval]]) -> list[str]:
+def _others(comparison: Numbers, rest: Sequence[tuple[str, Interval]]) -> list[str]:
     if not rest:
         return []
     groups: dict[str, list[str]] = {}
@@ -176,7 +176,7 @@ def _others(comparison: Comparison, rest: Sequence[tuple[str, Interval]]) -> lis
     return [f"{words[verdict]}: {'; '.join(found)}." for verdict, found in groups.items()]
 
 
-def _price(comparison: Comparison, best: str) -> list[str]:
+def _price(comparison: Numbers, best: str) -> list[str]:
     row, base = comparison.cost(best), comparison.cost(comparison.reference)
     if not base["parameters"] or not math.isfinite(row["seconds_ratio"]):
         return []
@@ -189,7 +189,7 @@ def _price(comparison: Comparison, best: str) -> list[str]:
     return [f"{best} trains in {ratio} the time{models} and has {times(size)} {whose} parameters."]
 
 
-def _failed(comparison: Comparison) -> str:
+def _failed(comparison: Numbers) -> str:
     of = f"of {len(comparison.trials)} trials"
     guilty = [trial for trial in comparison.failures if not trial.limit]
     parts = []
@@ -202,7 +202,7 @@ def _failed(comparison: Comparison) -> str:
     return f"{'; '.join(parts)}; see below."
 
 
-def _next(comparison: Comparison, ranked: Sequence[tuple[str, Interval]], lone: str, gap: Interval | None) -> list[str]:
+def _next(comparison: Numbers, ranked: Sequence[tuple[str, Interval]], lone: str, gap: Interval | None) -> list[str]:
     verdict = ranked[0][1].verdict
     if verdict == "one seed":
         return ["run at least 3 seeds, better 5; the finished trials are kept."]
@@ -221,7 +221,7 @@ def _next(comparison: Comparison, ranked: Sequence[tuple[str, Interval]], lone: 
     return steps
 
 
-def _by_tasks(comparison: Comparison, best: str, interval: Interval) -> list[str]:
+def _by_tasks(comparison: Numbers, best: str, interval: Interval) -> list[str]:
     """What the tasks' own gains suggest."""
     steps = []
     table = comparison.negative_transfer
@@ -245,7 +245,7 @@ def _by_tasks(comparison: Comparison, best: str, interval: Interval) -> list[str
     return steps
 
 
-def _runner_up(comparison: Comparison, best: str, second: str) -> list[str]:
+def _runner_up(comparison: Numbers, best: str, second: str) -> list[str]:
     gap = comparison.difference(best, second)
     if gap is None or gap.verdict != "not separable":
         return []
@@ -254,7 +254,7 @@ def _runner_up(comparison: Comparison, best: str, second: str) -> list[str]:
     return [f"{best} and {second} are not separable from each other; {more}."]
 
 
-def _unfinished(comparison: Comparison) -> str:
+def _unfinished(comparison: Numbers) -> str:
     """How many trials were still improving when they ended; empty if less than half."""
     done = [trial for trial in comparison.trials if not trial.failed and trial.epochs > 1]
     late = sum(trial.best_epoch == trial.epochs for trial in done)
@@ -263,7 +263,7 @@ def _unfinished(comparison: Comparison) -> str:
     return f"{late} of {len(done)} trials"
 
 
-def _nothing(comparison: Comparison) -> Judgement:
+def _nothing(comparison: Numbers) -> Judgement:
     failed = [_failed(comparison)] if comparison.failures else []
     if any(comparison.verdict_of(method) == "undefined" for method in comparison.methods):
         why = tuple(f"{task}: {reason}." for task, reason in comparison.excluded.items())

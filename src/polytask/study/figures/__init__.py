@@ -2,28 +2,28 @@
 
 from collections.abc import Callable
 
-from polytask.study.comparison import Comparison
 from polytask.study.figures.balance import conflicts, weights
 from polytask.study.figures.curves import curves
 from polytask.study.figures.delta import delta
 from polytask.study.figures.pareto import pareto
 from polytask.study.figures.style import Figure, Look, Omitted, Panel
 from polytask.study.figures.tables import cost, labels
+from polytask.study.numbers import Numbers
 
 __all__ = ["SECTIONS", "Figure", "Look", "Omitted", "Panel"]
 
 
-def affinity(comparison: Comparison) -> Omitted:
+def affinity(comparison: Numbers) -> Omitted:
     """Which tasks help which: needs affinities, which a comparison does not measure."""
     return Omitted("Affinity and groups", "affinities between tasks were not measured in this study")
 
 
-def experts(comparison: Comparison) -> Omitted:
+def experts(comparison: Numbers) -> Omitted:
     """How tasks use experts: only architectures with experts have any."""
     return Omitted("Use of experts", f"the trials recorded none (architecture: {comparison.protocol.architecture})")
 
 
-SECTIONS: tuple[Callable[[Comparison], Figure | Omitted], ...] = (
+SECTIONS: tuple[Callable[[Numbers], Figure | Omitted], ...] = (
     delta,
     curves,
     weights,

@@ -9,8 +9,8 @@ import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
 
-from polytask.study.comparison import Comparison
 from polytask.study.figures.style import DASHES, INK, LINE, Figure, Omitted, Panel, beside, few_ticks, panel, shades
+from polytask.study.numbers import Numbers
 
 __all__ = ["conflicts", "weights"]
 
@@ -18,7 +18,7 @@ FLAT = 1e-3
 """Relative change below which weights count as constant."""
 
 
-def weights(comparison: Comparison) -> Figure | Omitted:
+def weights(comparison: Numbers) -> Figure | Omitted:
     """Per method: the share of the step that each task takes, and the raw weights where they move."""
     data = by_epoch(comparison, ("weights", "shares", "norms"))
     name = "Weights and effective shares"
@@ -68,7 +68,7 @@ def weights(comparison: Comparison) -> Figure | Omitted:
     return Figure("weights", name, title, caption, (*panels, *raw), data)
 
 
-def conflicts(comparison: Comparison) -> Figure | Omitted:
+def conflicts(comparison: Numbers) -> Figure | Omitted:
     """Per method: mean cosines between the tasks' gradients, and how they change over time."""
     data = by_epoch(comparison, ("cosines",))
     name = "Gradient conflicts"
@@ -94,7 +94,7 @@ def conflicts(comparison: Comparison) -> Figure | Omitted:
     return Figure("conflicts", name, _conflict_title(comparison, data), caption, tuple(panels), data)
 
 
-def by_epoch(comparison: Comparison, quantities: tuple[str, ...]) -> pd.DataFrame:
+def by_epoch(comparison: Numbers, quantities: tuple[str, ...]) -> pd.DataFrame:
     """Records of balancing in long form, mean over seeds; only trials of two or more tasks."""
     rows = [
         (trial.method, trial.seed, epoch, quantity, task, value)
@@ -200,7 +200,7 @@ def _matrix(axes: Axes, tasks: tuple[str, ...], cosine: pd.Series) -> None:
         side.set_visible(False)
 
 
-def _conflict_title(comparison: Comparison, data: pd.DataFrame) -> str:
+def _conflict_title(comparison: Numbers, data: pd.DataFrame) -> str:
     """The least aligned pair, and how often pairs conflict."""
     mean = data.groupby(["method", "task"], sort=False)["value"].mean().dropna().reset_index()
     if mean.empty:

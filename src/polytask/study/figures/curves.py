@@ -7,13 +7,13 @@ import math
 import numpy as np
 import pandas as pd
 
-from polytask.study.comparison import Comparison
 from polytask.study.figures.style import Figure, Omitted, Panel, few_ticks, look_of, panel, pick_tasks
+from polytask.study.numbers import Numbers
 
 __all__ = ["curves"]
 
 
-def curves(comparison: Comparison) -> Figure | Omitted:
+def curves(comparison: Numbers) -> Figure | Omitted:
     """One panel per task: the primary metric on validation by epoch."""
     data = collect(comparison)
     if data.empty or data["epoch"].max() < 2:
@@ -62,7 +62,7 @@ def _axis(split: str) -> str:
     return "Primary metric on the validation rows" if split == "val" else f"Primary metric on the {split} rows"
 
 
-def collect(comparison: Comparison) -> pd.DataFrame:
+def collect(comparison: Numbers) -> pd.DataFrame:
     """Primary metric of every trial by epoch: on validation, or on the split that was selected on."""
     rows = [
         (trial.method, trial.seed, task, split, epoch, value)
@@ -76,7 +76,7 @@ def collect(comparison: Comparison) -> pd.DataFrame:
     return data[data["split"] == (held_out[0] if held_out else "")]
 
 
-def _peaks(comparison: Comparison, data: pd.DataFrame) -> dict[tuple[str, str], int]:
+def _peaks(comparison: Numbers, data: pd.DataFrame) -> dict[tuple[str, str], int]:
     """Epoch at which the mean over seeds is best, by method and task."""
     found = {}
     for (method, task), part in data.groupby(["method", "task"], sort=False):
@@ -92,7 +92,7 @@ def _still(data: pd.DataFrame, epoch: int) -> str:
     return ", the last one: training longer may help" if epoch == data["epoch"].max() else ""
 
 
-def _title(comparison: Comparison, data: pd.DataFrame, peaks: dict[tuple[str, str], int]) -> str:
+def _title(comparison: Numbers, data: pd.DataFrame, peaks: dict[tuple[str, str], int]) -> str:
     """Whether the tasks of the best joint method peak together."""
     ranked = sorted(comparison.joint, key=lambda m: -_mean(comparison, m))
     for method in ranked:
@@ -109,6 +109,6 @@ def _title(comparison: Comparison, data: pd.DataFrame, peaks: dict[tuple[str, st
     return "How the models learned"
 
 
-def _mean(comparison: Comparison, method: str) -> float:
+def _mean(comparison: Numbers, method: str) -> float:
     interval = comparison.interval(method)
     return -math.inf if interval is None or math.isnan(interval.mean) else interval.mean

@@ -7,15 +7,15 @@ import math
 import pandas as pd
 from matplotlib.axes import Axes
 
-from polytask.study.comparison import Comparison
 from polytask.study.figures.style import INK, MUTED, Figure, Look, Omitted, Panel, few_ticks, look_of, panel, pick_tasks
+from polytask.study.numbers import Numbers
 from polytask.study.statistics import Interval
 from polytask.study.text import apart, percent, signed_interval
 
 __all__ = ["delta"]
 
 
-def delta(comparison: Comparison) -> Figure | Omitted:
+def delta(comparison: Numbers) -> Figure | Omitted:
     """Bars from zero to the mean gain, whiskers for the interval, one dot per seed; hollow where 0 is inside."""
     methods = [m for m in comparison.methods if m != comparison.reference and comparison.interval(m) is not None]
     name = f"Gain over {'single-task models' if comparison.reference == 'stl' else comparison.reference}"
@@ -79,7 +79,7 @@ def _bars(
     axes.margins(x=0.06)
 
 
-def _title(comparison: Comparison, methods: list[str]) -> str:
+def _title(comparison: Numbers, methods: list[str]) -> str:
     groups: dict[str, list[str]] = {}
     for method in methods:
         interval = comparison.interval(method)
@@ -100,7 +100,7 @@ def _alt(what: str, intervals: dict[str, Interval | None]) -> str:
     return f"{what}: {'; '.join(parts)}"
 
 
-def _data(comparison: Comparison) -> pd.DataFrame:
+def _data(comparison: Numbers) -> pd.DataFrame:
     rows = comparison.negative_transfer.drop(columns=["hurt", "helped"])
     summary = comparison.summary
     overall = [

@@ -8,13 +8,13 @@ import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
 
-from polytask.study.comparison import Comparison
 from polytask.study.figures.style import INK, MUTED, Figure, Look, Omitted, Panel, few_ticks, look_of, panel
+from polytask.study.numbers import Numbers
 
 __all__ = ["front", "pareto"]
 
 
-def pareto(comparison: Comparison) -> Figure | Omitted:
+def pareto(comparison: Numbers) -> Figure | Omitted:
     """Two or three tasks: a panel per pair of tasks. More: gains as parallel coordinates."""
     name = "Trade-offs between tasks"
     tasks = [task for task in comparison.tasks if task not in comparison.excluded]
@@ -44,7 +44,7 @@ def pareto(comparison: Comparison) -> Figure | Omitted:
     return Figure("pareto", name, _title(comparison, means, best), how, tuple(panels), data, legend)
 
 
-def front(comparison: Comparison, means: pd.DataFrame) -> list[str]:
+def front(comparison: Numbers, means: pd.DataFrame) -> list[str]:
     """Methods whose mean no other method matches or beats on every task."""
     signs = [comparison.protocol.tasks[t].directions[comparison.protocol.tasks[t].primary] for t in means.columns]
     values = means.to_numpy() * np.asarray(signs)
@@ -57,7 +57,7 @@ def front(comparison: Comparison, means: pd.DataFrame) -> list[str]:
 
 def _scatter(
     axes: Axes,
-    comparison: Comparison,
+    comparison: Numbers,
     pair: tuple[str, str],
     means: pd.DataFrame,
     best: list[str],
@@ -85,7 +85,7 @@ def _scatter(
     axes.set_ylabel(f"{b}: {infos[1].primary}{unit[1]}, better →")
 
 
-def _parallel(axes: Axes, comparison: Comparison, tasks: list[str], looks: dict[str, Look]) -> None:
+def _parallel(axes: Axes, comparison: Numbers, tasks: list[str], looks: dict[str, Look]) -> None:
     axes.axhline(0, color=INK, lw=0.8)
     for method in comparison.methods:
         if method == comparison.reference or comparison.interval(method) is None:
@@ -107,7 +107,7 @@ def _parallel(axes: Axes, comparison: Comparison, tasks: list[str], looks: dict[
         axes.axvline(index, color=MUTED, lw=0.3, zorder=0)
 
 
-def _title(comparison: Comparison, means: pd.DataFrame, best: list[str]) -> str:
+def _title(comparison: Numbers, means: pd.DataFrame, best: list[str]) -> str:
     if not len(best):
         return "No method has all metrics"
     if len(best) == 1:
@@ -121,6 +121,6 @@ def _title(comparison: Comparison, means: pd.DataFrame, best: list[str]) -> str:
     return f"No method leads on every task, by their means: {words}"
 
 
-def _signs(comparison: Comparison, means: pd.DataFrame) -> list[tuple[str, int]]:
+def _signs(comparison: Numbers, means: pd.DataFrame) -> list[tuple[str, int]]:
     infos = comparison.protocol.tasks
     return [(str(task), infos[str(task)].directions[infos[str(task)].primary]) for task in means.columns]

@@ -16,7 +16,7 @@ from matplotlib.axis import Axis
 from matplotlib.figure import Figure as Canvas
 from matplotlib.ticker import MaxNLocator
 
-from polytask.study.comparison import Comparison
+from polytask.study.numbers import Numbers
 
 __all__ = [
     "DASHES",
@@ -130,7 +130,7 @@ class Omitted:
     why: str
 
 
-def look_of(comparison: Comparison) -> dict[str, Look]:
+def look_of(comparison: Numbers) -> dict[str, Look]:
     """The look of each method: the reference grey and solid, the others in fixed order."""
     looks, index = {}, 0
     for method in comparison.methods:

@@ -6,14 +6,14 @@ import math
 
 import pandas as pd
 
-from polytask.study.comparison import Comparison
 from polytask.study.figures.style import INK, MUTED, Figure, Omitted, Panel, beside, look_of, panel
+from polytask.study.numbers import Numbers
 from polytask.study.text import missing_labels, times
 
 __all__ = ["cost", "labels"]
 
 
-def labels(comparison: Comparison) -> Figure | Omitted:
+def labels(comparison: Numbers) -> Figure | Omitted:
     """Labels per task and split; drawn only when some are missing."""
     rows = comparison.protocol.rows
     if not rows:
@@ -58,7 +58,7 @@ def labels(comparison: Comparison) -> Figure | Omitted:
     )
 
 
-def cost(comparison: Comparison) -> Figure | Omitted:
+def cost(comparison: Numbers) -> Figure | Omitted:
     """Time and size of each method beside the reference."""
     rows = {method: comparison.cost(method) for method in comparison.methods}
     rows = {method: row for method, row in rows.items() if row["seconds"] > 0}
@@ -103,7 +103,7 @@ def cost(comparison: Comparison) -> Figure | Omitted:
     return Figure("cost", "Cost", _cost_title(comparison, rows), caption, tuple(panels), data, (), tuple(table))
 
 
-def _cost_title(comparison: Comparison, rows: dict[str, dict[str, float]]) -> str:
+def _cost_title(comparison: Numbers, rows: dict[str, dict[str, float]]) -> str:
     joint = {method: row["seconds_ratio"] for method, row in rows.items() if method != comparison.reference}
     joint = {method: ratio for method, ratio in joint.items() if math.isfinite(ratio)}
     if not joint:
@@ -115,7 +115,7 @@ def _cost_title(comparison: Comparison, rows: dict[str, dict[str, float]]) -> st
     return f"Training takes {times(joint[low])} ({low}) to {times(joint[high])} ({high}) the time of {against}"
 
 
-def _kind(comparison: Comparison) -> str:
+def _kind(comparison: Numbers) -> str:
     return "networks" if comparison.protocol.estimators else "models"
 
 

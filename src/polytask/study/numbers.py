@@ -1,0 +1,237 @@
+"""What was measured in a study: every number in one tidy frame, and what follows from it."""
+
+from __future__ import annotations
+
+import functools
+import math
+from collections.abc import Sequence
+from typing import Any
+
+import pandas as pd
+
+from polytask.study.protocol import Protocol
+from polytask.study.results import TrialResult
+from polytask.study.statistics import Interval, paired_interval, transfer_gain
+
+__all__ = ["Numbers"]
+
+
+class Numbers:
+    """The numbers of a comparison, which tables, verdicts, figures and reports read.
+
+    Every gain is relative to the reference of the same seed: the ``baseline`` that was asked for, else the single-task
+    networks (``stl``), else the first method.
+
+    Args:
+        protocol: How the numbers came about.
+        trials: One result per model trained.
+
+    Attributes:
+        protocol: As given.
+        trials: As given, failed ones included.
+    """
+
+    def __init__(self, protocol: Protocol, trials: Sequence[TrialResult]) -> None:
+        self.protocol = protocol
+        self.trials = tuple(trials)
+
+    @property
+    def methods(self) -> tuple[str, ...]:
+        """Labels of the methods, in the order asked for."""
+        return self.protocol.methods
+
+    @property
+    def tasks(self) -> tuple[str, ...]:
+        """Names of the tasks."""
+        return tuple(self.protocol.tasks)
+
+    @property
+    def reference(self) -> str:
+        """The method that gains are measured against."""
+        return self.protocol.baseline or ("stl" if "stl" in self.methods else self.methods[0])
+
+    @property
+    def joint(self) -> tuple[str, ...]:
+        """Methods that learn the tasks together, the reference left out."""
+        return tuple(m for m in self.methods if m != self.reference and m not in self.protocol.alone)
+
+    @functools.cached_property
+    def constant(self) -> tuple[str, ...]:
+        """Methods with the same numbers at every one of several seeds."""
+        repeated = [method for method in self.methods if self._seeds(method) > 1]
+        return tuple(method for method in repeated if len(self.primary.loc[method].drop_duplicates()) == 1)
+
+    @property
+    def failures(self) -> tuple[TrialResult, ...]:
+        """Trials that ended with an error."""
+        return tuple(trial for trial in self.trials if trial.failed)
+
+    @property
+    def unjudged(self) -> tuple[TrialResult, ...]:
+        """Those of the failures that say nothing of their method: a limit of the machine ended them."""
+        return tuple(trial for trial in self.failures if trial.limit)
+
+    @functools.cached_property
+    def frame(self) -> pd.DataFrame:
+        """One row per method, seed, task, metric and split; values in natural units, NaN where undefined."""
+        rows = [
+            (trial.method, trial.seed, task, metric, split, value)
+            for trial in self.trials
+            for split, tasks in trial.metrics.items()
+            for task, metrics in tasks.items()
+            for metric, value in metrics.items()
+        ]
+        return pd.DataFrame(rows, columns=["method", "seed", "task", "metric", "split", "value"])
+
+    @functools.cached_property
+    def primary(self) -> pd.DataFrame:
+        """Primary test metrics: one row per method and seed that has all its trials, one column per task."""
+        wanted = {task: info.primary for task, info in self.protocol.tasks.items()}
+        frame = self.frame[(self.frame["split"] == "test") & (self.frame["metric"] == self.frame["task"].map(wanted))]
+        wide = frame.pivot(index=["method", "seed"], columns="task", values="value")
+        wide = wide.reindex(columns=list(self.tasks))
+        broken = {(trial.method, trial.seed) for trial in self.failures}
+        order = [(m, s) for m in self.methods for s in self.protocol.seeds if (m, s) in wide.index]
+        return wide.loc[[pair for pair in order if pair not in broken]]
+
+    @functools.cached_property
+    def gains(self) -> pd.DataFrame:
+        """Transfer gain in per cent: one row per method and seed with a reference, one column per task.
+
+        A task whose gain is undefined somewhere (metric undefined, or a reference of 0) is left out everywhere and
+        named in :attr:`excluded`, so that Δm is the mean over the same tasks for all methods.
+        """
+        return self._all_gains.drop(columns=list(self.excluded))
+
+    @functools.cached_property
+    def excluded(self) -> dict[str, str]:
+        """Tasks left out of every Δm, and why."""
+        table = self._all_gains
+        return {
+            task: f"{self.protocol.tasks[task].primary} is undefined or its reference is 0 in "
+            f"{int(table[task].isna().sum())} of {len(table)} runs"
+            for task in table.columns
+            if table[task].isna().any()
+        }
+
+    @functools.cached_property
+    def _all_gains(self) -> pd.DataFrame:
+        table = self.primary
+        rows: dict[tuple[str, int], dict[str, float]] = {}
+        for method, seed in table.index:
+            if (self.reference, seed) in table.index:
+                value, reference = table.loc[(method, seed)], table.loc[(self.reference, seed)]
+                rows[method, seed] = {
+                    task: transfer_gain(float(value[task]), float(reference[task]), info.directions[info.primary])
+                    for task, info in self.protocol.tasks.items()
+                }
+        index = pd.MultiIndex.from_tuples(list(rows), names=["method", "seed"])
+        return pd.DataFrame(list(rows.values()), index=index, columns=list(self.tasks), dtype=float)
+
+    @functools.cached_property
+    def deltas(self) -> pd.Series:
+        """Δm in per cent by method and seed."""
+        return self.gains.mean(axis=1, skipna=False).rename("delta_m")
+
+    def interval(self, method: str, task: str | None = None) -> Interval | None:
+        """Gain of a method over the reference: Δm, or one task's transfer gain.
+
+        Args:
+            method: Label of the method.
+            task: Name of the task; ``None`` for Δm.
+
+        Returns:
+            The interval over paired seeds, or ``None`` when no seed has both the method and the reference.
+        """
+        series = self.deltas if task is None else self._all_gains[task]
+        return _interval(series, method)
+
+    def difference(self, method: str, other: str) -> Interval | None:
+        """Δm of one method minus Δm of another, paired by seed; ``None`` without common seeds."""
+        if self.interval(method) is None or self.interval(other) is None:
+            return None
+        values = (self.deltas[method] - self.deltas[other]).dropna()
+        return paired_interval(values.tolist()) if len(values) else None
+
+    @functools.cached_property
+    def summary(self) -> pd.DataFrame:
+        """One row per method: ``TASK`` and ``TASK:sd`` (primary test metric), Δm with interval and verdict, cost."""
+        rows = []
+        for method in self.methods:
+            row: dict[str, Any] = {"seeds": self._seeds(method)}
+            for task in self.tasks:
+                values = self.values(method, task)
+                row[task] = values.mean() if len(values) else math.nan
+                row[f"{task}:sd"] = values.std(ddof=1) if len(values) > 1 else math.nan
+            interval = self.interval(method)
+            row["delta_m"], row["ci_low"], row["ci_high"] = (
+                (math.nan,) * 3 if interval is None else (interval.mean, interval.low, interval.high)
+            )
+            row["verdict"] = self.verdict_of(method)
+            row |= self.cost(method)
+            rows.append(row)
+        return pd.DataFrame(rows, index=pd.Index(self.methods, name="method"))
+
+    @functools.cached_property
+    def negative_transfer(self) -> pd.DataFrame:
+        """One row per method and task: gain in per cent, its interval, and whether the task is hurt or helped for sure.
+
+        ``hurt`` is set when the whole interval is below 0, ``helped`` when it is above. With one seed neither ever is.
+        """
+        rows = []
+        for method in self.methods:
+            for task in self.tasks:
+                interval = self.interval(method, task)
+                if method != self.reference and interval is not None:
+                    hurt, helped = interval.high < 0, interval.low > 0
+                    rows.append((method, task, interval.mean, interval.low, interval.high, interval.n, hurt, helped))
+        columns = ["method", "task", "gain", "ci_low", "ci_high", "seeds", "hurt", "helped"]
+        return pd.DataFrame(rows, columns=columns)
+
+    def values(self, method: str, task: str) -> pd.Series:
+        """Primary test metric of one task, by seed."""
+        if self._seeds(method) == 0:
+            return pd.Series(dtype=float)
+        return self.primary.loc[method][task].dropna()
+
+    def verdict_of(self, method: str) -> str:
+        """``"better"``, ``"worse"``, ``"not separable"``, ``"reference"``, or why not.
+
+        See ``Interval.verdict``; ``"failed"``, or ``"not judged: out of memory"`` where the machine is to blame.
+        """
+        interval = self.interval(method)
+        if self._seeds(method) == 0 or interval is None:
+            limits = {trial.limit for trial in self.failures if trial.method == method}
+            limits = limits or {trial.limit for trial in self.failures if trial.method == self.reference}
+            return f"not judged: {limits.pop()}" if len(limits) == 1 and "" not in limits else "failed"
+        return "reference" if method == self.reference else interval.verdict
+
+    def cost(self, method: str) -> dict[str, float]:
+        """Seconds of training per seed (all models of the method), per step, ratio to the reference, parameters."""
+        mine, base = self._seconds(method), self._seconds(self.reference)
+        done = [trial for trial in self.trials if trial.method == method and not trial.failed]
+        steps = sum(trial.steps for trial in done)
+        seeds = {trial.seed for trial in done}
+        parameters = sum(sum(trial.parameters.values()) for trial in done)
+        return {
+            "seconds": mine,
+            "seconds_ratio": mine / base if base else math.nan,
+            "seconds_per_step": sum(trial.timing.get("seconds", 0.0) for trial in done) / steps if steps else math.nan,
+            "parameters": parameters // len(seeds) if seeds else 0,
+        }
+
+    def _seeds(self, method: str) -> int:
+        return int((self.primary.index.get_level_values("method") == method).sum())
+
+    def _seconds(self, method: str) -> float:
+        """Mean over seeds of the seconds that all models of a method took."""
+        done = [trial for trial in self.trials if trial.method == method and not trial.failed]
+        seeds = {trial.seed for trial in done}
+        total = sum(trial.timing.get("seconds", math.nan) for trial in done)
+        return total / len(seeds) if seeds else math.nan
+
+
+def _interval(series: pd.Series, method: str) -> Interval | None:
+    if method not in series.index.get_level_values("method"):
+        return None
+    return paired_interval(series[method].tolist())
