@@ -156,7 +156,7 @@ def test_names_are_escaped(make):
 def test_report_is_written_whole_or_not_at_all(comparison, tmp_path):
     assert comparison.report(tmp_path / "deep") == tmp_path / "deep" / "report.html"
     (tmp_path / "file").write_text("x")
-    with pytest.raises(TrialError, match="report.html could not be written: something else is in its place"):
+    with pytest.raises(TrialError, match=r"report\.html could not be written: something else is in its place"):
         comparison.report(tmp_path / "file" / "report.html")
 
 

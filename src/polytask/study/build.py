@@ -4,13 +4,17 @@ from __future__ import annotations
 
 import dataclasses
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from polytask import data as datasets
 from polytask.data import MultiTaskData
 from polytask.errors import ConfigError, unknown
-from polytask.study.config import Config, TaskSection, resolve
+from polytask.study.functions import resolve
 from polytask.tasks import Task, TaskSet
+from polytask.tasks.section import TaskSection
+
+if TYPE_CHECKING:
+    from polytask.study.config import Config
 
 __all__ = ["build_data"]
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib
 import inspect
 import tomllib
 from collections.abc import Mapping, Sequence
@@ -18,6 +17,8 @@ from polytask.errors import ConfigError
 from polytask.section import Section
 from polytask.share.section import ModelSection
 from polytask.study import toml
+from polytask.study.build import build_data
+from polytask.study.functions import resolve
 from polytask.study.section import ProtocolSection
 from polytask.study.values import check_values
 from polytask.study.wording import accepts, no_key, say
@@ -166,8 +167,6 @@ class Config(Section):
             ConfigError: The tasks do not exist, or the source's function cannot be imported.
             DataError: The table cannot be read as asked.
         """
-        from polytask.study.build import build_data
-
         return build_data(self)
 
     def train_options(self) -> dict[str, Any]:
@@ -264,19 +263,6 @@ class Config(Section):
             TrainOptions(**self.train_options())
         except (ValueError, TypeError, OverflowError) as error:  # a ConfigError is a ValueError
             raise ConfigError(f"{self._where}: [train] {error}") from None
-
-
-def resolve(spec: str, where: str) -> Any:
-    """Import ``module:attribute``.
-
-    Raises:
-        ConfigError: There is no such module or attribute.
-    """
-    module, _, name = spec.partition(":")
-    try:
-        return getattr(importlib.import_module(module), name)
-    except (ImportError, AttributeError) as error:
-        raise ConfigError(f"{where}: cannot import {spec!r}: {error}. Expected 'module:function'.") from error
 
 
 def _is_spec(spec: str) -> bool:

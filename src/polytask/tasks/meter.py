@@ -12,10 +12,11 @@ from torch import Tensor
 from polytask.tasks import labels
 from polytask.tasks.kind import Score, Seen
 from polytask.tasks.task import Task
-from polytask.tasks.taskset import TaskSet
 
 if TYPE_CHECKING:
     from torchmetrics import Metric
+
+    from polytask.tasks.taskset import TaskSet
 
 __all__ = ["TaskMeter"]
 

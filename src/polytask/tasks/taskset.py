@@ -3,15 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
-from typing import TYPE_CHECKING, Any, cast, final
+from typing import Any, cast, final
 
 from torch import Tensor
 
 from polytask.errors import TaskError, unknown
+from polytask.tasks.meter import TaskMeter
 from polytask.tasks.task import Task
-
-if TYPE_CHECKING:
-    from polytask.tasks.meter import TaskMeter
 
 __all__ = ["TaskSet"]
 
@@ -160,6 +158,4 @@ class TaskSet(Mapping[str, Task]):
 
     def meter(self) -> TaskMeter:
         """A fresh :class:`TaskMeter` for these tasks."""
-        from polytask.tasks.meter import TaskMeter
-
         return TaskMeter(self)
