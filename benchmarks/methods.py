@@ -41,7 +41,8 @@ from polytask.study import Comparison, compare
 from polytask.study.comparison import Protocol, TaskInfo
 from polytask.study.methods import MethodSpec
 from polytask.study.statistics import Interval, paired_interval
-from polytask.study.trial import TrialSpec, build, read_trial
+from polytask.study.trial import balancer_of, blueprint_of, read_trial
+from polytask.study.trial_spec import TrialSpec
 from polytask.train import TrainOptions
 
 SETTINGS: dict[str, dict[str, Any]] = {
@@ -242,10 +243,8 @@ def run_study(
                 spec = MethodSpec.of({"name": name, **options_of(name, data.tasks.names)})
                 engine = "features" if METHODS[name].needs == "features" else "params"
                 options = TrainOptions(**study.train)
-                build(
-                    TrialSpec(spec, data.tasks.names, 0, "val", study.encoder, "hard", options, (("grads", engine),)),
-                    data,
-                )
+                asked = (study.encoder, "hard", options, (("grads", engine),))
+                balancer_of(TrialSpec(spec, data.tasks.names, 0, "val", *asked), data)
                 by_engine[engine].append(spec)
             except (PolytaskError, TypeError) as error:
                 reason = f"is refused: {str(error).split('. ')[0].rstrip('.')}."
@@ -335,7 +334,7 @@ def step_seconds(study: Study, names: Sequence[str], steps: int) -> dict[str, fl
         spec = MethodSpec.of({"name": name, **options_of(name, data.tasks.names)})
         options = TrainOptions(**study.train)
         trial = TrialSpec(spec, data.tasks.names, 0, "val", study.encoder, "hard", options, (("grads", grads),))
-        model, balancer = build(trial, data)
+        model, balancer = blueprint_of(trial, data).build(), balancer_of(trial, data)
         adam, seconds = torch.optim.AdamW(model.parameters(), lr=1e-3), []
         for _ in range(steps + 2):
             start = time.process_time()
