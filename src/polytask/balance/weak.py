@@ -59,6 +59,9 @@ class WeakTensors(Generic[K]):
                 del self._references[key]
         return {key: tensor for key, tensor in found.items() if tensor is not None}
 
+    def __len__(self) -> int:
+        return len(self.alive())
+
     def __bool__(self) -> bool:
         return any(reference() is not None for reference in self._references.values())
 
