@@ -97,7 +97,7 @@ FINDINGS = {
 def test_every_estimator_has_a_figure_that_states_its_finding(name):
     X, Y, _ = regression()
     ax = plot(_fitted(name, X, Y))
-    assert FINDINGS[ESTIMATORS[name]] in ax.get_title()
+    assert FINDINGS[ESTIMATORS[name].__module__.rpartition(".")[2]] in ax.get_title()
     assert ax.images or ax.lines or ax.patches
     ax.figure.canvas.draw()
 

@@ -6,10 +6,10 @@ import numpy as np
 import pytest
 
 from polytask.linear import Logistic, Quadratic, Squared, get_estimator, shared_problem, solve, stacked_problem
-from polytask.linear.alternating import single_tasks
 from polytask.linear.core import engine
 from polytask.linear.core.root_loss import residual_norms
 from polytask.linear.core.root_split import rotate
+from polytask.linear.procedure import single_tasks
 
 from .draws import shared, stacked
 

@@ -80,7 +80,7 @@ __all__ = [
     "to_long",
     "to_wide",
 ]
-__all__ += list(ESTIMATORS)
+__all__ += list(ESTIMATORS.own)
 
 __getattr__, __dir__ = lazy(
     __name__,

@@ -119,7 +119,7 @@ class CrossValidated(PenalisedFamily):
         fixed = np.isfinite(levels)
         coefs, intercepts = np.zeros((len(self.alphas_), len(kept), table.X.shape[1])), np.zeros((1, len(kept)))
         if not fixed.all():
-            result = self._path(self._problem(part.without(fixed)), self.alphas_, rough=True)
+            result = self._path(self._problem(part.without(levels)), self.alphas_, rough=True)
             coefs, intercepts = result.coefs, result.intercepts
         mean_task = self._mean_task(table, kept, coefs, intercepts)
         intercepts = np.broadcast_to(np.where(fixed, levels, intercepts), coefs.shape[:2])

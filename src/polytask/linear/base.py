@@ -188,7 +188,8 @@ class LinearMultiTask(ManyTargets, ABC):
             coef, intercept = coef * units[:, None], intercept * units
         self.mode_, self.tasks_ = table.mode, table.tasks
         self.coef_ = coef[0] if table.mode == "single" else coef
-        self.intercept_ = float(intercept[0]) if table.mode == "single" else intercept
+        levels = intercept if table.levels is None else np.where(np.isfinite(table.levels), table.levels, intercept)
+        self.intercept_ = float(levels[0]) if table.mode == "single" else levels
         if self._shared == MEAN_TASK:
             self.mean_coef_, self.mean_intercept_ = coef.mean(axis=0), float(intercept.mean())
         elif self.unseen == "shared" and not self._shared:

@@ -38,6 +38,7 @@ class Table:
         codes: Position of each row's task in ``tasks`` (n,), long mode only.
         tasks: Labels (T,).
         weight: Sample weights (n,) or None.
+        levels: Intercepts (T,) of tasks that are left to them, NaN for the others; None where there are none.
     """
 
     mode: Mode
@@ -46,15 +47,17 @@ class Table:
     codes: Array | None
     tasks: Array
     weight: Array | None
+    levels: Array | None = None
 
-    def without(self, silent: Array) -> Table:
-        """The same table in which some tasks, ``silent`` (T,) boolean, have no target that counts."""
+    def without(self, levels: Array) -> Table:
+        """The same table in which the tasks of finite ``levels`` (T,), their intercepts, have no target that counts."""
+        silent = np.isfinite(levels)
         if not silent.any():
             return self
         if self.codes is None:
-            return replace(self, y=np.where(silent, np.nan, self.y))
+            return replace(self, y=np.where(silent, np.nan, self.y), levels=levels)
         weight = np.ones(len(self.y)) if self.weight is None else self.weight
-        return replace(self, weight=weight * ~silent[self.codes])
+        return replace(self, weight=weight * ~silent[self.codes], levels=levels)
 
     def rows(self, index: Array) -> Table:
         """A subset of the rows; tasks without rows stay in ``tasks``."""

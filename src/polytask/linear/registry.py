@@ -5,17 +5,24 @@
    :class:`~polytask.linear.core.penalties.Penalty` (``_coupling`` for ½tr(W M Wᵀ), ``_describe`` for fitted attributes,
    ``_solve`` for a solver of its own). Its four leaves inherit ``(Family, FixedAlpha | CrossValidated,
    MultiTaskRegressor | MultiTaskClassifier)``. A method that is no penalised convex problem implements
-   ``_fit_problem`` on :class:`~polytask.linear.base.LinearMultiTask`.
+   ``_fit_problem`` on :class:`~polytask.linear.base.LinearMultiTask`; one whose α is a number of a procedure is a
+   :class:`~polytask.linear.procedure.Procedure` that implements ``_solve``.
 2. Add one line to ``FAMILIES`` below: names are exported and looked up from there.
+   A package of its own declares ``Name = "package.module:Name"`` in the entry-point group ``polytask.estimators``
+   instead: :data:`ESTIMATORS` and :func:`get_estimator` then know it.
 3. The conformance tests run on everything listed here; an exemption is an entry in their table, with its reason.
 """
 
 from __future__ import annotations
 
-import importlib
 from typing import Any
 
-__all__ = ["ESTIMATORS", "FAMILIES", "get_estimator"]
+from polytask.registry import Registry
+
+__all__ = ["ESTIMATORS", "FAMILIES", "PLUGINS", "get_estimator"]
+
+PLUGINS = "polytask.estimators"
+"""Entry-point group in which other packages register estimators: ``name = "package.module:Class"``."""
 
 
 def _four(family: str) -> tuple[str, ...]:
@@ -23,7 +30,6 @@ def _four(family: str) -> tuple[str, ...]:
     return tuple(f"{family}{kind}{variant}" for variant in ("", "CV") for kind in ("Regressor", "Classifier"))
 
 
-#: module of ``polytask.linear.families``: the estimators it defines
 FAMILIES: dict[str, tuple[str, ...]] = {
     "asymmetric": _four("Asymmetric"),
     "calibrated": ("CalibratedRegressor", "CalibratedRegressorCV"),
@@ -56,26 +62,36 @@ FAMILIES: dict[str, tuple[str, ...]] = {
     "tensor_tasks": _four("TensorTasks"),
     "trace_norm": _four("TraceNorm"),
 }
+"""Modules of ``polytask.linear.families``, each with the estimators it defines."""
 
-#: estimator: module
-ESTIMATORS: dict[str, str] = {name: module for module, names in FAMILIES.items() for name in names}
+
+
+def _is_estimator(found: Any) -> bool:
+    return isinstance(found, type) and all(callable(getattr(found, name, None)) for name in ("fit", "get_params"))
+
+
+ESTIMATORS: Registry[type[Any]] = Registry(
+    "estimator",
+    {name: f"{module}:{name}" for module, names in FAMILIES.items() for name in names},
+    package="polytask.linear.families",
+    group=PLUGINS,
+    fits=_is_estimator,
+    expected="a class with scikit-learn's fit and get_params",
+)
+"""Every estimator by name. Its module is imported when it is first asked for."""
 
 
 def get_estimator(name: str) -> Any:
     """The estimator class of a name.
 
     Args:
-        name: As in ``ESTIMATORS``.
+        name: A key of :data:`ESTIMATORS`.
 
     Raises:
-        ConfigError: Unknown name.
+        ConfigError: There is none of this name; the nearest one is given.
 
     Examples:
         >>> get_estimator("TraceNormRegressor").__name__
         'TraceNormRegressor'
     """
-    from polytask.errors import ConfigError, unknown
-
-    if name not in ESTIMATORS:
-        raise ConfigError(unknown("estimator", name, ESTIMATORS))
-    return getattr(importlib.import_module(f"polytask.linear.families.{ESTIMATORS[name]}"), name)
+    return ESTIMATORS.find(name)

@@ -30,13 +30,13 @@ Array = NDArray[Any]
 class StagedSolution(Solution):
     """The last stage's solution; ``objective`` is the non-convex one, ``gap`` the certificate of the last stage.
 
+    ``state`` is what the last stage's convex problem was made from.
+
     Attributes:
         objectives: Non-convex objective after every stage, non-increasing.
-        state: What the last stage's convex problem was made from.
     """
 
     objectives: tuple[float, ...] = ()
-    state: Any = None
 
 
 @parameters
@@ -65,7 +65,7 @@ class StagedFamily(PenalisedFamily):
     ) -> StagedSolution:
         """Majorise and minimise: solve a convex problem, tighten its penalty at the solution, again.
 
-        The stages end when one lowers the objective by less than ``tol``.
+        The stages end when one lowers the objective by less than ``tol``, or does not reach its gap.
 
         Args:
             problem: Data and loss.
@@ -94,11 +94,11 @@ class StagedFamily(PenalisedFamily):
                 break
             objectives.append(objective)
             kept, used = solution, state
-            if drop <= self.tol * abs(objective):
+            if drop <= self.tol * abs(objective) or not solution.converged:  # which has been warned of
                 break
             state, init = after, (solution.V, solution.b)
         assert kept is not None
-        if drop > self.tol * abs(objectives[-1]) and self.stages > 1:
+        if kept.converged and drop > self.tol * abs(objectives[-1]) and self.stages > 1:
             warnings.warn(
                 f"the objective still falls after {self.stages} stages: by {drop:.3g} of {objectives[-1]:.3g} in "
                 f"the last one, and tol asks for a share of {self.tol:.2g}; raise stages or tol",
@@ -106,8 +106,8 @@ class StagedFamily(PenalisedFamily):
                 stacklevel=3,
             )
         plain = {f.name: getattr(kept, f.name) for f in fields(Solution)}
-        plain |= {"objective": objectives[-1], "n_iter": iterations}
-        return StagedSolution(**plain, objectives=tuple(objectives), state=used)
+        plain |= {"objective": objectives[-1], "n_iter": iterations, "state": used}
+        return StagedSolution(**plain, objectives=tuple(objectives))
 
     def _describe(self, problem: Problem, alpha: float, solution: Solution) -> None:
         assert isinstance(solution, StagedSolution)

@@ -15,7 +15,6 @@ from sklearn.utils.metaestimators import available_if
 from polytask.errors import ConfigError
 from polytask.linear.base import LinearMultiTask, parameters
 from polytask.linear.core.losses import CLASSIFICATION_LOSSES, REGRESSION_LOSSES, Loss, Poisson
-from polytask.linear.core.problem import Problem
 from polytask.linear.labels import missing
 from polytask.linear.layout import Table
 
@@ -179,29 +178,22 @@ class MultiTaskClassifier(ClassifierMixin, LinearMultiTask):  # type: ignore[mis
         return tags
 
     def _encode(self, table: Table) -> Table:
-        """Targets ±1; tasks with a single class get no weight (their intercept is set in ``_store``)."""
+        """Targets ±1; tasks with a single class, whose likelihood has no maximum, are left to their odds."""
         self._pair, codes = two_classes(table.y)
         columns = table.mode == "wide" and self._pair.tolist() == [0, 1]
         self.classes_ = np.arange(len(table.tasks)) if columns else self._pair
         encoded = replace(table, y=2 * codes - 1)
-        self._prior_odds = self._fixed_levels(encoded)
-        lonely = np.isfinite(self._prior_odds)
+        levels = self._fixed_levels(encoded)
+        lonely = np.isfinite(levels)
         if lonely.all():
             raise ValueError("no task has samples of two classes with positive weight, found only one class in each")
         self.one_class_tasks_ = table.tasks[lonely]
-        return encoded.without(lonely)
+        return encoded.without(levels)
 
     def _fixed_levels(self, table: Table) -> Array:
         """Log odds of tasks with one class, from half an observation more of each."""
         positive, negative = (table.count(sign * table.y > 0) for sign in (1, -1))
         return np.where((positive == 0) | (negative == 0), np.log((positive + 0.5) / (negative + 0.5)), np.nan)
-
-    def _store(self, table: Table, problem: Problem, W: Array, b: Array) -> None:
-        super()._store(table, problem, W, b)
-        if np.isfinite(self._prior_odds).any():
-            # the likelihood of one class alone has no finite maximiser: odds with half an observation of each class
-            self.intercept_ = np.where(np.isfinite(self._prior_odds), self._prior_odds, self.intercept_)
-        del self._prior_odds
 
     def score(self, X: Any, y: Any = None, task: Any = None, sample_weight: Any = None) -> float:
         """Accuracy of each task, averaged over the tasks; missing targets are left out.

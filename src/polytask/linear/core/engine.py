@@ -46,6 +46,7 @@ class Solution:
         G: Dual matrix (d, T), scaled to be feasible.
         converged: Whether the gap reached the tolerance.
         history: (iterations so far, P, gap) at every full certificate.
+        state: What a method found beside the coefficients (groups, factors, ...), for its fitted attributes.
     """
 
     W: Array
@@ -57,6 +58,7 @@ class Solution:
     G: Array
     converged: bool
     history: list[tuple[int, float, float]] = field(default_factory=list)
+    state: Any = None
 
 
 def make_oracle(problem: Problem) -> Oracle:

@@ -11,7 +11,7 @@ from scipy.optimize import nnls
 from sklearn.utils._param_validation import Interval
 
 from polytask.linear.alpha import CrossValidated, FixedAlpha
-from polytask.linear.alternating import Alternating, finish, objective_path, settled, single_tasks
+from polytask.linear.alternating import finish, objective_path, settled
 from polytask.linear.base import parameters
 from polytask.linear.core.engine import Solution, make_oracle
 from polytask.linear.core.newton import solve
@@ -19,6 +19,7 @@ from polytask.linear.core.oracle import GramOracle, Oracle
 from polytask.linear.core.problem import Problem
 from polytask.linear.core.spectral import Quadratic
 from polytask.linear.core.subproblem import reweight, task_losses
+from polytask.linear.procedure import Procedure, single_tasks
 from polytask.linear.supervised import MultiTaskClassifier, MultiTaskRegressor
 
 __all__ = ["AsymmetricClassifier", "AsymmetricClassifierCV", "AsymmetricRegressor", "AsymmetricRegressorCV"]
@@ -52,7 +53,7 @@ def nonnegative_lasso(basis: Array, target: Array, cost: Array) -> Array:
 
 
 @parameters
-class Asymmetric(Alternating):
+class Asymmetric(Procedure):
     """(α/2)‖W − W B‖² + ½·ridge‖W‖², the loss of task t times 1 + cost Σ_s B_ts.
 
     Args:
@@ -122,12 +123,10 @@ class Asymmetric(Alternating):
             history.append(value)
             if settled(history, 0.1 * self.tol):
                 break
-        self._lent = B
-        return finish(W, b, history, len(history), settled(history, self.tol), self.tol, gap)
+        return finish(W, b, history, len(history), settled(history, self.tol), self.tol, gap, state=B)
 
     def _describe(self, problem: Problem, alpha: float, solution: Solution) -> None:
-        self.transfer_ = self._lent
-        del self._lent
+        self.transfer_ = solution.state
         self.objective_path_ = objective_path(solution)
 
 

@@ -12,7 +12,6 @@ from scipy.stats import chi2
 from sklearn.utils._param_validation import Interval
 
 from polytask.linear.alpha import CrossValidated, FixedAlpha
-from polytask.linear.alternating import Alternating
 from polytask.linear.base import parameters
 from polytask.linear.core.engine import Solution, make_oracle
 from polytask.linear.core.local_lasso import debiased_lasso
@@ -22,6 +21,7 @@ from polytask.linear.core.penalties import L1
 from polytask.linear.core.problem import Problem
 from polytask.linear.core.subproblem import task_rows
 from polytask.linear.penalised import pull_at_zero
+from polytask.linear.procedure import Procedure
 from polytask.linear.supervised import MultiTaskClassifier, MultiTaskRegressor
 
 __all__ = [
@@ -35,7 +35,7 @@ Array = NDArray[Any]
 
 
 @parameters
-class DebiasedLasso(Alternating):
+class DebiasedLasso(Procedure):
     """Lassos of the single tasks, debiased, and thresholded by feature.
 
     Args:
@@ -84,17 +84,16 @@ class DebiasedLasso(Alternating):
             kept |= np.any((B != 0) & ~known, axis=1)
         else:
             kept = np.linalg.norm(B, axis=1) > self.threshold
-        self._debiased, self._kept = B.T, kept
         W = np.asfortranarray(np.where(kept[:, None], B, 0).astype(problem.design.dtype))
         oracle = make_oracle(problem) if oracle is None else oracle
         b = np.zeros(problem.n_tasks, problem.design.dtype)
         image, b = oracle.refit(oracle.image(W, b), b)
-        return Solution(W, b, W, oracle.value(W, image), float("nan"), 1, np.zeros_like(W), True)
+        return Solution(W, b, W, oracle.value(W, image), float("nan"), 1, np.zeros_like(W), True, state=(B.T, kept))
 
     def _describe(self, problem: Problem, alpha: float, solution: Solution) -> None:
-        self.debiased_coef_ = np.ascontiguousarray(self._debiased)
-        self.support_ = np.flatnonzero(self._kept)
-        del self._debiased, self._kept
+        debiased, kept = solution.state
+        self.debiased_coef_ = np.ascontiguousarray(debiased)
+        self.support_ = np.flatnonzero(kept)
 
 
 @final

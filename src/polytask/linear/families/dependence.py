@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from numbers import Real
 from typing import Any, ClassVar, final
 
@@ -10,13 +11,13 @@ from numpy.typing import NDArray
 from sklearn.utils._param_validation import Interval
 
 from polytask.linear.alpha import CrossValidated, FixedAlpha
-from polytask.linear.alternating import Alternating, single_tasks
 from polytask.linear.base import parameters
 from polytask.linear.core.design import StackedDesign
 from polytask.linear.core.engine import Solution, make_oracle
 from polytask.linear.core.hsic import mixing
 from polytask.linear.core.oracle import Oracle
 from polytask.linear.core.problem import Problem
+from polytask.linear.procedure import Procedure, single_tasks
 from polytask.linear.supervised import MultiTaskClassifier, MultiTaskRegressor
 
 __all__ = [
@@ -30,7 +31,7 @@ Array = NDArray[Any]
 
 
 @parameters
-class Dependence(Alternating):
+class Dependence(Procedure):
     """Ridge predictors of the single tasks, mixed so that they depend on each other more.
 
     Args:
@@ -52,12 +53,10 @@ class Dependence(Alternating):
         A = mixing(_covariance(problem, single.W), alpha)
         W = np.asfortranarray((single.W @ A).astype(single.W.dtype))
         b = oracle.refit(oracle.image(W, single.b), single.b)[1]
-        self._mixing = A
-        return Solution(W, b, W, single.objective, single.gap, single.n_iter, single.G, single.converged)
+        return replace(single, W=W, b=b, V=W, history=[], state=A)
 
     def _describe(self, problem: Problem, alpha: float, solution: Solution) -> None:
-        self.mixing_ = self._mixing
-        del self._mixing
+        self.mixing_ = solution.state
 
 
 def _covariance(problem: Problem, W: Array) -> Array:

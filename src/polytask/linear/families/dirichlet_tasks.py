@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import warnings
+from dataclasses import replace
 from numbers import Integral, Real
 from typing import Any, ClassVar, final
 
@@ -12,7 +13,6 @@ from sklearn.exceptions import ConvergenceWarning
 from sklearn.utils._param_validation import Interval
 
 from polytask.linear.alpha import CrossValidated, FixedAlpha
-from polytask.linear.alternating import Alternating, single_tasks
 from polytask.linear.base import MEAN_TASK, parameters
 from polytask.linear.core.engine import Solution, make_oracle
 from polytask.linear.core.newton import solve
@@ -20,6 +20,7 @@ from polytask.linear.core.oracle import Oracle
 from polytask.linear.core.problem import Problem
 from polytask.linear.core.spectral import Quadratic
 from polytask.linear.families.clustered import group_means
+from polytask.linear.procedure import Procedure, single_tasks
 from polytask.linear.supervised import MultiTaskClassifier, MultiTaskRegressor
 
 __all__ = [
@@ -33,7 +34,7 @@ Array = NDArray[Any]
 
 
 @parameters
-class DirichletTasks(Alternating):
+class DirichletTasks(Procedure):
     """(α/2) Σ_t ‖w_t − w̄_g(t)‖² + (ridge/2)‖W‖², groups from a mixture of the single tasks' coefficients.
 
     Args:
@@ -97,18 +98,17 @@ class DirichletTasks(Alternating):
     ) -> Solution:
         oracle = make_oracle(problem) if oracle is None else oracle
         single = single_tasks(problem, self.ridge, self.tol, self.max_iter, oracle)
-        self._shares = self._cluster(single.W)
-        groups = self._shares.argmax(axis=1)
+        shares = self._cluster(single.W)
+        groups = shares.argmax(axis=1)
         same = groups[:, None] == groups[None, :]
         T = problem.n_tasks
         M = (alpha + self.ridge) * np.eye(T) - alpha * same / same.sum(axis=1, keepdims=True)
-        return solve(
-            problem, Quadratic(M), init=(single.W, single.b), tol=self.tol, max_iter=self.max_iter, oracle=oracle
-        )
+        start = (single.W, single.b)
+        solution = solve(problem, Quadratic(M), init=start, tol=self.tol, max_iter=self.max_iter, oracle=oracle)
+        return replace(solution, state=shares)
 
     def _describe(self, problem: Problem, alpha: float, solution: Solution) -> None:
-        shares = self._shares
-        del self._shares
+        shares = solution.state
         self.task_groups_ = shares.argmax(axis=1)
         normed = shares / shares.sum(axis=1, keepdims=True)
         self.task_affinity_ = normed @ normed.T

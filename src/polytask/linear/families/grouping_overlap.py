@@ -11,7 +11,7 @@ from scipy.optimize import Bounds, minimize
 from sklearn.utils._param_validation import Interval
 
 from polytask.linear.alpha import CrossValidated, FixedAlpha
-from polytask.linear.alternating import Alternating, finish, objective_path, settled, single_tasks
+from polytask.linear.alternating import finish, objective_path, settled
 from polytask.linear.base import parameters
 from polytask.linear.core.engine import Solution, make_oracle
 from polytask.linear.core.newton import solve
@@ -19,6 +19,7 @@ from polytask.linear.core.oracle import Oracle
 from polytask.linear.core.penalties import L1
 from polytask.linear.core.problem import Problem
 from polytask.linear.core.subproblem import project
+from polytask.linear.procedure import Procedure, single_tasks
 from polytask.linear.supervised import MultiTaskClassifier, MultiTaskRegressor
 
 __all__ = [
@@ -83,7 +84,7 @@ def _balance(L: Array, S: Array, alpha: float, ridge: float) -> tuple[Array, Arr
 
 
 @parameters
-class GroupingOverlap(Alternating):
+class GroupingOverlap(Procedure):
     """α‖S‖_1 + ½·ridge‖L‖² for W = L S.
 
     Args:
@@ -110,8 +111,8 @@ class GroupingOverlap(Alternating):
         left, values, right = np.linalg.svd(single.W, full_matrices=False)
         k = min(self.n_components, int(np.sum(values > 1e-10 * max(values.max(initial=0.0), 1e-300))))
         if not k:
-            self._factors = (left[:, :0], right[:0])
-            return finish(problem.zeros(), single.b, [single.objective], 1, True, self.tol, single.gap)
+            none = (left[:, :0], right[:0])
+            return finish(problem.zeros(), single.b, [single.objective], 1, True, self.tol, single.gap, state=none)
         L, S, b = left[:, :k], values[:k, None] * right[:k], single.b
         L, S = _balance(L, S, alpha, self.ridge)
         history: list[float] = []
@@ -137,13 +138,11 @@ class GroupingOverlap(Alternating):
             if settled(history, 0.1 * self.tol):
                 break
         L, S, W, b, gap = best
-        self._factors = (L, S)
         done = settled(history, self.tol) or history[-1:] == history[-2:-1]
-        return finish(W, b, history, len(history), done, self.tol, gap)
+        return finish(W, b, history, len(history), done, self.tol, gap, state=(L, S))
 
     def _describe(self, problem: Problem, alpha: float, solution: Solution) -> None:
-        L, S = self._factors
-        del self._factors
+        L, S = solution.state
         order = np.argsort(-np.abs(S).sum(axis=1), kind="stable")
         order = order[np.abs(S[order]).sum(axis=1) > 0]
         self.components_ = np.ascontiguousarray(L[:, order].T)

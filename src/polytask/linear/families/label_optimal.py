@@ -13,13 +13,13 @@ from sklearn.covariance import ledoit_wolf
 from sklearn.utils._param_validation import Interval
 
 from polytask.linear.alpha import CrossValidated, FixedAlpha
-from polytask.linear.alternating import Alternating
 from polytask.linear.base import parameters
 from polytask.linear.core.engine import Solution
 from polytask.linear.core.losses import Logistic, Loss
 from polytask.linear.core.oracle import Oracle
 from polytask.linear.core.problem import Problem
 from polytask.linear.core.subproblem import task_rows
+from polytask.linear.procedure import Procedure
 from polytask.linear.supervised import MultiTaskClassifier
 
 __all__ = ["LabelOptimalClassifier", "LabelOptimalClassifierCV"]
@@ -28,7 +28,7 @@ Array = NDArray[Any]
 
 
 @parameters
-class LabelOptimal(Alternating):
+class LabelOptimal(Procedure):
     """Multi-task least-squares support vector machine with one label per task and class.
 
     Args:
@@ -73,7 +73,7 @@ class LabelOptimal(Alternating):
         S = ledoit_wolf(within * np.sqrt(weight / weight.mean())[:, None], assume_centered=True)[0]
         W = np.zeros((problem.n_features, T))
         b = np.zeros(T)
-        self._labels, self._error = np.tile(np.tile([-1.0, 1.0], T), (T, 1)), np.full(T, np.nan)
+        chosen, error = np.tile(np.tile([-1.0, 1.0], T), (T, 1)), np.full(T, np.nan)
         for t in np.unique(codes):
             share = (self.sharing + (codes == t))[:, None]
             maps = X.T @ (share * duals)
@@ -81,7 +81,7 @@ class LabelOptimal(Alternating):
                 np.average(held_out[codes == t][rows], axis=0, weights=weight[codes == t][rows])
                 for rows in (y[codes == t] < 0, y[codes == t] > 0)
             ]
-            labels = self._labels[t]
+            labels = chosen[t]
             if self.optimise_labels:
                 labels = np.linalg.pinv(maps.T @ S @ maps, rcond=1e-10, hermitian=True) @ (means[1] - means[0])
                 labels = labels / max(np.abs(labels).max(), 1e-300)
@@ -101,15 +101,14 @@ class LabelOptimal(Alternating):
                 # K a + (α/ω) a + b = y holds in every row
                 level = np.mean((indicator @ labels - kernel @ a - alpha / weight * a)[mine])
                 b[t] = gain * (level - 0.5 * (high + low))
-            self._labels[t] = labels
-            self._error[t] = ndtr(-0.5 * (high - low) / np.sqrt(variance))
+            chosen[t] = labels
+            error[t] = ndtr(-0.5 * (high - low) / np.sqrt(variance))
         W, b = np.asfortranarray(W.astype(problem.design.dtype)), b.astype(problem.design.dtype)
-        value = float(np.mean(self._error[np.unique(codes)]))
-        return Solution(W, b, W, value, 0.0, 1, np.zeros_like(W), True)
+        value = float(np.mean(error[np.unique(codes)]))
+        return Solution(W, b, W, value, 0.0, 1, np.zeros_like(W), True, state=(chosen, error))
 
     def _describe(self, problem: Problem, alpha: float, solution: Solution) -> None:
-        self.task_labels_, self.expected_error_ = self._labels, self._error
-        del self._labels, self._error
+        self.task_labels_, self.expected_error_ = solution.state
 
 
 def _class_means(X: Array, column: Array, weight: Array) -> Array:

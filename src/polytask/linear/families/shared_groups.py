@@ -12,7 +12,7 @@ from sklearn.utils import check_random_state
 from sklearn.utils._param_validation import Interval
 
 from polytask.linear.alpha import CrossValidated, FixedAlpha
-from polytask.linear.alternating import Alternating, finish, objective_path, single_tasks
+from polytask.linear.alternating import finish, objective_path
 from polytask.linear.base import parameters
 from polytask.linear.core.engine import Solution
 from polytask.linear.core.newton import solve
@@ -20,6 +20,7 @@ from polytask.linear.core.oracle import Oracle
 from polytask.linear.core.problem import Problem
 from polytask.linear.core.spectral import SquaredTraceNorm
 from polytask.linear.core.subproblem import select_tasks
+from polytask.linear.procedure import Procedure, single_tasks
 from polytask.linear.supervised import MultiTaskClassifier, MultiTaskRegressor
 
 __all__ = ["SharedGroupsClassifier", "SharedGroupsClassifierCV", "SharedGroupsRegressor", "SharedGroupsRegressorCV"]
@@ -83,7 +84,7 @@ def _members(labels: Array, group: Any) -> tuple[int, ...]:
 
 
 @parameters
-class SharedGroups(Alternating):
+class SharedGroups(Procedure):
     """(α/2) Σ_g ‖W_g‖_*² over groups of tasks chosen with W, plus ½·ridge‖W‖².
 
     Args:
@@ -131,19 +132,18 @@ class SharedGroups(Alternating):
         runs = [groups.improve(start, count, self.max_iter) for start in starts]
         labels, history, done = min(runs, key=lambda run: run[1][-1])
         W, b = problem.zeros(), np.zeros(problem.n_tasks, problem.design.dtype)
-        self._groups = np.unique(labels, return_inverse=True)[1]
         gap = 0.0
         for g in np.unique(labels):
             tasks = _members(labels, g)
             fit = groups.fit(tasks)
             W[:, list(tasks)], b[list(tasks)] = fit.W, fit.b
             gap += fit.gap
-        return finish(W, b, history, len(history) - 1, done, self.tol, gap)
+        names = np.unique(labels, return_inverse=True)[1]
+        return finish(W, b, history, len(history) - 1, done, self.tol, gap, state=names)
 
     def _describe(self, problem: Problem, alpha: float, solution: Solution) -> None:
-        self.task_groups_ = self._groups
+        self.task_groups_ = solution.state
         self.objective_path_ = objective_path(solution)
-        del self._groups
 
 
 @final

@@ -55,10 +55,10 @@ def estimator_class(family: str, role: str, *, fixed: bool) -> Any:
     """
     from sklearn.base import ClassifierMixin, RegressorMixin
 
-    from polytask.linear.registry import FAMILIES, get_estimator
+    from polytask.linear.registry import ESTIMATORS, FAMILIES
 
     mixin = {"Regressor": RegressorMixin, "Classifier": ClassifierMixin}[role]
-    found = [get_estimator(name) for name in FAMILIES[family]]
+    found = [ESTIMATORS[name] for name in FAMILIES[family]]
     found = [made for made in found if issubclass(made, mixin)]
     exact = [made for made in found if made.__name__.endswith("CV") != fixed]
     return next(iter(exact or found), None)
