@@ -6,11 +6,13 @@ from polytask.balance import METHODS
 from polytask.balance.gramian.mgda import MGDA
 from polytask.data import DATASETS
 from polytask.errors import ConfigError, MethodError, TaskError
+from polytask.linear import ESTIMATORS
 from polytask.registry import Registry, check_options
 from polytask.share import ENCODERS
 from polytask.tasks import KINDS
 
-EVERY = pytest.mark.parametrize("registry", [METHODS, KINDS, ENCODERS, DATASETS], ids=lambda registry: registry.what)
+ALL = [METHODS, KINDS, ENCODERS, DATASETS, ESTIMATORS]
+EVERY = pytest.mark.parametrize("registry", ALL, ids=lambda registry: registry.what)
 
 
 @EVERY

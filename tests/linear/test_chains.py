@@ -12,7 +12,7 @@ from sklearn.multioutput import ClassifierChain, RegressorChain
 from sklearn.neighbors import KNeighborsRegressor
 
 from polytask.errors import TaskError
-from polytask.linear import LabelPowersetCV, TaskChainClassifier, TaskChainRegressor  # type: ignore[attr-defined]
+from polytask.linear import LabelPowerset, LabelPowersetCV, TaskChainClassifier, TaskChainRegressor  # type: ignore[attr-defined]
 
 
 @pytest.fixture
@@ -87,8 +87,22 @@ def test_tasks_of_one_class_and_named_tasks(data):
         clone(model).set_params(n_chains=2).fit(X, frame)
     with pytest.raises(TaskError, match=r"no observed target.*sick"):
         clone(model).fit(X, frame.assign(sick=np.nan))
-    with pytest.raises(ValueError, match="targets 0 and 1"):
-        clone(model).fit(X, frame + 1)
+    with pytest.raises(ValueError, match="multiclass"):
+        clone(model).fit(X, frame.assign(old=np.arange(150) % 3))
+
+
+@pytest.mark.parametrize("pair", [(1, 2), (-1.0, 1.0), (0.5, 2.5)])
+@pytest.mark.parametrize("make", [TaskChainClassifier, LabelPowerset])
+def test_the_classes_may_be_any_two_numbers(data, make, pair):
+    X, Y = data
+    B = (Y[:, :2] > 0).astype(float)
+    B[::7, 1] = np.nan
+    coded = np.where(np.isnan(B), np.nan, np.where(B == 1, pair[1], pair[0]))
+    model, plain = make().fit(X, coded), make().fit(X, B)
+    assert model.classes_.tolist() == [list(pair)] * 2
+    assert np.array_equal(model.predict(X), np.array(pair)[plain.predict(X)])
+    assert np.array_equal(model.predict_proba(X), plain.predict_proba(X))
+    assert model.score(X, coded) == plain.score(X, B)
 
 
 def test_links_can_be_tuned_by_a_grid_search(data):

@@ -3,6 +3,7 @@
 import cvxpy as cp
 import numpy as np
 import pytest
+from sklearn.exceptions import ConvergenceWarning
 
 from polytask.errors import ConfigError
 from polytask.linear import get_estimator
@@ -486,3 +487,19 @@ def test_sources_by_name_and_their_mistakes():
     model.set_params(sources=None)
     assert not model.set_params(alpha=1.001 * model.alpha_max(X, y)).fit(X, y).coef_.any()
     assert model.path(X, y, alphas=3).coefs.shape == (3, 3, 7)
+
+
+# ---- inputs so large that the penalty hardly counts ----
+
+
+@pytest.mark.parametrize("name", ["CappedFeature", "ClusteredTasks", "AlternatingStructure"])
+def test_separable_classes_beside_huge_inputs_end_within_max_iter_with_an_honest_gap(name):
+    rng = np.random.default_rng(0)
+    X, W = rng.normal(size=(60, 10)), rng.normal(size=(10, 5))
+    model = get_estimator(f"{name}Classifier")(max_iter=200)
+    with pytest.warns(ConvergenceWarning, match=r"scale the features \(StandardScaler\) or raise alpha") as told:
+        model.fit(1e10 * X, (X @ W > 0).astype(int))
+    assert len(told) == 1
+    assert model.n_iter_ <= 200
+    assert 0 < model.dual_gap_ <= 1.001 * model.objective_  # loss and penalty are never negative
+    assert model.score(1e10 * X, (X @ W > 0).astype(int)) > 0.95

@@ -65,7 +65,6 @@ FAMILIES: dict[str, tuple[str, ...]] = {
 """Modules of ``polytask.linear.families``, each with the estimators it defines."""
 
 
-
 def _is_estimator(found: Any) -> bool:
     return isinstance(found, type) and all(callable(getattr(found, name, None)) for name in ("fit", "get_params"))
 

@@ -304,10 +304,11 @@ def restrict(oracle: Oracle, index: Array) -> Oracle:
 
 def warn_of_gap(gap: float, objective: float, tol: float, iterations: int) -> None:
     """Say that the caller's solver stopped at a gap larger than asked for."""
+    first = "next to nothing is certified: scale the features (StandardScaler) or raise alpha; or "
     warnings.warn(
         f"no convergence in {iterations} iterations: the duality gap is {gap:.3g}, "
         f"{gap / max(abs(objective), 1e-300):.2g} of the objective, and tol asks for {tol:.2g}; "
-        "raise max_iter or tol, or scale the features",
+        f"{first if gap > 0.9 * abs(objective) else ''}raise max_iter or tol, or scale the features",
         ConvergenceWarning,
         stacklevel=4,
     )

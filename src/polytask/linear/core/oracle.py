@@ -302,7 +302,7 @@ def certify(oracle: Oracle, penalty: Penalty, coupling: float | Array, V: Array,
             scale, conjugate = 1.0, penalty.conjugate(G)
         dual = oracle.dual_loss(scale * u) - 0.5 * scale**2 * tied - conjugate
         price = 0.5 * tied + conjugate
-        if dual < 0 and not penalty.homogeneous and price > 0:
+        if dual < 0 and not penalty.homogeneous and 0 < price < np.inf:
             # D(s) = L(su) − s² price, and L is concave: the best s for its chord bounds any further from below
             shrunk = min(max(0.5 * oracle.dual_loss(u) / price, 0.0), 1.0)
             better = oracle.dual_loss(shrunk * u) - shrunk**2 * price

@@ -19,9 +19,8 @@ from polytask.errors import TaskError, unknown
 from polytask.linear.base import ManyTargets
 from polytask.linear.core.design import is_sparse
 from polytask.linear.layout import read_wide
-from polytask.linear.supervised import two_classes
 
-__all__ = ["TaskChain", "zero_one"]
+__all__ = ["TaskChain"]
 
 Array = NDArray[Any]
 
@@ -133,21 +132,6 @@ class TaskChain(ManyTargets):
                 inputs.append(_append(inputs[-1], link.predict(inputs[-1])))
             total[:, order] += self._outcome(links, inputs)
         return total / len(self.orders_)
-
-
-def zero_one(y: Array) -> tuple[Array, Array]:
-    """The two classes that all columns share, and the targets coded 0 and 1, NaN where missing.
-
-    Args:
-        y: Targets (n, T): 0 and 1, or two words.
-
-    Raises:
-        ValueError: Other classes.
-    """
-    pair, codes = two_classes(y)
-    if pair.dtype.kind in "iu" and pair.tolist() != [0, 1]:
-        raise ValueError(f"expected targets 0 and 1, or two words, in every column, found {pair.tolist()}")
-    return pair, codes
 
 
 def _append(X: Any, column: Array) -> Any:

@@ -12,9 +12,9 @@ from sklearn.linear_model import LogisticRegression, Ridge
 from sklearn.utils.multiclass import check_classification_targets
 from sklearn.utils.validation import check_is_fitted, validate_data
 
-from polytask.linear.families._chain_links import TaskChain, zero_one
+from polytask.linear.families._chain_links import TaskChain
 from polytask.linear.scoring import task_mean
-from polytask.linear.supervised import accuracy, r_squared
+from polytask.linear.supervised import accuracy, r_squared, two_classes
 
 __all__ = ["TaskChainClassifier", "TaskChainRegressor"]
 
@@ -87,8 +87,8 @@ class TaskChainRegressor(RegressorMixin, TaskChain):  # type: ignore[misc]
 class TaskChainClassifier(ClassifierMixin, TaskChain):  # type: ignore[misc]
     """Binary classification of several tasks on shared rows, each given the tasks before it (classifier chain).
 
-    As :class:`TaskChainRegressor` with classifiers of two classes (0 and 1, or two words) that all columns share, coded
-    0 and 1: a link predicts P(y_{σ(k)} = 1 | x, y_{σ(1)}, …, y_{σ(k−1)}), and
+    As :class:`TaskChainRegressor` with classifiers of two classes (numbers or words) that all columns share, coded 0
+    and 1: a link predicts P(y_{σ(k)} = 1 | x, y_{σ(1)}, …, y_{σ(k−1)}), and
     later links are fed the predicted class. Several chains average their probabilities. With all labels, one chain is
     scikit-learn's :class:`~sklearn.multioutput.ClassifierChain`.
 
@@ -134,7 +134,7 @@ class TaskChainClassifier(ClassifierMixin, TaskChain):  # type: ignore[misc]
                     f"a classifier needs samples of two classes, found only one class: {self.classes_[0]!r}"
                 )
             return codes.astype(float)[:, None]
-        pair, Y = zero_one(y)
+        pair, Y = two_classes(y)
         self.classes_ = np.tile(pair, (Y.shape[1], 1))
         return Y
 

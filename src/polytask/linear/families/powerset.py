@@ -16,10 +16,9 @@ from sklearn.utils.validation import check_is_fitted, validate_data
 
 from polytask.errors import TaskError
 from polytask.linear.base import ManyTargets
-from polytask.linear.families._chain_links import zero_one
 from polytask.linear.labels import missing
 from polytask.linear.layout import read_wide
-from polytask.linear.supervised import accuracy
+from polytask.linear.supervised import accuracy, two_classes
 
 __all__ = ["LabelPowerset", "LabelPowersetCV"]
 
@@ -53,7 +52,7 @@ class Powerset(ClassifierMixin, ManyTargets):  # type: ignore[misc] # scikit-lea
             full = ~missing(y).any(axis=1)
             if not full.any():
                 raise TaskError("no row has the labels of all tasks: label powerset learns from complete rows only")
-            pair, Y = zero_one(y[full])
+            pair, Y = two_classes(y[full])
             found, codes = np.unique(Y.astype(np.intp), axis=0, return_inverse=True)
             self.combinations_ = pair[found]
             self.classes_ = np.tile(pair, (Y.shape[1], 1))
