@@ -212,3 +212,22 @@ def test_labels_must_fit_the_grid():
         get_estimator("TensorTasksRegressor")(shape=(1, 2)).fit(X, Y)
     with pytest.raises(TaskError, match="as many indices"):
         get_estimator("TensorTasksRegressor")().fit(X[:2], Y[:2, 0], task=["a|x", "b"])
+
+
+@pytest.mark.parametrize("kind", ["one class", "constant"])
+def test_a_task_that_has_learnt_nothing_lends_nothing(kind):
+    """Its coefficients shrink to nothing, and whatever multiple of them it lends costs nothing."""
+    rng = np.random.default_rng(3)
+    X = rng.normal(size=(50, 6))
+    Z = X @ rng.normal(size=(6, 3)) + 0.5 * rng.normal(size=(50, 3))
+    Y = (Z > 0).astype(float) if kind == "one class" else Z
+    Y[:, 1] = 1
+    Y[rng.random(Z.shape) < 0.1] = np.nan
+    role = "Classifier" if kind == "one class" else "Regressor"
+    model = get_estimator(f"Asymmetric{role}CV")(alphas=4, cv=3).fit(X, Y)
+    assert not model.transfer_[1].any()
+    assert np.abs(model.transfer_).max() < 10
+    others = get_estimator(f"Asymmetric{role}")(model.alpha_).fit(X, Y[:, [0, 2]])
+    ends = model.predict_proba(X) if kind == "one class" else model.predict(X)
+    alone = others.predict_proba(X) if kind == "one class" else others.predict(X)
+    assert ends[:, [0, 2]] == pytest.approx(alone, abs=0.15)

@@ -79,8 +79,11 @@ class Asymmetric(Procedure):
         if W.shape[0] > T:
             basis = np.asarray(np.linalg.qr(basis, mode="r"))
         new = np.zeros((T, T))
+        # a task that has no loss, or next to no coefficients, has learnt nothing: it would lend any multiple for free
+        sizes, eps = np.linalg.norm(basis, axis=0), float(np.finfo(W.dtype).eps)
+        able = (losses > eps * losses.max(initial=0.0)) & (sizes > np.sqrt(eps) * sizes.max(initial=0.0))
         for t in range(T):
-            others = np.delete(np.arange(T), t)
+            others = np.flatnonzero(able & (np.arange(T) != t))
             new[others, t] = nonnegative_lasso(basis[:, others], basis[:, t], self.cost / alpha * losses[others])
         return new
 
