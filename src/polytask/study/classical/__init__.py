@@ -15,7 +15,8 @@ A head is what a network's head would put out for the same prediction (standardi
 rate), so that the metrics of networks and estimators are computed by the same code from the same rows.
 """
 
-from polytask.study.classical.entries import BASELINES, Entry, entry_names, find_entry, reasons_against
+from polytask.study.classical.entries import BASELINES, entry_names, find_entry, reasons_against
+from polytask.study.classical.entry import Entry
 from polytask.study.classical.fit import check_estimator, fit_estimator, learn
 
 __all__ = [

@@ -4,21 +4,13 @@ from __future__ import annotations
 
 import functools
 import importlib
-from abc import ABC, abstractmethod
 from collections.abc import Iterable, Mapping
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import Any
 
-from numpy.typing import NDArray
-
+from polytask.study.classical.entry import Entry
 from polytask.tasks import Task
 
-if TYPE_CHECKING:
-    from polytask.study.classical.fit import Training
-    from polytask.study.classical.plain import Piece
-
-__all__ = ["BASELINES", "Entry", "Fitted", "entry_names", "find_entry", "reasons_against"]
-
-Array = NDArray[Any]
+__all__ = ["BASELINES", "entry_names", "find_entry", "reasons_against"]
 
 BASELINES: dict[str, str] = {"ridge": "ridge.Ridge", "logistic": "ridge.Ridge", "boosting": "boosting.Boosting"}
 """Single-task baselines by name: module and class in this package. ``logistic`` is another name for ``ridge``."""
@@ -27,78 +19,6 @@ NO_COLUMNS: dict[str, str] = {
     "incomplete_sources": "its tasks are the patterns of missing inputs of one target, not several targets",
 }
 """Families of polytask.linear whose tasks are no columns of a table, and why."""
-
-
-class Fitted(ABC):
-    """Estimators after fitting.
-
-    Attributes:
-        parameters: Fitted numbers by task (coefficients and intercepts, values at the leaves); ``"shared"`` for those
-            that belong to all.
-        facts: What was fitted and what cross-validation chose, by task or group of tasks; plain values.
-    """
-
-    parameters: dict[str, int]
-    facts: dict[str, dict[str, Any]]
-
-    @abstractmethod
-    def heads(self, linear: Any, trees: Array) -> dict[str, Array]:
-        """Predictions as heads put them out: task → (n,) or (n, ``out_features``), in the unit of the fitted targets.
-
-        Args:
-            linear: Matrix of the linear models.
-            trees: Matrix of the trees.
-        """
-
-    @abstractmethod
-    def plain(self) -> dict[str, list[Piece]] | None:
-        """The same models as plain arrays, task by task; ``None`` where they have no such form."""
-
-
-class Entry(ABC):
-    """An estimator by name, with its options: knows what it can learn, and fits.
-
-    Args:
-        name: As the user writes it.
-        options: Keyword arguments.
-
-    Attributes:
-        alone: Whether it learns each task by itself.
-        learns: Kinds of tasks.
-        storable: Whether what it fits can be kept as plain arrays.
-    """
-
-    alone: ClassVar[bool]
-    learns: tuple[str, ...]
-    storable: ClassVar[bool] = False
-
-    def __init__(self, name: str, options: Mapping[str, Any]) -> None:
-        self.name, self.options = name, dict(options)
-        self.check()
-
-    @abstractmethod
-    def title(self, tasks: Iterable[Task]) -> str:
-        """What is fitted to the tasks, in words."""
-
-    @abstractmethod
-    def check(self) -> None:
-        """Check names and values of the options.
-
-        Raises:
-            ConfigError: One is unknown, or its value is not allowed.
-        """
-
-    @abstractmethod
-    def fit(self, training: Training) -> Fitted:
-        """Fit, with hyper-parameters by cross-validation over the folds of ``training``."""
-
-    def shares(self, tasks: Iterable[Task]) -> bool:
-        """Whether these tasks can gain from each other."""
-        return not self.alone
-
-    def note(self, tasks: Iterable[Task]) -> str:
-        """What a reader of the numbers should know besides the title; empty for nothing."""
-        return ""
 
 
 @functools.cache

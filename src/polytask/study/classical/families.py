@@ -12,8 +12,7 @@ from numpy.typing import NDArray
 
 from polytask.errors import ConfigError, unknown
 from polytask.linear.base import LinearMultiTask
-from polytask.study.classical.entries import Entry, Fitted
-from polytask.study.classical.fit import Training
+from polytask.study.classical.entry import Entry, Fitted, Training
 from polytask.study.classical.folds import Folds, within
 from polytask.study.classical.losses import log_odds, log_shares
 from polytask.study.classical.plain import Piece

@@ -17,14 +17,15 @@ from numpy.typing import NDArray
 from polytask.data import MultiTaskData, Source, batches
 from polytask.data.interface import Interface
 from polytask.errors import ConfigError, TaskError
-from polytask.study.classical.entries import Entry, Fitted, reasons_against
-from polytask.study.classical.folds import Folds, row_folds
+from polytask.study.classical.entries import reasons_against
+from polytask.study.classical.entry import Entry, Fitted, Training
+from polytask.study.classical.folds import row_folds
 from polytask.study.classical.rows import BATCH, Encoding, Features, features_of, read_rows
 from polytask.study.classical.saved import Estimators, head_of
 from polytask.study.results import TrialResult
 from polytask.tasks import Task, TaskSet
 
-__all__ = ["Learned", "Training", "check_estimator", "fit_estimator", "learn"]
+__all__ = ["Learned", "check_estimator", "fit_estimator", "learn"]
 
 logger = logging.getLogger("polytask")
 
@@ -32,31 +33,6 @@ Array = NDArray[Any]
 MOST_REMARKS = 3
 SAMPLE = 512
 """Training rows on which plain arrays have to predict what the estimators do."""
-
-
-@final
-@dataclasses.dataclass(frozen=True)
-class Training:
-    """What an estimator is fitted on.
-
-    Attributes:
-        tasks: The tasks.
-        linear: Matrix of the linear models, (n, d), dense or CSR.
-        trees: Matrix of the trees.
-        is_category: Which of its columns are categories.
-        targets: Task → labels (n,) or (n, L), NaN where missing; those of real-valued kinds with mean 0 and standard
-            deviation 1 over the present labels.
-        folds: Rows to fit and rows to judge hyper-parameters by.
-        seed: Seed of the trial.
-    """
-
-    tasks: TaskSet
-    linear: Any
-    trees: Array
-    is_category: NDArray[np.bool_]
-    targets: dict[str, Array]
-    folds: Folds
-    seed: int
 
 
 def check_estimator(entry: Entry, data: MultiTaskData, tasks: TaskSet) -> None:

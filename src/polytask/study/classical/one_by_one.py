@@ -11,8 +11,7 @@ from typing import Any, ClassVar, final
 import numpy as np
 from numpy.typing import NDArray
 
-from polytask.study.classical.entries import Entry, Fitted
-from polytask.study.classical.fit import Training
+from polytask.study.classical.entry import Entry, Fitted, Training
 from polytask.study.classical.folds import Folds, within
 from polytask.study.classical.losses import log_shares
 from polytask.study.classical.plain import Piece, constant
