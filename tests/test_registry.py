@@ -49,7 +49,7 @@ def test_a_program_adds_its_own_and_takes_it_back():
 
 @pytest.mark.parametrize(("registry", "error"), [(METHODS, MethodError), (KINDS, TaskError), (ENCODERS, ConfigError)])
 def test_what_does_not_fit_is_refused(registry, error):
-    with pytest.raises(error, match=f"'mine' is not a {registry.what}: expected .* found 3"):
+    with pytest.raises(error, match=f"'mine' is not an? {registry.what}: expected .* found 3"):
         registry["mine"] = 3
 
 

@@ -79,9 +79,9 @@ class Registry(MutableMapping[str, T], Generic[T]):
 
     def __setitem__(self, name: str, thing: T) -> None:
         if name in self:
-            raise ConfigError(f"there is a {self.what} called {name!r} already; choose another name")
+            raise ConfigError(f"there is {self._one} called {name!r} already; choose another name")
         if not self.fits(thing):
-            raise self.error(f"{name!r} is not a {self.what}: expected {self.expected}, found {thing!r}")
+            raise self.error(f"{name!r} is not {self._one}: expected {self.expected}, found {thing!r}")
         self._added[name] = thing
 
     def __delitem__(self, name: str) -> None:
@@ -123,6 +123,10 @@ class Registry(MutableMapping[str, T], Generic[T]):
         """Polytask's own names, and where each thing is, as ``"module:Thing"``."""
         return dict(self._places)
 
+    @property
+    def _one(self) -> str:
+        return f"{'an' if self.what[0] in 'aeiou' else 'a'} {self.what}"
+
     def _load(self, entry: EntryPoint) -> T:
         try:
             found: T = entry.load()
@@ -130,7 +134,7 @@ class Registry(MutableMapping[str, T], Generic[T]):
             raise self.error(f"cannot import {self.what} {entry.name!r} of {_origin(entry)}: {error}") from error
         if not self.fits(found):
             raise self.error(
-                f"{entry.name!r} of {_origin(entry)} is not a {self.what}: expected {self.expected}, found {found!r}"
+                f"{entry.name!r} of {_origin(entry)} is not {self._one}: expected {self.expected}, found {found!r}"
             )
         return found
 
