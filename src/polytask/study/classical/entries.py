@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 from numpy.typing import NDArray
 
-from polytask.tasks import Task
+from polytask.tasks import Nature, Task
+from polytask.tasks.kinds import kinds_of
 
 if TYPE_CHECKING:
     from polytask.study.classical.fit import Training
@@ -64,17 +65,22 @@ class Entry(ABC):
 
     Attributes:
         alone: Whether it learns each task by itself.
-        learns: Kinds of tasks.
+        natures: What it can learn; it sees labels and gives predictions as :class:`~polytask.tasks.Nature` says.
         storable: Whether what it fits can be kept as plain arrays.
     """
 
     alone: ClassVar[bool]
-    learns: tuple[str, ...]
+    natures: tuple[Nature, ...]
     storable: ClassVar[bool] = False
 
     def __init__(self, name: str, options: Mapping[str, Any]) -> None:
         self.name, self.options = name, dict(options)
         self.check()
+
+    @property
+    def learns(self) -> tuple[str, ...]:
+        """Kinds of tasks that it can learn."""
+        return kinds_of(self.natures)
 
     @abstractmethod
     def title(self, tasks: Iterable[Task]) -> str:
@@ -129,11 +135,11 @@ def find_entry(name: str, options: Mapping[str, Any]) -> Entry:
 
 def reasons_against(entry: Entry, tasks: Iterable[Task]) -> str:
     """Why an estimator cannot learn some of the tasks, and what would work; empty if it can learn all."""
-    barred = [task for task in tasks if task.kind not in entry.learns]
+    barred = [task for task in tasks if task.rule.nature not in entry.natures]
     if not barred:
         return ""
     named = ", ".join(f"{task.name!r} ({task.kind})" for task in barred)
-    able = [name for name in ("ridge", "boosting") if all(task.kind in _learns(name) for task in barred)]
+    able = [name for name in ("ridge", "boosting") if all(task.rule.nature in _natures(name) for task in barred)]
     remedies = [f"use {' or '.join(able)}, which learn each task by itself"] if able else []
     remedies += [f"leave {entry.name} out", "leave these tasks out"]
     return (
@@ -142,5 +148,5 @@ def reasons_against(entry: Entry, tasks: Iterable[Task]) -> str:
     )
 
 
-def _learns(name: str) -> tuple[str, ...]:
-    return find_entry(name, {}).learns
+def _natures(name: str) -> tuple[Nature, ...]:
+    return find_entry(name, {}).natures
