@@ -1,6 +1,8 @@
 """The recipe for a kind: one file with a class, one line in KINDS; tables, networks and estimators take it then."""
 
+import copy
 import dataclasses
+import pickle
 from typing import final
 
 import numpy as np
@@ -96,6 +98,17 @@ def test_an_option_is_an_argument_a_key_and_an_attribute():
 def test_a_value_outside_the_limits_is_refused(value):
     with pytest.raises(TaskError, match="task 'income': delta must be a finite number > 0, found"):
         Task("income", "robust", delta=value)
+
+
+def test_a_task_with_an_option_can_be_copied_and_pickled():
+    task = Task("income", "robust", delta=3.0, weight=2.0)
+    for other in (copy.deepcopy(task), pickle.loads(pickle.dumps(task))):
+        assert (other, other.rule.delta) == (task, 3.0)
+
+
+def test_a_kind_of_an_unknown_nature_is_refused():
+    with pytest.raises(TypeError, match="nature must be a member of Nature, found 'number'"):
+        type("Mine", (Kind,), {"nature": "number"})
 
 
 def test_an_unknown_option_is_answered_with_the_nearest():

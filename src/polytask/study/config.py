@@ -238,8 +238,9 @@ class Config(Section):
     def _check_tasks(self) -> None:
         """Keys that are options of the tasks' kinds; where the kind is to be guessed, of any kind."""
         for name, section in self.tasks.items():
-            named = [] if section.kind is None else [section.kind]
-            kinds = [KINDS[kind] for kind in named or KINDS if kind in KINDS]
+            if section.kind is not None and section.kind not in KINDS:
+                continue  # told with the kinds that the data can have, when they are read
+            kinds = [*KINDS.values()] if section.kind is None else [KINDS[section.kind]]
             known = dict(option for kind in kinds for option in kind.declared.items())
             for key, value in section.options.items():
                 where = f"{self._where}: [tasks.{name}]"

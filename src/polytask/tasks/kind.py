@@ -205,6 +205,8 @@ class Kind(abc.ABC):
 
     def __init_subclass__(cls, **keywords: Any) -> None:
         super().__init_subclass__(**keywords)
+        if not isinstance(cls.nature, Nature):
+            raise TypeError(f"{cls.__name__}: nature must be a member of Nature, found {cls.nature!r}")
         cls.declared = {**cls.declared, **{name: v for name, v in vars(cls).items() if isinstance(v, Option)}}
         for name in cls.declared:
             if name in RESERVED or hasattr(Kind, name):

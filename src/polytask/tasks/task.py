@@ -131,7 +131,7 @@ class Task:
             "labels": labels,
             "unit": read.text(name, "unit", unit),
         }
-        given = {**(options or {}), **own}
+        given = read.options_of(name, options, own)
         for option in given:
             if option not in KINDS[kind].declared:
                 known = [*_ARGUMENTS, *KINDS[kind].declared]
