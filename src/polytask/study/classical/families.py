@@ -191,11 +191,11 @@ class _Joint(Fitted):
     def plain(self) -> dict[str, list[Piece]] | None:
         """Of families that end in one linear predictor per task."""
         found: dict[str, list[Piece]] = {}
-        for kind, (tasks, model) in self.found.items():
+        for nature, (tasks, model) in self.found.items():
             if not hasattr(model, "coef_"):
                 return None
             coef, intercept = np.atleast_2d(model.coef_), np.broadcast_to(model.intercept_, len(tasks))
-            link = "rate" if kind == "count" else "value"
+            link = "rate" if nature is Nature.COUNT else "value"
             found |= {name: [plain_linear(coef[t], intercept[t], link)] for t, name in enumerate(tasks)}
         return found
 
