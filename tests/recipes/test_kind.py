@@ -6,11 +6,13 @@ import pickle
 from typing import final
 
 import numpy as np
+import pandas as pd
 import pytest
 import torch
 from torch.nn import functional
 
 from polytask.data import read_table
+from polytask.deploy import load
 from polytask.errors import ConfigError, TaskError
 from polytask.options import Choice, Flag, Real, Whole, option
 from polytask.study import Config
@@ -172,6 +174,17 @@ def test_networks_and_estimators_learn_it(study):
             for name in shared:
                 assert metrics[name] == pytest.approx(squared.metrics["test"][task][name], rel=1e-9)
     assert any(set(trial.fitted) >= {"income+age"} for trial in result.trials)
+
+
+@pytest.mark.parametrize("method", ["equal", "ridge", "boosting:max_iter=5"])
+def test_a_finished_model_knows_it(study, folder, method):
+    study(page(), [method])
+    model = load(folder / "runs")
+    assert model.tasks["income"].rule.delta == 0.5
+    frame = pd.read_csv(folder / "people.csv")
+    found = model.predict(frame)
+    assert np.isfinite(found["income"]).all()
+    assert found["income"].std() > 0
 
 
 def test_another_value_is_another_trial(study):
