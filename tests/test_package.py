@@ -25,6 +25,7 @@ LEVELS = {
     "version": 0,
     "blas": 0,
     "registry": 1,
+    "options": 1,
     "files": 1,
     "folders": 2,
     "solvers": 1,

@@ -1,12 +1,18 @@
-"""Plans: which sources a step draws from. What joint and alternating steps do is tested with the loader."""
+"""Plans: which sources a step draws from. What joint and alternating steps do is tested with the loader.
+
+A new plan adds one object of it to PLANS, and what every plan must do is tested of it.
+"""
 
 import dataclasses
+import json
 
 import pytest
 import torch
 
 from polytask.data import Alternating, Joint, MultiTaskLoader, Plan, TensorSource
 from polytask.errors import CheckpointError, ConfigError
+
+PLANS = [Joint(), Alternating(), Alternating("uniform", epoch=5), Joint("one pass of a"), Alternating(shuffle=False)]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -80,7 +86,29 @@ def test_options_of_the_loader_are_plans(shuffle):
     assert seen(MultiTaskLoader(data, epoch=3), 2) == seen(MultiTaskLoader(data, plan=Joint(3)), 2)
 
 
-@pytest.mark.parametrize("plan", [Joint(), Alternating(), Alternating("uniform", epoch=5), Joint("one pass of a")])
+def test_every_plan_is_in_the_list():
+    own = {plan for plan in Plan.__subclasses__() if plan.__module__.startswith("polytask.")}
+    assert {type(plan) for plan in PLANS} == own
+
+
+@pytest.mark.parametrize("plan", PLANS)
+def test_a_plan_is_a_function_of_its_options_the_seed_and_the_epoch(plan):
+    passes = {"a": 7, "b": 2, "c": 1}
+    again = dataclasses.replace(plan)
+    for epoch in (4, 0, 1):
+        assert again.draw(passes, epoch, 3) == plan.draw(passes, epoch, 3)
+    assert all(getattr(plan, field.name) == getattr(again, field.name) for field in dataclasses.fields(plan))
+    assert json.loads(json.dumps(plan.settings(passes))) == again.settings(passes)
+    shares = plan.shares(passes)
+    assert shares.keys() == passes.keys()
+    assert all(0 <= share <= 1 for share in shares.values())
+    drawn = [plan.counts(passes, epoch, 3) for epoch in range(300)]
+    for name, share in shares.items():  # 300 epochs of at least 5 steps, whose counts are off by less than one each
+        assert sum(counts[name] for counts in drawn) / (300 * plan.steps(passes)) == pytest.approx(share, abs=0.03)
+    assert plan.words().startswith("each ")
+
+
+@pytest.mark.parametrize("plan", PLANS)
 def test_counts_are_those_of_the_draw(plan):
     passes = {"a": 7, "b": 2, "c": 1}
     for epoch in range(5):

@@ -14,6 +14,20 @@ IMAGE = InputSpec("image", (1, 14, 14))
 COLOUR = InputSpec("image", (3, 32, 32))
 TABLE = InputSpec("table", (), numeric=3, cardinalities=(4, 300))
 
+CASES = [
+    ("mlp:7", VECTOR, 7),
+    ("mlp:16,7;dropout=0.1", VECTOR, 7),
+    ("mlp:16,7", IMAGE, 7),
+    ("cnn:4", IMAGE, 128),
+    ("cnn:4,8;width=20", IMAGE, 20),
+    ("cnn:4,8,8,8,8;width=20;dropout=0.5", COLOUR, 20),
+    ("tabular:16,9", TABLE, 9),
+    ("tabular:9;dropout=0.2;embedding=5", TABLE, 9),
+    ("tabular:9", InputSpec("table", (), numeric=3), 9),
+    ("tabular:9", InputSpec("table", (), cardinalities=(4, 2)), 9),
+]
+"""Specification, inputs, width of the representation. A new encoder adds its lines."""
+
 
 def example(inputs, rows=6):
     if inputs.kind != "table":
@@ -22,26 +36,18 @@ def example(inputs, rows=6):
     return {"numeric": torch.randn(rows, inputs.numeric), "categorical": codes}
 
 
-@pytest.mark.parametrize(
-    ("spec", "inputs", "width"),
-    [
-        ("mlp:7", VECTOR, 7),
-        ("mlp:16,7;dropout=0.1", VECTOR, 7),
-        ("mlp:16,7", IMAGE, 7),
-        ("cnn:4", IMAGE, 128),
-        ("cnn:4,8;width=20", IMAGE, 20),
-        ("cnn:4,8,8,8,8;width=20;dropout=0.5", COLOUR, 20),
-        ("tabular:16,9", TABLE, 9),
-        ("tabular:9;dropout=0.2;embedding=5", TABLE, 9),
-        ("tabular:9", InputSpec("table", (), numeric=3), 9),
-        ("tabular:9", InputSpec("table", (), cardinalities=(4, 2)), 9),
-    ],
-)
+def test_every_encoder_has_a_case():
+    assert {parse(spec).name for spec, _, _ in CASES} == set(ENCODERS)
+
+
+@pytest.mark.parametrize(("spec", "inputs", "width"), CASES)
 def test_representation_has_the_width_that_is_said(spec, inputs, width):
     encoder = build_encoder(spec, inputs)
     assert encoder.out_features == width
     assert encoder(example(inputs)).shape == (6, width)
     assert encoder(example(inputs, rows=0)).shape == (0, width)
+    one, two = (build_encoder(spec, inputs, seed=3).state_dict() for _ in range(2))
+    assert all(torch.equal(one[name], two[name]) for name in one)
 
 
 def test_layers_are_as_written():

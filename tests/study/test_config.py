@@ -76,6 +76,10 @@ def test_toml_reads_back_equal(tmp_path):
     assert "architecture" not in config.to_toml()  # defaults stay out of it
 
 
+def test_the_page_has_every_section():
+    assert set(tomllib.loads(FULL)) == set(Config.model_fields)
+
+
 def test_built_in_data_with_chosen_tasks():
     config = Config.parse(
         '[data]\nsource = "multidigits"\noptions = {n = 60}\n[tasks.parity]\n[tasks.left]\nweight = 3.0\n'

@@ -5,68 +5,13 @@ from __future__ import annotations
 import dataclasses
 import functools
 import inspect
-import math
 from collections.abc import Callable, Iterator, Mapping
-from typing import Any, Protocol
-
-import numpy as np
+from typing import Any
 
 from polytask.errors import ConfigError
+from polytask.options import Choice, Flag, Limit, Real, Whole
 
 __all__ = ["Choice", "Flag", "Limit", "Limits", "PerTask", "Real", "TaskName", "Whole", "checked", "task_names"]
-
-
-class Limit(Protocol):
-    """What an option may be; printing it gives the words of the error message."""
-
-    def allows(self, value: object, /) -> bool:
-        """Whether ``value`` is allowed."""
-
-
-@dataclasses.dataclass(frozen=True)
-class Real:
-    """A finite number between two bounds, which are allowed values unless ``open_low``/``open_high`` is set."""
-
-    low: float = -math.inf
-    high: float = math.inf
-    open_low: bool = False
-    open_high: bool = False
-
-    def allows(self, value: object) -> bool:
-        """Whether ``value`` is such a number."""
-        if (
-            isinstance(value, bool)
-            or not isinstance(value, (int, float, np.integer, np.floating))
-            or not math.isfinite(value)
-        ):
-            return False
-        above = value > self.low if self.open_low else value >= self.low
-        below = value < self.high if self.open_high else value <= self.high
-        return bool(above and below)
-
-    def __str__(self) -> str:
-        left, right = "(" if self.open_low else "[", ")" if self.open_high else "]"
-        if math.isinf(self.low) and math.isinf(self.high):
-            return "a finite number"
-        if math.isinf(self.high):
-            return f"a finite number {'>' if self.open_low else '≥'} {self.low:g}"
-        if math.isinf(self.low):
-            return f"a finite number {'<' if self.open_high else '≤'} {self.high:g}"
-        return f"a number in {left}{self.low:g}, {self.high:g}{right}"
-
-
-@dataclasses.dataclass(frozen=True)
-class Choice:
-    """One of a few words."""
-
-    words: tuple[str, ...]
-
-    def allows(self, value: object) -> bool:
-        """Whether ``value`` is one of the words."""
-        return isinstance(value, str) and value in self.words
-
-    def __str__(self) -> str:
-        return f"one of {', '.join(map(repr, self.words))}"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -85,23 +30,6 @@ class PerTask:
 
 
 @dataclasses.dataclass(frozen=True)
-class Whole:
-    """A whole number from ``low`` on, or ``None`` where that is allowed."""
-
-    low: int = 0
-    optional: bool = False
-
-    def allows(self, value: object) -> bool:
-        """Whether ``value`` is such a number."""
-        if value is None:
-            return self.optional
-        return isinstance(value, (int, np.integer)) and not isinstance(value, bool) and int(value) >= self.low
-
-    def __str__(self) -> str:
-        return f"a whole number ≥ {self.low}" + (", or None" if self.optional else "")
-
-
-@dataclasses.dataclass(frozen=True)
 class TaskName:
     """The name of a task, or ``None`` where that is allowed."""
 
@@ -113,18 +41,6 @@ class TaskName:
 
     def __str__(self) -> str:
         return "the name of a task" + (", or None" if self.optional else "")
-
-
-@dataclasses.dataclass(frozen=True)
-class Flag:
-    """True or false."""
-
-    def allows(self, value: object) -> bool:
-        """Whether ``value`` is one of the two."""
-        return isinstance(value, bool)
-
-    def __str__(self) -> str:
-        return "True or False"
 
 
 Limits = Mapping[str, Limit]

@@ -14,6 +14,8 @@ from numpy.typing import NDArray
 
 from polytask.errors import ConfigError, DataError, unknown
 from polytask.remedies import column_kind, option
+from polytask.tasks import Nature
+from polytask.tasks.kinds import usual_kind
 
 __all__ = [
     "COLUMN_KINDS",
@@ -213,7 +215,7 @@ def numbers(series: pd.Series[Any], *, target: bool = False) -> NDArray[np.float
         others = int(bad.sum()) - 1
         more = f", and {others} more like it" if others else ""
         out = "leave the target out" if target else f"leave the column out ({option('ignore', [str(name)])})"
-        kind = column_kind(str(name), "multiclass" if target else "categorical", target=target)
+        kind = column_kind(str(name), usual_kind(Nature.CLASSES) if target else "categorical", target=target)
         raise DataError(
             f"column {name!r} holds numbers, but row {row} holds {value!r}{more}. Correct it, declare it missing "
             f"({option('missing_values', [str(value)])}), use {kind}, or {out}"

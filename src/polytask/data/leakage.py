@@ -77,7 +77,7 @@ def find_leaks(
         target = targets[task.name]
         known = task.present(target).numpy()
         labels = target.to(torch.float64).numpy()
-        discrete = task.kind in ("binary", "multiclass", "ordinal")
+        discrete = task.rule.nature.classes
         for name, values in columns:
             both = known & ~missing[name]
             how = _number_leak(values[both], labels[both], discrete)

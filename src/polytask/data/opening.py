@@ -11,11 +11,13 @@ import pandas as pd
 from polytask.data.delimited import separator_of
 from polytask.data.files import is_text, read_frame
 from polytask.data.written import check_marks, decimal_mark, maybe_thousands, read_written
+from polytask.tasks import Nature
+from polytask.tasks.kinds import kinds_of
 
 __all__ = ["Opened", "open_table"]
 
-# Kinds for which "1,5" and "1.5" are two texts.
-_TEXTS = ("categorical", "boolean", "date", "binary", "multiclass")
+# Kinds of input columns for which "1,5" and "1.5" are two texts, as they are for targets that are classes.
+_TEXTS = ("categorical", "boolean", "date")
 
 
 class Opened(NamedTuple):
@@ -60,7 +62,8 @@ def open_table(
         ConfigError: A mark or the encoding is not known.
     """
     marks = check_marks(decimal, thousands)
-    leave = {column for column, kind in (kinds or {}).items() if kind in _TEXTS}
+    texts = (*_TEXTS, *kinds_of((Nature.YES_NO, Nature.CLASSES)))
+    leave = {column for column, kind in (kinds or {}).items() if kind in texts}
     frame = read_frame(source, missing_values, encoding=encoding)
     separator = separator_of(Path(source), encoding) if not isinstance(source, pd.DataFrame) and is_text(source) else ""
     common, proven = (marks.decimal, True) if marks.decimal else decimal_mark(frame, separator)
@@ -74,8 +77,8 @@ def open_table(
     if not doubtful:
         opened, said = read_written(frame, marks, common, leave)
         return Opened(opened, said, marks.decimal or (common if said else None))
-    texts = read_frame(source, missing_values, encoding=encoding, texts=doubtful)
-    opened, said = read_written(texts, marks, common, leave)
+    as_texts = read_frame(source, missing_values, encoding=encoding, texts=doubtful)
+    opened, said = read_written(as_texts, marks, common, leave)
     fractions = [name for name in doubtful if not pd.api.types.is_float_dtype(opened[name])]
     opened[fractions] = frame[fractions]
     return Opened(opened, said, common)

@@ -14,14 +14,17 @@ from torch import Tensor
 from polytask.data.columns import by_value, levels, mostly_numbers, numbers, plain
 from polytask.errors import DataError, unknown
 from polytask.remedies import column_kind
-from polytask.tasks import Task
+from polytask.tasks import KINDS, Nature, Task
+from polytask.tasks.kinds import kinds_of, usual_kind
 
-__all__ = ["TARGET_KINDS", "Guess", "guess_kind", "read_target"]
-
-TARGET_KINDS = ("regression", "binary", "multiclass", "ordinal", "count", "quantile")
-"""Kinds of task that one column of a table can be."""
+__all__ = ["Guess", "guess_kind", "read_target", "target_kinds"]
 
 _FEW = 10  # whole numbers with at most this many values are taken for classes
+
+
+def target_kinds() -> tuple[str, ...]:
+    """Kinds of task that one column of a table can be."""
+    return kinds_of([nature for nature in Nature if nature.one_column])
 
 
 @final
@@ -53,30 +56,35 @@ def guess_kind(series: pd.Series[Any]) -> Guess:
     present = series.dropna()
     distinct = int(present.nunique())
     if isinstance(present.dtype, pd.CategoricalDtype) and present.dtype.ordered and distinct > 2:
-        return Guess("ordinal", f"{distinct} ordered categories")
+        return _guess(Nature.ORDERED, f"{distinct} ordered categories")
     numeric = not isinstance(present.dtype, pd.CategoricalDtype) and mostly_numbers(present)
     if not numeric or pd.api.types.is_bool_dtype(present):
-        return Guess("binary", "two values") if distinct <= 2 else Guess("multiclass", f"{distinct} classes")
+        return _guess(Nature.YES_NO, "two values") if distinct <= 2 else _guess(Nature.CLASSES, f"{distinct} classes")
     values = numbers(present, target=True)
     whole = bool((values == np.round(values)).all())
     if not whole:
-        return Guess("regression", "numbers")
+        return _guess(Nature.NUMBER, "numbers")
     if distinct == 2:
-        return Guess("binary", "two values")
+        return _guess(Nature.YES_NO, "two values")
     if distinct <= _FEW:
-        return Guess(
-            "multiclass",
+        return _guess(
+            Nature.CLASSES,
             f"{distinct} different whole numbers",
             f"{distinct} whole numbers taken as classes; "
-            f"{column_kind(str(series.name), 'ordinal', target=True)} keeps their order",
+            f"{column_kind(str(series.name), usual_kind(Nature.ORDERED), target=True)} keeps their order",
         )
     if values.min() == 0 and values.mean() < 10:
-        return Guess(
-            "count",
+        return _guess(
+            Nature.COUNT,
             "whole numbers from 0 on",
-            f"taken as counts; {column_kind(str(series.name), 'regression', target=True)} is the other choice",
+            "taken as counts; "
+            f"{column_kind(str(series.name), usual_kind(Nature.NUMBER), target=True)} is the other choice",
         )
-    return Guess("regression", "numbers")
+    return _guess(Nature.NUMBER, "numbers")
+
+
+def _guess(nature: Nature, why: str, surprise: str = "") -> Guess:
+    return Guess(usual_kind(nature), why, surprise)
 
 
 def read_target(
@@ -91,7 +99,7 @@ def read_target(
     Args:
         series: The column; missing values are missing labels.
         train: Positions of the training rows.
-        kind: One of :data:`TARGET_KINDS`; guessed when None.
+        kind: One of :func:`target_kinds`; guessed when None.
 
     Returns:
         The task; its labels: float with NaN, or int64 with −100 where missing; the guess behind the kind.
@@ -121,11 +129,11 @@ def read_target(
     if pd.api.types.is_datetime64_any_dtype(present) or pd.api.types.is_timedelta64_dtype(present):
         raise DataError(f"target {name!r} holds dates or durations; turn them into numbers first, e.g. into days")
     guess = guess_kind(series) if kind is None else Guess(kind, "as asked")
-    if guess.kind not in TARGET_KINDS:
-        raise DataError(f"target {name!r}: {unknown('kind of a target column', guess.kind, TARGET_KINDS)}")
-    if guess.kind in ("regression", "quantile", "count"):
-        return *_number_target(series, train, guess.kind), guess
-    return *_class_target(series, guess.kind), guess
+    if guess.kind not in target_kinds():
+        raise DataError(f"target {name!r}: {unknown('kind of a target column', guess.kind, target_kinds())}")
+    if KINDS[guess.kind].nature.classes:
+        return *_class_target(series, guess.kind), guess
+    return *_number_target(series, train, guess.kind), guess
 
 
 def _number_target(series: pd.Series[Any], train: NDArray[np.int64], kind: str) -> tuple[Task, Tensor]:
@@ -136,14 +144,16 @@ def _number_target(series: pd.Series[Any], train: NDArray[np.int64], kind: str) 
         values = numbers(series, target=True)
     except DataError as error:
         raise DataError(f"target {name!r} of kind {kind!r}: {error}") from None
-    if kind == "count":
+    rule = KINDS[kind]
+    if rule.nature is Nature.COUNT:
         bad = np.flatnonzero(~np.isnan(values) & ((values < 0) | (values != np.round(values))))
         if len(bad):
             row = int(series.index[bad[0]]) + 1
             raise DataError(
-                f"target {name!r} of kind 'count' must hold whole numbers from 0 on, but row {row} holds "
-                f"{values[bad[0]]}; use {column_kind(name, 'regression', target=True)}"
+                f"target {name!r} of kind {kind!r} must hold whole numbers from 0 on, but row {row} holds "
+                f"{values[bad[0]]}; use {column_kind(name, usual_kind(Nature.NUMBER), target=True)}"
             )
+    if not rule.affine:
         return Task(name, kind), _tensor(values)
     known = values[train]
     known = known[~np.isnan(known)]
@@ -162,10 +172,11 @@ def _class_target(series: pd.Series[Any], kind: str) -> tuple[Task, Tensor]:
     name = str(series.name)
     series = _as_numbers(series)
     ordered = _classes(series)
-    if kind == "binary" and len(ordered) != 2:
+    nature = KINDS[kind].nature
+    if nature is Nature.YES_NO and len(ordered) != 2:
         raise DataError(
-            f"target {name!r} of kind 'binary' must have 2 values, found {len(ordered)}: {_listed(ordered)}; use "
-            f"{column_kind(name, 'multiclass', target=True)} or correct the others"
+            f"target {name!r} of kind {kind!r} must have 2 values, found {len(ordered)}: {_listed(ordered)}; use "
+            f"{column_kind(name, usual_kind(Nature.CLASSES), target=True)} or correct the others"
         )
     labelled = int(series.notna().sum())
     if len(ordered) > max(2, labelled // 2):
@@ -173,14 +184,14 @@ def _class_target(series: pd.Series[Any], kind: str) -> tuple[Task, Tensor]:
             f"target {name!r} has {len(ordered)} classes in {labelled} labelled rows ({_listed(ordered)}), too many to "
             "learn: is it an id or a text? Leave it out, or merge classes"
         )
-    if kind == "ordinal" and not _has_order(series):
+    if nature is Nature.ORDERED and not _has_order(series):
         raise DataError(
-            f"target {name!r} of kind 'ordinal' holds text ({_listed(ordered)}) whose order is not known; use numbers, "
+            f"target {name!r} of kind {kind!r} holds text ({_listed(ordered)}) whose order is not known; use numbers, "
             "or an ordered pandas Categorical in a DataFrame"
         )
     codes = pd.Index(ordered, dtype=object).get_indexer(pd.Index(levels(series), dtype=object))
     target = torch.from_numpy(np.where(codes < 0, -100, codes).astype(np.int64))
-    classes = None if kind == "binary" else len(ordered)
+    classes = None if nature is Nature.YES_NO else len(ordered)
     return Task(name, kind, classes=classes, labels=ordered), target
 
 

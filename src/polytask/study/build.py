@@ -87,6 +87,11 @@ def _adjust(task: Task, section: TaskSection, where: str) -> Task:
         changes["unit"] = section.unit
     if section.quantiles is not None:
         changes["quantiles"] = section.quantiles
+    for key, value in section.options.items():
+        if key not in task.rule.declared:
+            known = [*TaskSection.model_fields, *task.rule.declared]
+            raise ConfigError(f"{where}: [tasks.{task.name}] {unknown(f'option of kind {task.kind!r}:', key, known)}")
+        changes[key] = value
     if section.metric is not None:
         known = list(task.directions)
         if section.metric not in known:

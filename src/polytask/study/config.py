@@ -22,6 +22,7 @@ from polytask.study.functions import resolve
 from polytask.study.section import ProtocolSection
 from polytask.study.values import check_values
 from polytask.study.wording import accepts, no_key, say
+from polytask.tasks import KINDS
 from polytask.tasks.section import TaskSection
 
 __all__ = ["Config", "DataSection", "MethodSection", "ModelSection", "ProtocolSection", "TaskSection"]
@@ -117,6 +118,7 @@ class Config(Section):
             raise ConfigError("\n".join(f"{where}: {say(problem, cls)}" for problem in error.errors())) from None
         config._where, config._folder = where, Path(folder)
         config._check_model()
+        config._check_tasks()
         config._check_method()
         config._check_train()
         return config
@@ -232,6 +234,21 @@ class Config(Section):
             self.model.check(no_key)
         except ConfigError as error:
             raise ConfigError(f"{self._where}: [model] {error}") from None
+
+    def _check_tasks(self) -> None:
+        """Keys that are options of the tasks' kinds; where the kind is to be guessed, of any kind."""
+        for name, section in self.tasks.items():
+            if section.kind is not None and section.kind not in KINDS:
+                continue  # told with the kinds that the data can have, when they are read
+            kinds = [*KINDS.values()] if section.kind is None else [KINDS[section.kind]]
+            known = dict(option for kind in kinds for option in kind.declared.items())
+            for key, value in section.options.items():
+                where = f"{self._where}: [tasks.{name}]"
+                if key not in known:
+                    keys = [*TaskSection.model_fields, *known]
+                    raise ConfigError(f"{where} {no_key(key, keys)}. Known keys: {', '.join(keys)}")
+                if section.kind and not known[key].limit.allows(value):
+                    raise ConfigError(f"{where} {key}: must be {known[key].limit}, found {value!r}")
 
     def _check_method(self) -> None:
         """Check names and options of methods now rather than after the baselines are trained."""

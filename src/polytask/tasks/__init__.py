@@ -5,7 +5,8 @@ from __future__ import annotations
 from polytask.tasks.kind import Kind, Score, Seen
 from polytask.tasks.kinds import KINDS
 from polytask.tasks.meter import TaskMeter
+from polytask.tasks.nature import Nature
 from polytask.tasks.task import LossFunction, Task
 from polytask.tasks.taskset import TaskSet
 
-__all__ = ["KINDS", "Kind", "LossFunction", "Score", "Seen", "Task", "TaskMeter", "TaskSet"]
+__all__ = ["KINDS", "Kind", "LossFunction", "Nature", "Score", "Seen", "Task", "TaskMeter", "TaskSet"]

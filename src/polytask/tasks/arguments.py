@@ -9,7 +9,17 @@ from typing import Any, Never
 
 from polytask.errors import TaskError, unknown
 
-__all__ = ["choice", "distinct", "missing_value", "name_of", "number", "numbers_of", "text", "whole_number"]
+__all__ = [
+    "choice",
+    "distinct",
+    "missing_value",
+    "name_of",
+    "number",
+    "numbers_of",
+    "options_of",
+    "text",
+    "whole_number",
+]
 
 
 def name_of(value: object) -> str:
@@ -21,6 +31,13 @@ def name_of(value: object) -> str:
             f"a task needs a name without space around it, found {value!r}; write Task('age', 'regression')"
         )
     return value
+
+
+def options_of(task: str, value: object, own: Mapping[str, Any]) -> dict[str, Any]:
+    """The options of the kind: one mapping, and those that were given by keyword."""
+    if value is not None and not (isinstance(value, Mapping) and all(isinstance(name, str) for name in value)):
+        _fail(task, f"options must be a mapping from names to values, found {_shown(value)}", "write options={}")
+    return {**(value or {}), **own}
 
 
 def text(task: str, what: str, value: object) -> str:

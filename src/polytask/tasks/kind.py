@@ -16,12 +16,38 @@ from jaxtyping import Float
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from polytask.errors import TaskError
+from polytask.errors import TaskError, unknown
+from polytask.options import Option
+from polytask.tasks.nature import Nature
 
 if TYPE_CHECKING:
     from torchmetrics import Metric
 
 __all__ = ["Kind", "Score", "Seen", "made_by"]
+
+
+RESERVED = frozenset(
+    {
+        "task",
+        "name",
+        "kind",
+        "classes",
+        "quantiles",
+        "loss",
+        "loss_function",
+        "metric",
+        "metrics",
+        "weight",
+        "missing",
+        "shift",
+        "scale",
+        "labels",
+        "unit",
+        "lr",
+        "options",
+    }
+)
+"""Arguments of a task and keys of ``[tasks.NAME]``, which no option of a kind can be called."""
 
 
 class OutputLayer(Protocol):
@@ -142,12 +168,26 @@ class Kind(abc.ABC):
     followed by the outputs for that entry. A segmentation kind arranges (B, C, H, W) to (B, H, W, C), a tagging kind
     needs nothing for (B, L, C); selecting the present entries, averaging and the metrics then work without change.
 
+    A kind declares options of its own as fields, ``delta: float = option(1.0, Real(0, open_low=True))`` with
+    :func:`polytask.options.option`. They are then arguments of :class:`~polytask.tasks.Task`, keys of its dictionary
+    and of ``[tasks.NAME]``, checked against their limits, and attributes of the kind with the task's values.
+
     Args:
         task: Name of the task, for messages.
         classes: Number of classes or labels, for kinds that have them.
         quantiles: Levels in (0, 1), for kinds that have them.
+        **own: Values of the declared options.
+
+    Raises:
+        TaskError: An option is unknown, or its value is not allowed.
     """
 
+    nature: ClassVar[Nature] = Nature.OTHER
+    """What the labels are and what the head's output means."""
+    declared: ClassVar[Mapping[str, Option]] = {}
+    """The kind's own options by name, collected from its fields."""
+    has_loss: ClassVar[bool] = True
+    """Whether :meth:`loss` is defined, so that a task needs none of the user's."""
     takes: ClassVar[tuple[str, ...]] = ()
     """Which of ``classes`` and ``quantiles`` the kind needs."""
     target_dims: ClassVar[int] = 1
@@ -163,15 +203,40 @@ class Kind(abc.ABC):
     default_metrics: ClassVar[tuple[str, ...]] = ()
     """Metrics when the user names none; the first is the one that model selection and Δm use."""
 
+    def __init_subclass__(cls, **keywords: Any) -> None:
+        super().__init_subclass__(**keywords)
+        if not isinstance(cls.nature, Nature):
+            raise TypeError(f"{cls.__name__}: nature must be a member of Nature, found {cls.nature!r}")
+        cls.declared = {**cls.declared, **{name: v for name, v in vars(cls).items() if isinstance(v, Option)}}
+        for name in cls.declared:
+            if name in RESERVED or hasattr(Kind, name):
+                raise TypeError(f"{cls.__name__}: no option can be called {name!r}, which means something else already")
+
     @final
-    def __init__(self, task: str, *, classes: int | None = None, quantiles: tuple[float, ...] | None = None) -> None:
+    def __init__(
+        self, task: str, *, classes: int | None = None, quantiles: tuple[float, ...] | None = None, **own: Any
+    ) -> None:
         self.task = task
         self.classes = classes
         self.quantiles = quantiles
+        for name in own:
+            if name not in self.declared:
+                raise self.fail(unknown("option", name, [*self.takes, *self.declared]))
+        for name, option in self.declared.items():
+            value = own.get(name, option.default)
+            if not option.limit.allows(value):
+                raise self.fail(f"{name} must be {option.limit}, found {value!r}")
+            setattr(self, name, option.plain(value))
         self.setup()
 
+    @final
+    @property
+    def own(self) -> dict[str, Any]:
+        """The values of the declared options."""
+        return {name: getattr(self, name) for name in self.declared}
+
     def setup(self) -> None:
-        """Check ``classes`` and ``quantiles`` and set instance attributes."""
+        """Check ``classes``, ``quantiles`` and how the options fit together, and set instance attributes."""
 
     @property
     @abc.abstractmethod

@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from torch.nn.modules import loss as modules
 
 from polytask.errors import PolytaskError
+from polytask.tasks.nature import Nature
 
 if TYPE_CHECKING:
     from polytask.tasks.kind import Kind
@@ -27,7 +28,7 @@ _REFUSED: dict[type[nn.Module], str] = {
 """Loss modules that would read the 0 and 1 of yes/no labels, or the logits, as something else without a word."""
 
 
-def check_loss(rule: Kind, loss: LossFunction, kind: str) -> None:
+def check_loss(rule: Kind, loss: LossFunction) -> None:
     """Refuse what cannot be a loss of this kind.
 
     Raises:
@@ -42,7 +43,7 @@ def check_loss(rule: Kind, loss: LossFunction, kind: str) -> None:
             f"{type(loss).__name__} sums over the rows, so that the loss would grow with the batch; "
             "make it with reduction='mean' or reduction='none'"
         )
-    if kind in ("binary", "multilabel"):
+    if rule.nature in (Nature.YES_NO, Nature.SEVERAL_YES_NO):
         for refused, why in _REFUSED.items():
             if isinstance(loss, refused):
                 raise rule.fail(f"{type(loss).__name__} {why}")

@@ -40,6 +40,7 @@ class TaskMeter:
         undefined: Why a metric is NaN, or which classes it leaves out: task → metric → reason. Set by compute().
 
     Examples:
+        >>> from polytask.tasks import TaskSet
         >>> meter = TaskSet([Task("sex", "binary", metrics=["accuracy", "auroc"])]).meter()
         >>> meter.update({"sex": torch.tensor([2.0, 3.0])}, {"sex": torch.tensor([1, 1])})
         >>> meter.compute()

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import Annotated, Any
 
-from pydantic import Field
+from pydantic import ConfigDict, Field
 
 from polytask.section import Section
 
@@ -21,7 +21,11 @@ class TaskSection(Section):
         lr: Learning rate of this task's own parameters; the shared ones use ``train.lr``.
         unit: Unit of the values, printed in tables.
         quantiles: Levels of a quantile task.
+
+    Further keys are the options that the kind declares.
     """
+
+    model_config = ConfigDict(extra="allow")
 
     kind: str | None = None
     metric: str | None = None
@@ -29,3 +33,8 @@ class TaskSection(Section):
     lr: Annotated[float, Field(gt=0)] | None = None
     unit: str = ""
     quantiles: tuple[float, ...] | None = None
+
+    @property
+    def options(self) -> dict[str, Any]:
+        """The kind's own options."""
+        return dict(self.model_extra or {})

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import inspect
 from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, final
 
@@ -58,9 +59,11 @@ class Task:
         labels: Names of the classes, for reports.
         unit: Unit of the target, for reports.
         loss_function: The same as ``loss``, under the attribute's name, so that ``dataclasses.replace`` works.
+        options: The same as ``own``, as one mapping, so that ``dataclasses.replace`` works.
+        **own: Options that the kind declares, with the values it allows.
 
     Raises:
-        TaskError: The arguments do not fit together; the message names the task.
+        TaskError: The arguments do not fit together, or one is unknown; the message names the task.
 
     Examples:
         >>> age = Task("age", "regression", unit="years")
@@ -83,6 +86,7 @@ class Task:
     scale: float
     labels: tuple[str, ...] | None
     unit: str
+    options: Mapping[str, Any]
     rule: Kind = dataclasses.field(init=False)
     scores: Mapping[str, Score] = dataclasses.field(init=False)
 
@@ -102,6 +106,8 @@ class Task:
         labels: Sequence[str] | None = None,
         unit: str = "",
         loss_function: LossFunction | None = None,
+        options: Mapping[str, Any] | None = None,
+        **own: Any,
     ) -> None:
         function = loss if loss is not None else loss_function
         if kind == "auto":
@@ -125,8 +131,13 @@ class Task:
             "labels": labels,
             "unit": read.text(name, "unit", unit),
         }
-        rule = KINDS[kind](name, classes=values["classes"], quantiles=values["quantiles"])
-        values["quantiles"] = rule.quantiles
+        given = read.options_of(name, options, own)
+        for option in given:
+            if option not in KINDS[kind].declared:
+                known = [*_ARGUMENTS, *KINDS[kind].declared]
+                raise TaskError(f"task {name!r}: {unknown(f'argument of a task of kind {kind!r}:', option, known)}")
+        rule = KINDS[kind](name, classes=values["classes"], quantiles=values["quantiles"], **given)
+        values |= {"quantiles": rule.quantiles, "options": rule.own}
         for attribute, value in values.items():
             object.__setattr__(self, attribute, value)
         object.__setattr__(self, "rule", rule)
@@ -147,10 +158,10 @@ class Task:
         expected = self.classes or self.rule.levels or 0
         if self.labels is not None and len(self.labels) != expected:
             raise fail(f"expected {expected} labels, one per class, found {len(self.labels)}")
-        if self.kind == "custom" and self.loss_function is None:
-            raise fail("kind 'custom' needs loss=, a function of predictions and targets")
+        if not self.rule.has_loss and self.loss_function is None:
+            raise fail(f"kind {self.kind!r} needs loss=, a function of predictions and targets")
         if self.loss_function is not None:
-            check_loss(self.rule, self.loss_function, self.kind)
+            check_loss(self.rule, self.loss_function)
 
     def _choose_scores(self) -> dict[str, Score]:
         """The metrics asked for, by name."""
@@ -301,6 +312,7 @@ class Task:
             values["metrics"] = None
         if loss is not None:
             values["loss"] = f"{getattr(loss, '__module__', '?')}:{getattr(loss, '__qualname__', type(loss).__name__)}"
+        values |= values.pop("options")
         return {name: list(v) if isinstance(v, (tuple, list)) else v for name, v in values.items()}
 
     @classmethod
@@ -312,9 +324,10 @@ class Task:
             >>> Task.from_dict(task.to_dict()) == task
             True
         """
-        known = {field.name for field in dataclasses.fields(cls) if field.init} - {"loss_function"}
         if not isinstance(values, Mapping) or "name" not in values:
             raise TaskError(f"expected what Task.to_dict() gives, found {values!r}; write at least {{'name': 'age'}}")
+        kind = values.get("kind")
+        known = {*_PLAIN, *(KINDS[kind].declared if isinstance(kind, str) and kind in KINDS else ())}
         for key in values:
             if key not in known:
                 raise TaskError(unknown("key of a task", key, known))
@@ -337,6 +350,11 @@ class Task:
         return hash((self.name, self.kind))
 
     def __repr__(self) -> str:
-        extra = {"classes": self.classes, "quantiles": self.quantiles, "loss": self.loss_function}
+        extra = {"classes": self.classes, "quantiles": self.quantiles, "loss": self.loss_function, **self.options}
         shown = "".join(f", {key}={value!r}" for key, value in extra.items() if value is not None)
         return f"Task({self.name!r}, {self.kind!r}{shown})"
+
+
+_ARGUMENTS = [name for name, value in inspect.signature(Task).parameters.items() if value.kind is not value.VAR_KEYWORD]
+_PLAIN = {field.name for field in dataclasses.fields(Task) if field.init} - {"loss_function", "options"}
+"""Keys of a task as a dictionary, besides the options of its kind."""

@@ -14,7 +14,7 @@ from polytask.errors import ConfigError, unknown
 from polytask.study.classical.losses import cross_entropy, pinball, poisson_deviance, square
 from polytask.study.classical.one_by_one import Model, OneByOne, Part, log_of
 from polytask.study.classical.plain import trees
-from polytask.tasks import Task
+from polytask.tasks import Nature, Task
 
 __all__ = ["Boosting"]
 
@@ -41,7 +41,15 @@ class Boosting(OneByOne):
     """
 
     on_trees = True
-    learns = ("regression", "binary", "multiclass", "multilabel", "ordinal", "count", "quantile")
+    natures = (
+        Nature.NUMBER,
+        Nature.YES_NO,
+        Nature.CLASSES,
+        Nature.SEVERAL_YES_NO,
+        Nature.ORDERED,
+        Nature.COUNT,
+        Nature.QUANTILES,
+    )
     MOST_TREES: ClassVar[int] = 300
     OURS: ClassVar[set[str]] = {"loss", "quantile", "categorical_features", "random_state", "warm_start", "verbose"}
 

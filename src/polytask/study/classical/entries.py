@@ -8,7 +8,7 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 from polytask.study.classical.entry import Entry
-from polytask.tasks import Task
+from polytask.tasks import Nature, Task
 
 __all__ = ["BASELINES", "entry_names", "find_entry", "reasons_against"]
 
@@ -49,11 +49,11 @@ def find_entry(name: str, options: Mapping[str, Any]) -> Entry:
 
 def reasons_against(entry: Entry, tasks: Iterable[Task]) -> str:
     """Why an estimator cannot learn some of the tasks, and what would work; empty if it can learn all."""
-    barred = [task for task in tasks if task.kind not in entry.learns]
+    barred = [task for task in tasks if task.rule.nature not in entry.natures]
     if not barred:
         return ""
     named = ", ".join(f"{task.name!r} ({task.kind})" for task in barred)
-    able = [name for name in ("ridge", "boosting") if all(task.kind in _learns(name) for task in barred)]
+    able = [name for name in ("ridge", "boosting") if all(task.rule.nature in _natures(name) for task in barred)]
     remedies = [f"use {' or '.join(able)}, which learn each task by itself"] if able else []
     remedies += [f"leave {entry.name} out", "leave these tasks out"]
     return (
@@ -62,5 +62,5 @@ def reasons_against(entry: Entry, tasks: Iterable[Task]) -> str:
     )
 
 
-def _learns(name: str) -> tuple[str, ...]:
-    return find_entry(name, {}).learns
+def _natures(name: str) -> tuple[Nature, ...]:
+    return find_entry(name, {}).natures

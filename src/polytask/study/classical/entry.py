@@ -11,7 +11,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from polytask.study.classical.folds import Folds
-from polytask.tasks import Task, TaskSet
+from polytask.tasks import Nature, Task, TaskSet
+from polytask.tasks.kinds import kinds_of
 
 if TYPE_CHECKING:
     from polytask.study.classical.plain import Piece
@@ -81,17 +82,22 @@ class Entry(ABC):
 
     Attributes:
         alone: Whether it learns each task by itself.
-        learns: Kinds of tasks.
+        natures: What it can learn; it sees labels and gives predictions as :class:`~polytask.tasks.Nature` says.
         storable: Whether what it fits can be kept as plain arrays.
     """
 
     alone: ClassVar[bool]
-    learns: tuple[str, ...]
+    natures: tuple[Nature, ...]
     storable: ClassVar[bool] = False
 
     def __init__(self, name: str, options: Mapping[str, Any]) -> None:
         self.name, self.options = name, dict(options)
         self.check()
+
+    @property
+    def learns(self) -> tuple[str, ...]:
+        """Kinds of tasks that it can learn."""
+        return kinds_of(self.natures)
 
     @abstractmethod
     def title(self, tasks: Iterable[Task]) -> str:

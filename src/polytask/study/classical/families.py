@@ -1,4 +1,4 @@
-"""The families of polytask.linear as entries: one estimator for the tasks of each kind."""
+"""The families of polytask.linear as entries: one estimator for the tasks of each nature."""
 
 from __future__ import annotations
 
@@ -17,18 +17,22 @@ from polytask.study.classical.folds import Folds, within
 from polytask.study.classical.losses import log_odds, log_shares
 from polytask.study.classical.plain import Piece
 from polytask.study.classical.plain import linear as plain_linear
-from polytask.tasks import Task
+from polytask.tasks import Nature, Task
 
 __all__ = ["Family", "estimator_class"]
 
 Array = NDArray[Any]
-ROLES: dict[str, tuple[str, dict[str, Any]]] = {
-    "regression": ("Regressor", {}),
-    "binary": ("Classifier", {}),
-    "count": ("Regressor", {"loss": "poisson"}),
+ROLES: dict[Nature, tuple[str, dict[str, Any]]] = {
+    Nature.NUMBER: ("Regressor", {}),
+    Nature.YES_NO: ("Classifier", {}),
+    Nature.COUNT: ("Regressor", {"loss": "poisson"}),
 }
-"""Kinds of tasks, each with the estimator that learns it and what this is told."""
-WORDS = {"regression": "one regressor for", "binary": "one classifier for", "count": "one Poisson regressor for"}
+"""What is learned, each with the estimator that learns it and what this is told."""
+WORDS = {
+    Nature.NUMBER: "one regressor for",
+    Nature.YES_NO: "one classifier for",
+    Nature.COUNT: "one Poisson regressor for",
+}
 _FACTS = (("alpha", "alpha"), ("alpha", "alpha_"), ("dual_gap", "dual_gap_"))
 NO_COUNTS: dict[str, str] = {"calibrated": "it takes roots of squared losses"}
 """Families whose regressor takes the Poisson loss but cannot be fitted with it, and why."""
@@ -79,20 +83,20 @@ class Family(Entry):
         return self.name not in SEVERAL_MODELS
 
     @property
-    def learns(self) -> tuple[str, ...]:  # type: ignore[override]
+    def natures(self) -> tuple[Nature, ...]:  # type: ignore[override]
         """Numbers and counts, if it has a regressor for them; yes/no tasks, if it has a classifier."""
-        return tuple(kind for kind in ROLES if self._class(kind) is not None)
+        return tuple(nature for nature in ROLES if self._class(nature) is not None)
 
     def title(self, tasks: Iterable[Task]) -> str:
         """The estimators for these tasks."""
-        kinds = {task.kind for task in tasks}
-        names = dict.fromkeys(self._class(kind).__name__ for kind in self.learns if kind in kinds)
+        wanted = {task.rule.nature for task in tasks}
+        names = dict.fromkeys(self._class(nature).__name__ for nature in self.natures if nature in wanted)
         return f"polytask.linear's {' and '.join(names)}"
 
     def check(self) -> None:
         """Parameters of all its estimators, with values they allow."""
-        for kind in self.learns:
-            made = self._class(kind)
+        for nature in self.natures:
+            made = self._class(nature)
             known = [key for key in inspect.signature(made).parameters if key not in OURS]
             for key in self.options:
                 if key not in known:
@@ -103,49 +107,49 @@ class Family(Entry):
                 raise ConfigError(f"{self.name}: {error}") from error
 
     def fit(self, training: Training) -> Fitted:
-        """One estimator for each kind."""
+        """One estimator for numbers, one for yes/no tasks, one for counts."""
         found = {}
-        for kind in self.learns:
-            tasks = [name for name, task in training.tasks.items() if task.kind == kind]
+        for nature in self.natures:
+            tasks = [name for name, task in training.tasks.items() if task.rule.nature is nature]
             if tasks:
-                found[kind] = (tasks, self._fit(kind, tasks, training))
+                found[nature] = (tasks, self._fit(nature, tasks, training))
         return _Joint(found)
 
     def shares(self, tasks: Iterable[Task]) -> bool:
-        """Whether two tasks have one kind."""
-        kinds = [task.kind for task in tasks]
-        return len(set(kinds)) < len(kinds)
+        """Whether two tasks are learned by one estimator."""
+        natures = [task.rule.nature for task in tasks]
+        return len(set(natures)) < len(natures)
 
     def note(self, tasks: Iterable[Task]) -> str:
         """That numbers and yes/no tasks share nothing."""
-        names: dict[str, list[str]] = {}
+        names: dict[Nature, list[str]] = {}
         for task in tasks:
-            names.setdefault(task.kind, []).append(task.name)
-        parts = [f"{WORDS[kind]} {', '.join(found)}" for kind, found in names.items()]
+            names.setdefault(task.rule.nature, []).append(task.name)
+        parts = [f"{WORDS[nature]} {', '.join(found)}" for nature, found in names.items()]
         return f"{' and '.join(parts)}, which share nothing" if len(parts) > 1 else ""
 
-    def _class(self, kind: str) -> Any:
-        """The estimator that learns a kind, or ``None``."""
-        role, told = ROLES[kind]
+    def _class(self, nature: Nature) -> Any:
+        """The estimator that learns such tasks, or ``None``."""
+        role, told = ROLES[nature]
         made = estimator_class(self.name, role, fixed="alpha" in self.options)
         if made is not None and told:
             able = issubclass(made, LinearMultiTask) and told["loss"] in made._losses and self.name not in NO_COUNTS
             return made if able and "loss" not in self.options else None
         return made
 
-    def _fit(self, kind: str, tasks: list[str], training: Training) -> Any:
+    def _fit(self, nature: Nature, tasks: list[str], training: Training) -> Any:
         targets = pd.DataFrame({name: training.targets[name] for name in tasks})
         keep = targets.notna().any(axis=1).to_numpy()
         targets = targets[keep].reset_index(drop=True)
         known: Any = targets
         if self.options.get("shape") is not None:  # a shape counts the tasks, in their order
             known = known.to_numpy()
-        made = self._class(kind)
+        made = self._class(nature)
         accepted = inspect.signature(made).parameters
-        ours: dict[str, Any] = {"random_state": training.seed, **ROLES[kind][1]}
+        ours: dict[str, Any] = {"random_state": training.seed, **ROLES[nature][1]}
         if issubclass(made, LinearMultiTask):  # others may leave out rows, of which our folds would know nothing
             folds = list(within(training.folds, keep))
-            ours["cv"] = folds if kind == "regression" else _bounded(folds, targets.to_numpy())
+            ours["cv"] = folds if nature is Nature.NUMBER else _bounded(folds, targets.to_numpy())
         options = {key: value for key, value in ours.items() if key in accepted} | self.options
         return made(**options).fit(training.linear[keep], known)
 
@@ -167,9 +171,9 @@ def _bounded(folds: Folds, targets: Array) -> Folds:
 
 @final
 class _Joint(Fitted):
-    """At most one estimator for each kind of task."""
+    """At most one estimator for tasks of each nature."""
 
-    def __init__(self, found: Mapping[str, tuple[list[str], Any]]) -> None:
+    def __init__(self, found: Mapping[Nature, tuple[list[str], Any]]) -> None:
         self.found = found
         self.parameters, self.facts = {}, {}
         for tasks, model in found.values():
@@ -186,21 +190,21 @@ class _Joint(Fitted):
     def plain(self) -> dict[str, list[Piece]] | None:
         """Of families that end in one linear predictor per task."""
         found: dict[str, list[Piece]] = {}
-        for kind, (tasks, model) in self.found.items():
+        for nature, (tasks, model) in self.found.items():
             if not hasattr(model, "coef_"):
                 return None
             coef, intercept = np.atleast_2d(model.coef_), np.broadcast_to(model.intercept_, len(tasks))
-            link = "rate" if kind == "count" else "value"
+            link = "rate" if nature is Nature.COUNT else "value"
             found |= {name: [plain_linear(coef[t], intercept[t], link)] for t, name in enumerate(tasks)}
         return found
 
     def heads(self, linear: Any, trees: Array) -> dict[str, Array]:
         """Standardised values, logits and log rates."""
         found: dict[str, Array] = {}
-        for kind, (tasks, model) in self.found.items():
-            if kind == "regression":
+        for nature, (tasks, model) in self.found.items():
+            if nature is Nature.NUMBER:
                 columns = model.predict(linear)
-            elif kind == "count":
+            elif nature is Nature.COUNT:
                 columns = log_shares(model.predict(linear))
             elif hasattr(model, "decision_function"):
                 columns = model.decision_function(linear)

@@ -15,7 +15,7 @@ from polytask.study.classical.entry import Entry, Fitted, Training
 from polytask.study.classical.folds import Folds, within
 from polytask.study.classical.losses import log_shares
 from polytask.study.classical.plain import Piece, constant
-from polytask.tasks import Task
+from polytask.tasks import Nature, Task
 
 __all__ = ["Model", "OneByOne", "Part", "log_of"]
 
@@ -85,7 +85,7 @@ class OneByOne(Entry):
         """A log rate; some count is positive."""
 
     def _quantile(self, part: Part, level: float) -> Model:
-        """A quantile, for those that list the kind in ``learns``."""
+        """A quantile, for those that list it in ``natures``."""
         raise NotImplementedError
 
     def fit(self, training: Training) -> Fitted:
@@ -94,18 +94,19 @@ class OneByOne(Entry):
 
     def _task(self, task: Task, training: Training) -> list[Model]:
         """One model, or several whose predictions stand side by side."""
-        y = training.targets[task.name]
-        if task.kind == "multilabel":
+        y, nature = training.targets[task.name], task.rule.nature
+        if nature is Nature.SEVERAL_YES_NO:
             return [self._yes_no(self._part(training, y[:, j])) for j in range(y.shape[1])]
         part = self._part(training, y)
-        if task.kind == "ordinal":  # the questions of the kind's loss: is the class above k?
+        if nature is Nature.ORDERED:  # what each logit of a head answers: is the class above k?
             above = [(part.y > k).astype(float) for k in range(task.out_features)]
             return [self._yes_no(dataclasses.replace(part, y=labels)) for labels in above]
-        if task.kind == "quantile":
+        if nature is Nature.QUANTILES:
             return [self._quantile(part, level) for level in task.quantiles or ()]
-        if task.kind == "multiclass":
+        if nature is Nature.CLASSES:
             return [self._classes(part, task.out_features)]
-        return [{"regression": self._number, "binary": self._yes_no, "count": self._count}[task.kind](part)]
+        single = {Nature.NUMBER: self._number, Nature.YES_NO: self._yes_no, Nature.COUNT: self._count}
+        return [single[nature](part)]
 
     def _part(self, training: Training, y: Array) -> Part:
         keep = ~np.isnan(y)

@@ -13,7 +13,7 @@ from polytask.errors import ConfigError, unknown
 from polytask.study.classical.losses import cross_entropy, poisson_deviance, square
 from polytask.study.classical.one_by_one import Model, OneByOne, Part, log_of
 from polytask.study.classical.plain import Piece, linear
-from polytask.tasks import Task
+from polytask.tasks import Nature, Task
 
 __all__ = ["Ridge"]
 
@@ -39,7 +39,14 @@ class Ridge(OneByOne):
     """
 
     on_trees = False
-    learns = ("regression", "binary", "multiclass", "multilabel", "ordinal", "count")
+    natures = (
+        Nature.NUMBER,
+        Nature.YES_NO,
+        Nature.CLASSES,
+        Nature.SEVERAL_YES_NO,
+        Nature.ORDERED,
+        Nature.COUNT,
+    )
 
     def title(self, tasks: Iterable[Task]) -> str:
         """For the report."""

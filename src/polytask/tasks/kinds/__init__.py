@@ -7,6 +7,8 @@ come first, and everything else (missing labels, means over present labels, metr
 
 from __future__ import annotations
 
+from collections.abc import Container
+
 from polytask.errors import TaskError
 from polytask.registry import Registry
 from polytask.tasks.kind import Kind
@@ -18,8 +20,21 @@ from polytask.tasks.kinds.multilabel import Multilabel
 from polytask.tasks.kinds.ordinal import Ordinal
 from polytask.tasks.kinds.quantile import Quantile
 from polytask.tasks.kinds.regression import Regression
+from polytask.tasks.nature import Nature
 
-__all__ = ["KINDS", "Binary", "Count", "Custom", "Multiclass", "Multilabel", "Ordinal", "Quantile", "Regression"]
+__all__ = [
+    "KINDS",
+    "Binary",
+    "Count",
+    "Custom",
+    "Multiclass",
+    "Multilabel",
+    "Ordinal",
+    "Quantile",
+    "Regression",
+    "kinds_of",
+    "usual_kind",
+]
 
 KINDS: Registry[type[Kind]] = Registry(
     "kind",
@@ -39,3 +54,23 @@ KINDS: Registry[type[Kind]] = Registry(
     expected="a subclass of polytask.tasks.Kind",
     error=TaskError,
 )
+
+
+def kinds_of(natures: Container[Nature]) -> tuple[str, ...]:
+    """Names of the kinds that are one of ``natures``, those of other packages too.
+
+    Examples:
+        >>> kinds_of((Nature.ORDERED, Nature.NUMBER))
+        ('regression', 'ordinal')
+    """
+    return tuple(name for name, kind in KINDS.items() if kind.nature in natures)
+
+
+def usual_kind(nature: Nature) -> str:
+    """The kind that is meant where only the nature of a target is known: the first of its nature.
+
+    Examples:
+        >>> usual_kind(Nature.CLASSES)
+        'multiclass'
+    """
+    return next(name for name, kind in KINDS.items() if kind.nature is nature)

@@ -10,6 +10,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from polytask.tasks.kind import Kind, Score, Seen, made_by, named, rows_of_one, settings, whole
+from polytask.tasks.nature import Nature
 
 __all__ = ["Binary"]
 
@@ -18,6 +19,7 @@ __all__ = ["Binary"]
 class Binary(Kind):
     """A yes or no per row; loss −[y·log σ(z) + (1 − y)·log(1 − σ(z))], with z the head's logit."""
 
+    nature = Nature.YES_NO
     levels = 2
     default_metrics = ("auroc", "accuracy", "f1", "average_precision")
 

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from polytask.tasks.kind import Kind, Score, finite, made_by, rows_of_one
+from polytask.tasks.nature import Nature
 
 __all__ = ["Count"]
 
@@ -22,6 +23,7 @@ class Count(Kind):
         compare the logarithms or ratios of losses rely on.
     """
 
+    nature = Nature.COUNT
     default_metrics = ("deviance", "mae", "rmse")
 
     @property

@@ -19,6 +19,7 @@ class Custom(Kind):
     The head has ``classes`` outputs, one by default.
     """
 
+    has_loss = False
     takes = ("classes",)
     target_dims = 0
 

@@ -10,6 +10,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from polytask.tasks.kind import Kind, Score, Seen, chances, made_by, named, rows_of_many, settings, whole
+from polytask.tasks.nature import Nature
 
 __all__ = ["Multiclass"]
 
@@ -18,6 +19,7 @@ __all__ = ["Multiclass"]
 class Multiclass(Kind):
     """One of C classes per row; loss −log softmax(z)_y, with z the head's C logits."""
 
+    nature = Nature.CLASSES
     takes = ("classes",)
     default_metrics = ("accuracy", "f1")
 

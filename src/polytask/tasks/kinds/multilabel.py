@@ -10,6 +10,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from polytask.tasks.kind import Kind, Score, Seen, chances, made_by, named, numbered, rows_of_many, settings, whole
+from polytask.tasks.nature import Nature
 
 __all__ = ["Multilabel"]
 
@@ -21,6 +22,7 @@ class Multilabel(Kind):
     A row with few present labels thus weighs less than a complete row.
     """
 
+    nature = Nature.SEVERAL_YES_NO
     takes = ("classes",)
     target_dims = 2
     levels = 2

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from polytask.tasks.kind import Kind, Score, Seen, chances, made_by, named, rows_of_many, settings, whole
+from polytask.tasks.nature import Nature
 
 __all__ = ["CumulativeLinks", "Ordinal"]
 
@@ -58,6 +59,7 @@ class Ordinal(Kind):
         Letters 140, 2020.
     """
 
+    nature = Nature.ORDERED
     takes = ("classes",)
     layer = CumulativeLinks
     default_metrics = ("mae", "accuracy", "qwk")

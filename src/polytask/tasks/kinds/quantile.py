@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from polytask.tasks.kind import Kind, Score, finite, made_by, numbered, rows_of_many
+from polytask.tasks.nature import Nature
 
 __all__ = ["Quantile", "pinball"]
 
@@ -28,6 +29,7 @@ class Quantile(Kind):
         Galichon, Quantile and probability curves without crossing, Econometrica 78, 2010.
     """
 
+    nature = Nature.QUANTILES
     takes = ("quantiles",)
     affine = True
     default_metrics = ("pinball", "coverage_error")

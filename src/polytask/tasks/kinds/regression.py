@@ -8,6 +8,7 @@ from typing import final
 from torch import Tensor
 
 from polytask.tasks.kind import Kind, Score, Seen, finite, made_by, rows_of_one
+from polytask.tasks.nature import Nature
 
 __all__ = ["Regression"]
 
@@ -16,6 +17,7 @@ __all__ = ["Regression"]
 class Regression(Kind):
     """A number per row; loss (ŷ − y)², with ŷ the head's output and y the shifted and scaled target."""
 
+    nature = Nature.NUMBER
     affine = True
     default_metrics = ("rmse", "mae", "r2")
 
