@@ -177,6 +177,7 @@ class Balancer(Stepping):
             self._compiled.check(step)
         try:
             if by_gradients:
+                checks.check_real(step.shared, self.method)
                 return self._gradient_step(step, values, skipped, features)
             return self._loss_step(step, values, skipped, reuse=reuse)
         except BrokenGradientError:
@@ -205,7 +206,9 @@ class Balancer(Stepping):
             step = self._begin(present, scaler, retain_graph=self._guard.skips_allowed)
             skipped += self._apply_part(step, values)
         elif present:
-            self._gather_part(self._begin(present, scaler, retain_graph=False), values)
+            step = self._begin(present, scaler, retain_graph=False)
+            checks.check_real(step.shared, self.method)
+            self._gather_part(step, values)
         self._guard.count((), skipped)
 
     def prepare(self, outputs: Mapping[str, Tensor]) -> Partition:
@@ -338,7 +341,8 @@ class Balancer(Stepping):
         own = {name: [*found, *aside] for name, found in self.partition.owned_by(present).items()}
         loss_scale = (1.0 if scaler is None else float(scaler.get_scale())) / (1 if twin is None else 2)
         shared = self.partition.shared
-        return Step(present, shared, own, self.heads, retain_graph, loss_scale, twin, judge, scaler is not None)
+        plain = [leaf for leaf in aside if not isinstance(leaf, nn.Parameter)]
+        return Step(present, shared, own, self.heads, retain_graph, loss_scale, twin, judge, scaler is not None, plain)
 
     def _may_reuse(self, names: Iterable[str]) -> bool:
         return self.step % self.every != 0 and all(name in self._held for name in names)
