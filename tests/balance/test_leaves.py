@@ -350,3 +350,11 @@ def test_complex_shared_parameters_are_refused_by_methods_on_gradients(method, o
     assert model.weight.grad is None
     Balancer("uw", announce=None).backward(model.losses())
     assert model.weight.grad is not None
+
+
+def test_a_checkpoint_that_hides_parameters_nobody_named_is_told_once():
+    model, balancer = Checkpointed(reentrant=True), Balancer("equal", announce=None)
+    x = torch.ones(3, 4, dtype=torch.float64)
+    with pytest.warns(UserWarning, match=r"would go unnoticed; show the model with balancer\.know\(model\)"):
+        balancer.backward(model.losses(x)[0])
+    balancer.backward(model.losses(x)[0])

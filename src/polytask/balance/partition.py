@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import warnings
 import weakref
 from collections.abc import Iterable, Mapping
 from typing import Any
@@ -156,6 +157,7 @@ class Partition:
 
     def _refuse_checkpoint(self, losses: Mapping[str, Tensor]) -> None:
         """The same for a part that is checkpointed in the reentrant way: one node of the graph, without parameters."""
+        first = self.opaque is None
         self.opaque = "a part of the model is checkpointed with use_reentrant=True"
         if self.needed:
             task = next(name for name, loss in losses.items() if walked(loss)[1])
@@ -163,6 +165,12 @@ class Partition:
                 f"the loss of task {task!r} goes through a part of the model that is checkpointed with "
                 "use_reentrant=True, which hides its parameters and allows no gradients of single tasks; "
                 "checkpoint with use_reentrant=False, or use a method that looks at losses only"
+            )
+        if first and not self._names:
+            warnings.warn(
+                f"{self.opaque}, which hides its parameters, so a gradient in there that is not finite would go "
+                "unnoticed; show the model with balancer.know(model), or checkpoint with use_reentrant=False",
+                stacklevel=2,
             )
 
     def _refuse_strangers(self, walks: Mapping[str, Mapping[int, Tensor]]) -> None:
