@@ -268,8 +268,9 @@ def clip_by_norm(parameters: Iterable[Tensor], limit: float) -> None:
     ``clip_grad_norm_`` would find an infinite norm there and make a gradient of zeros. Gradients that are not finite
     themselves are left to whoever looks for them, such as a gradient scaler.
     """
-    held = [parameter for parameter in parameters if parameter.grad is not None]
-    norm = get_total_norm([parameter.grad for parameter in held])
+    parameters = list(parameters)
+    gradients = [parameter.grad for parameter in parameters if parameter.grad is not None]
+    norm = get_total_norm(gradients)
     if not torch.isfinite(norm):
-        norm = get_total_norm([parameter.grad.double() for parameter in held])
-    clip_grads_with_norm_(held, limit, norm)
+        norm = get_total_norm([gradient.double() for gradient in gradients])
+    clip_grads_with_norm_(parameters, limit, norm)
