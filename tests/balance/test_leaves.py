@@ -284,3 +284,77 @@ def test_a_model_compiled_as_a_whole_trains_with_losses_alone(method):
     assert {id(tensor) for tensor in resumed.partition.shared} == {id(tensor) for tensor in trunk.parameters()}
     with pytest.raises(MethodError, match=r"shared=model\.encoder"):
         Balancer("upgrad", announce=None).backward(dict(zip("ab", forward(x), strict=True)))
+
+
+@pytest.mark.parametrize("heads", ["plain", "weighted"])
+@pytest.mark.parametrize("nonfinite", ["raise", "skip"])
+@pytest.mark.parametrize("method", ["equal", "uw", "upgrad", "graddrop"])
+def test_a_gradient_that_is_not_finite_at_a_leaf_aside_does_not_stop_the_step(method, nonfinite, heads):
+    model, x = Physics(), points().detach()
+    x[0] = 0.0
+    x.requires_grad_()
+    losses = {"root": (model.net(x) + 0 * x.abs().sqrt()).square().mean(), "fit": (model.net(x) - 1).square().mean()}
+    balancer = Balancer(method, nonfinite=nonfinite, heads=heads, announce=None)
+    with pytest.warns(UserWarning, match=r"leaf tensor that is no nn.Parameter.*left out"):
+        record = balancer.backward(losses)
+    assert record.tasks == ("root", "fit")
+    assert x.grad is None
+    assert all(bool(torch.isfinite(p.grad).all()) for p in model.parameters())
+    clean = Balancer(method, heads=heads, announce=None)
+    found = [p.grad.clone() for p in model.parameters()]
+    model.zero_grad()
+    y = x.detach()
+    clean.backward({"root": model.net(y).square().mean(), "fit": (model.net(y) - 1).square().mean()})
+    for p, gradient in zip(model.parameters(), found, strict=True):
+        torch.testing.assert_close(p.grad, gradient)
+
+
+def test_a_task_is_not_skipped_for_a_leaf_aside_when_another_one_is():
+    model, x = Physics(), points().detach()
+    x[0] = 0.0
+    x.requires_grad_()
+    bad = nn.Parameter(torch.zeros(1, dtype=torch.float64))
+    losses = {
+        "root": (model.net(x) + 0 * x.abs().sqrt()).square().mean(),
+        "bad": (model.net(x) + bad.sqrt()).square().mean(),
+        "fit": (model.net(x) - 1).square().mean(),
+    }
+    balancer = Balancer("upgrad", nonfinite="skip", announce=None)
+    with pytest.warns(UserWarning, match="left out"):
+        record = balancer.backward(losses)
+    assert (record.tasks, record.skipped) == (("root", "fit"), ("bad",))
+
+
+class Spectral(nn.Module):
+    """Complex weights, as a Fourier layer has."""
+
+    def __init__(self):
+        super().__init__()
+        self.weight = nn.Parameter(torch.randn(4, dtype=torch.complex128))
+
+    def losses(self):
+        z = self.weight * torch.arange(1, 5)
+        return {"a": z.abs().square().sum(), "b": (z - 1j).abs().square().sum()}
+
+
+@pytest.mark.parametrize("options", [{}, {"low_memory": True}])
+@pytest.mark.parametrize("method", ["upgrad", "graddrop", "moco"])
+def test_complex_shared_parameters_are_refused_by_methods_on_gradients(method, options):
+    if options and method != "upgrad":
+        pytest.skip("wants rows")
+    model = Spectral()
+    balancer = Balancer(method, announce=None, **options)
+    for step in (balancer.backward, balancer.accumulate) if not options else (balancer.backward,):
+        with pytest.raises(MethodError, match=r"complex128.*view_as_complex"):
+            step(model.losses())
+    assert model.weight.grad is None
+    Balancer("uw", announce=None).backward(model.losses())
+    assert model.weight.grad is not None
+
+
+def test_a_checkpoint_that_hides_parameters_nobody_named_is_told_once():
+    model, balancer = Checkpointed(reentrant=True), Balancer("equal", announce=None)
+    x = torch.ones(3, 4, dtype=torch.float64)
+    with pytest.warns(UserWarning, match=r"would go unnoticed; show the model with balancer\.know\(model\)"):
+        balancer.backward(model.losses(x)[0])
+    balancer.backward(model.losses(x)[0])

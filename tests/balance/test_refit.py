@@ -251,3 +251,107 @@ def test_layers_are_known_in_copies_or_asked_for(copied):
         one.step(2)
     one.balancer.know(one.model)
     one.step(2)
+
+
+# ------------------------------------------------------------------------------- one method object, two balancers
+
+
+@pytest.mark.parametrize("name", ["uw", "dwa", "go4align", "gradnorm", "moco", "adatask", "cr_mogm"])
+def test_a_used_method_object_is_refused_by_a_second_balancer(name):
+    options = {"inner": "mgda"} if name == "cr_mogm" else {}
+    method = METHODS[name](**options)
+    run(Balancer(method, announce=None))
+    with pytest.raises(MethodError, match=r"another balancer.*method\.reset\(\)"):
+        run(Balancer(method, announce=None))
+    method.reset()
+    fresh = Balancer(METHODS[name](**options), announce=None)
+    assert plain(run(Balancer(method, announce=None))) == plain(run(fresh))
+
+
+def test_two_balancers_may_not_take_turns_with_one_method_but_with_one_that_learns_nothing():
+    learning, still = METHODS["uw"](), METHODS["mgda"]()
+    first, second = Balancer(learning, announce=None), Balancer(learning, announce=None)
+    first.backward(Trunk().losses(torch.ones(2, 4, dtype=torch.float64))[0])
+    with pytest.raises(MethodError, match="another balancer"):
+        second.backward(Trunk().losses(torch.ones(2, 4, dtype=torch.float64))[0])
+    for balancer in (Balancer(still, announce=None), Balancer(still, announce=None)):
+        run(balancer)
+
+
+def test_a_used_inner_method_is_refused_too():
+    inner = METHODS["gradnorm"]()
+    run(Balancer(METHODS["cr_mogm"](inner=inner), announce=None))
+    with pytest.raises(MethodError, match="another balancer"):
+        run(Balancer(METHODS["cr_mogm"](inner=inner), announce=None))
+
+
+def test_loading_a_state_hands_the_method_over():
+    method = METHODS["uw"]()
+    first = Balancer(method, announce=None)
+    run(first)
+    second = Balancer(method, announce=None)
+    second.load_state_dict(first.state_dict())
+    model = Trunk()
+    second.reset()
+    second.backward(model.losses(torch.ones(2, 4, dtype=torch.float64))[0])
+
+
+# ---------------------------------------------------------------------------- models that change between steps
+
+
+class Adapter(torch.nn.Module):
+    """A frozen layer with a small correction beside it, as LoRA adds."""
+
+    def __init__(self, layer):
+        super().__init__()
+        self.layer, self.down = layer.requires_grad_(False), torch.nn.Linear(layer.in_features, 2, bias=False)
+        self.up = torch.nn.Linear(2, layer.out_features, bias=False)
+        self.double()
+
+    def forward(self, x):
+        return self.layer(x) + self.up(self.down(x))
+
+
+@pytest.mark.parametrize("copied", [None, by_deepcopy, by_pickle])
+def test_parameters_added_to_the_declared_module_are_shared(copied):
+    one = Module(shared=True)
+    one.step(0)
+    one = copied(one) if copied else one
+    one.model.trunk[0] = Adapter(one.model.trunk[0])
+    one.model.trunk[2] = Adapter(one.model.trunk[2])
+    found = one.step(1)
+    other = Module(shared=True)
+    other.model.load_state_dict(Module().model.state_dict())
+    other.model = one.model
+    other.balancer = Balancer("upgrad", shared=one.model.trunk, announce=None)
+    assert len(one.balancer.partition.shared) == 4
+    same(other.step(1), found)
+
+
+@pytest.mark.parametrize("method", ["equal", "upgrad", "uw"])
+def test_a_second_stage_of_new_heads_on_a_frozen_trunk_goes_on_when_the_model_is_shown(method):
+    one = Module(method)
+    one.step(0)
+    one.model.trunk.requires_grad_(False)
+    for name in one.model.names:
+        one.model.heads[name] = torch.nn.Linear(5, 1).double()
+    if method != "equal":
+        with pytest.raises(MethodError, match=r"heads are new.*balancer\.know\(model\)"):
+            one.step(1)
+    one.balancer.know(one.model)
+    _, gradients = one.step(1)
+    assert all((g is None) != p.requires_grad for p, g in zip(one.model.parameters(), gradients, strict=True))
+    one.model.trunk.requires_grad_(True)
+    one.step(2)
+    assert len(one.balancer.partition.shared) == 4
+
+
+def test_knowing_another_model_is_no_way_around():
+    one = Module()
+    one.step(0)
+    first, one.model = one.model, Module().model
+    one.balancer.know(one.model)
+    with pytest.raises(MethodError, match="another model"):
+        one.step(1)
+    assert all(p.grad is None for p in one.model.parameters())
+    del first

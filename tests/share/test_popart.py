@@ -90,6 +90,20 @@ def test_targets_that_do_not_vary_keep_a_finite_scale():
     assert float(head.scale) >= 0.99e-6 * float(head.mean)
 
 
+@pytest.mark.parametrize("value", [50.0, -3e4, 0.1])
+def test_the_loss_of_targets_that_do_not_vary_yet_is_of_order_one(value):
+    """A first batch of one row has no spread; its value is the only measure of size there is."""
+    head, z = PopArt(nn.Linear(2, 1), rate=0.1), torch.ones(4, 2)
+    for row in (torch.full((4, 1), value), torch.full((1, 1), value)):
+        head.update(row)
+        off = (head(z) - head.normalize(torch.full((4, 1), value))).detach().square().mean()
+        assert float(off) <= 2 * (1 + 3 / abs(value)) ** 2
+    assert float(head.scale) == pytest.approx(abs(value))
+    for y in (2020 + torch.randn(64, 1, dtype=torch.float64) for _ in range(200)):
+        head.update(y)
+    assert float(head.scale) == pytest.approx(1.0, rel=0.1)
+
+
 def test_gradients_of_unlike_tasks_become_alike():
     """The published purpose: a factor of 10⁶ between two tasks' targets is gone from their gradients."""
     trunk, heads = nn.Linear(3, 8), [PopArt(nn.Linear(8, 1)), PopArt(nn.Linear(8, 1))]

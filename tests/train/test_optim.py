@@ -15,6 +15,7 @@ from polytask.train import (
     build_scheduler,
     parameter_groups,
 )
+from polytask.train.optim import clip_by_norm
 
 
 def rates(options, steps, model=None):
@@ -229,3 +230,14 @@ def test_scheduler_factory_and_object():
     assert seen == [10]
     with pytest.raises(ConfigError, match="must return a torch LRScheduler, found int"):
         build_scheduler(optimizer, TrainOptions(scheduler=lambda optimizer, steps: 3), 10)
+
+
+@pytest.mark.parametrize("size", [1e-25, 1.0, 1e25, 3e38])
+def test_clipping_keeps_the_direction_whatever_the_size(size):
+    """The square of the norm is beyond float32 from 2e19 on; the step must not become zero for that."""
+    parameters = [nn.Parameter(torch.zeros(2)), nn.Parameter(torch.zeros(1)), nn.Parameter(torch.zeros(3))]
+    parameters[0].grad, parameters[1].grad = torch.tensor([0.6, 0.0]) * size, torch.tensor([-0.8]) * size
+    clip_by_norm(parameters, 0.5)
+    expected = torch.tensor([0.6, 0.0, -0.8]) * min(size, 0.5)
+    torch.testing.assert_close(torch.cat([p.grad for p in parameters[:2]]), expected, rtol=1e-5, atol=0.0)
+    assert parameters[2].grad is None

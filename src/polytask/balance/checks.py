@@ -24,6 +24,7 @@ __all__ = [
     "check_needs",
     "check_options",
     "check_processes",
+    "check_real",
     "check_task_weights",
     "heads_of",
     "refuse_windows",
@@ -156,6 +157,17 @@ def check_batches(
     if judge is not None and not isinstance(source, SubBatchSource):
         raise MethodError(
             "judge= holds losses on part of the batch, which only grads='sub_batch' looks at; leave it out"
+        )
+
+
+def check_real(leaves: Sequence[Tensor], method: Method) -> None:
+    """Raise :class:`MethodError` for complex numbers where inner products of gradients are taken."""
+    found = next((leaf for leaf in leaves if leaf.is_complex()), None)
+    if found is not None:
+        raise MethodError(
+            f"{type(method).__name__} compares gradients as real vectors, and a shared tensor of shape "
+            f"{tuple(found.shape)} is {found.dtype}: keep it as real and imaginary parts and use torch.view_as_complex "
+            "in the forward pass, or use a method that looks at losses only"
         )
 
 

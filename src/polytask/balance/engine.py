@@ -39,11 +39,13 @@ class Balancer(Stepping):
     value that is not finite; only under ``scaler=`` is an overflow written to ``.grad``, for the scaler to find.
 
     Args:
-        method: A method or its registry name (``polytask methods`` lists them).
+        method: A method or its registry name (``polytask methods`` lists them). A method object that learns belongs to
+            one balancer at a time.
         tasks: Names of all tasks, or a mapping from names to tasks (their ``weight`` is then the default of
             ``task_weights``); names that are not in it are refused. Any name is accepted when it is left out.
-        shared: What the tasks share: a module or its parameters. When left out, an ``nn.Parameter`` reached by at least
-            two tasks is shared. All other leaves belong to the tasks that reach them and have no say in the weights.
+        shared: What the tasks share: a module, with what is added to it later, or parameters. When left out, an
+            ``nn.Parameter`` reached by at least two tasks is shared. All other leaves belong to the tasks that reach
+            them and have no say in the weights.
         grads: What gradient methods judge by: ``"params"`` (exact), ``"features"`` (gradients at the shared
             representation, which ``backward`` then needs), ``"sub_batch"`` (exact gradients of losses on part of the
             batch, ``judge=``), or some of the shared parameters, e.g. of the last block.
@@ -111,7 +113,8 @@ class Balancer(Stepping):
         self.heads: Heads = checks.heads_of(self.method, heads)
         # With weighted heads and losses alone, one backward pass finds every leaf by itself.
         self._one_pass = self.heads == "weighted" and self._by_losses
-        self.partition = Partition(declared_parameters(shared), needed=not self._one_pass)
+        module = shared if isinstance(shared, nn.Module) else None
+        self.partition = Partition(declared_parameters(shared), not self._one_pass, module)
         self.nonfinite: Literal["raise", "skip"] = nonfinite
         self._guard = Guard(self.tasks, nonfinite, self.method)
         self._compiled = CompiledGraphs()
@@ -122,6 +125,7 @@ class Balancer(Stepping):
         self._gathered: dict[str, float] = {}  # losses of an open window whose gradients are kept as rows
         self._applied: dict[str, float] = {}  # losses of an open window whose gradients are in .grad already
         self._before: Evidence | None = None
+        self._claim = object()  # copied with the balancer, so that a copy owns the copied method
         if isinstance(shared, nn.Module):
             self.know(shared)
 
@@ -173,6 +177,7 @@ class Balancer(Stepping):
             self._compiled.check(step)
         try:
             if by_gradients:
+                checks.check_real(step.shared, self.method)
                 return self._gradient_step(step, values, skipped, features)
             return self._loss_step(step, values, skipped, reuse=reuse)
         except BrokenGradientError:
@@ -201,7 +206,9 @@ class Balancer(Stepping):
             step = self._begin(present, scaler, retain_graph=self._guard.skips_allowed)
             skipped += self._apply_part(step, values)
         elif present:
-            self._gather_part(self._begin(present, scaler, retain_graph=False), values)
+            step = self._begin(present, scaler, retain_graph=False)
+            checks.check_real(step.shared, self.method)
+            self._gather_part(step, values)
         self._guard.count((), skipped)
 
     def prepare(self, outputs: Mapping[str, Tensor]) -> Partition:
@@ -241,10 +248,12 @@ class Balancer(Stepping):
 
     def observe_metrics(self, values: Mapping[str, float]) -> None:
         """Give the method a number per task that it asks for, such as an accuracy; its class says what it has to be."""
+        self.method.claim(self._claim)
         self.method.observe_metrics(values)
 
     def end_epoch(self) -> None:
         """Tell the method that an epoch has ended."""
+        self.method.claim(self._claim)
         self.method.end_epoch()
         self.epoch += 1
 
@@ -324,6 +333,7 @@ class Balancer(Stepping):
         judge: Mapping[str, Tensor] | None = None,
     ) -> Step:
         checks.check_processes(self.method, alike=self._constant and self._one_pass)
+        self.method.claim(self._claim)
         aside: list[Tensor] = []
         for losses in (present,) if twin is None else (present, twin):
             self.prepare(losses)
@@ -331,7 +341,8 @@ class Balancer(Stepping):
         own = {name: [*found, *aside] for name, found in self.partition.owned_by(present).items()}
         loss_scale = (1.0 if scaler is None else float(scaler.get_scale())) / (1 if twin is None else 2)
         shared = self.partition.shared
-        return Step(present, shared, own, self.heads, retain_graph, loss_scale, twin, judge, scaler is not None)
+        plain = [leaf for leaf in aside if not isinstance(leaf, nn.Parameter)]
+        return Step(present, shared, own, self.heads, retain_graph, loss_scale, twin, judge, scaler is not None, plain)
 
     def _may_reuse(self, names: Iterable[str]) -> bool:
         return self.step % self.every != 0 and all(name in self._held for name in names)

@@ -51,6 +51,7 @@ class Step:
         twin: The same tasks' losses on another batch, for methods that compare two.
         judge: Losses on part of the batch, for ``grads="sub_batch"``.
         scaled: Whether a gradient scaler looks for gradients that are not finite.
+        aside: Leaves among ``own`` that are no parameters.
     """
 
     losses: Mapping[str, Tensor]
@@ -62,6 +63,7 @@ class Step:
     twin: Mapping[str, Tensor] | None = None
     judge: Mapping[str, Tensor] | None = None
     scaled: bool = False
+    aside: Sequence[Tensor] = ()
 
     @property
     def tasks(self) -> tuple[str, ...]:

@@ -160,7 +160,7 @@ class Guard:
         leaves: Sequence[Tensor],
         once: Once,
         number: int,
-        collected: Callable[[], set[str]] = set,
+        collected: Callable[[Sequence[Tensor]], set[str]] = lambda leaves: set(),
     ) -> StepRecord:
         """Run ``once``, all or nothing, again without tasks whose gradients are not finite where those may be skipped.
 
@@ -170,7 +170,7 @@ class Guard:
             leaves: All parameters that ``once`` may write to.
             once: Fills ``.grad`` for the tasks it is given, settles, and lets the method learn.
             number: Number of the step.
-            collected: Tasks with gradients that were collected, and are not finite.
+            collected: Tasks with gradients by these leaves that were collected, and are not finite.
 
         Raises:
             NonFiniteError: Tasks are not to be skipped (again), or each of them by itself is finite.
@@ -179,12 +179,12 @@ class Guard:
         left, skipped = list(tasks), list[str]()
         while True:
             try:
-                with Transaction(leaves) as transaction:
+                with Transaction(leaves, step.aside) as transaction:
                     return once(left, skipped, transaction.settle)
             except BrokenGradientError as broken:
                 if step.scaled:
                     raise
-                guilty = self._guilty(step, left, broken.leaves, collected())
+                guilty = self._guilty(step, left, broken.leaves, collected(broken.leaves))
             if not guilty:
                 advice = "numbers that are too large" if self.skips_allowed else "the task with nonfinite='skip'"
                 raise NonFiniteError(

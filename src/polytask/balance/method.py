@@ -141,6 +141,15 @@ class Method(abc.ABC):
         """Take note of an epoch's end."""
 
     @final
+    def claim(self, owner: object) -> None:
+        """Let ``owner`` alone use what is learned, until it is reset or loaded; a balancer does this in every step.
+
+        Raises:
+            MethodError: Another owner's steps are remembered.
+        """
+        self.state.claim(owner, more=bool(self.memory))
+
+    @final
     def reset(self) -> None:
         """Forget everything learned."""
         self.state.reset()

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import dataclasses
+import warnings
+import weakref
 from collections.abc import Iterable, Mapping
 from typing import Any
 
@@ -29,14 +31,17 @@ class Partition:
 
     Attributes:
         declared: Parameters declared shared by the user, with their names; ``None`` lets the graph decide.
+        module: The module whose parameters those are, for parameters that it gets later.
         needed: Whether a step relies on the partition; if not, graphs that hide a part of it are taken as they seem.
         opaque: Why the graph does not tell the whole partition, in words; ``None`` where it does.
     """
 
     declared: Mapping[str, Tensor] | None = None
     needed: bool = True
+    module: dataclasses.InitVar[nn.Module | None] = None
 
-    def __post_init__(self) -> None:
+    def __post_init__(self, module: nn.Module | None) -> None:
+        self._module = None if module is None else weakref.ref(module)
         self._names = WeakTensors(self.declared)
         self.reset()
 
@@ -55,12 +60,14 @@ class Partition:
     def __getstate__(self) -> dict[str, Any]:
         """What a copy needs: it finds parameters that are copied along, and the others as a resumed run does."""
         kept = ("declared", "needed", "opaque", "_names", "_only_plain")
-        return {name: getattr(self, name) for name in kept} | {"_saved": self._to_save()}
+        module = None if self._module is None else self._module()
+        return {name: getattr(self, name) for name in kept} | {"_saved": self._to_save(), "_module": module}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         self.declared = state["declared"]
         self.reset()
         vars(self).update(state)
+        self._module = None if state["_module"] is None else weakref.ref(state["_module"])
         self._recall()
 
     def know(self, model: nn.Module) -> dict[str, Tensor]:
@@ -97,6 +104,7 @@ class Partition:
         known = all(name in self._met for name in losses)
         if known and all(self._leaves.get(key) is leaf for key, leaf in parameters.items()):
             return False
+        self._declare_again()
         self._refuse_entangled(losses)
         walks = {
             name: {k: leaf for k, leaf in reached(loss).items() if k in parameters} for name, loss in losses.items()
@@ -111,6 +119,12 @@ class Partition:
             self._met.add(name)
         self._divide()
         return True
+
+    def _declare_again(self) -> None:
+        """Read the declared module once more: adapters, say, come after the balancer was made."""
+        module = None if self._module is None else self._module()
+        if module is not None:
+            self.declared = _named(module)
 
     def _parameters(self, leaves: Mapping[int, Tensor]) -> dict[int, Tensor]:
         """Those of the leaves that are parameters; the others are put aside."""
@@ -143,6 +157,7 @@ class Partition:
 
     def _refuse_checkpoint(self, losses: Mapping[str, Tensor]) -> None:
         """The same for a part that is checkpointed in the reentrant way: one node of the graph, without parameters."""
+        first = self.opaque is None
         self.opaque = "a part of the model is checkpointed with use_reentrant=True"
         if self.needed:
             task = next(name for name, loss in losses.items() if walked(loss)[1])
@@ -151,16 +166,23 @@ class Partition:
                 "use_reentrant=True, which hides its parameters and allows no gradients of single tasks; "
                 "checkpoint with use_reentrant=False, or use a method that looks at losses only"
             )
+        if first and not self._names:
+            warnings.warn(
+                f"{self.opaque}, which hides its parameters, so a gradient in there that is not finite would go "
+                "unnoticed; show the model with balancer.know(model), or checkpoint with use_reentrant=False",
+                stacklevel=2,
+            )
 
     def _refuse_strangers(self, walks: Mapping[str, Mapping[int, Tensor]]) -> None:
         """Refuse losses of a model that is not the one seen so far, or not the one whose parameters were declared."""
         met = {name: self._reach[name] for name, walk in walks.items() if name in self._met and walk}
         again = any(known.get(key) is leaf for name, known in met.items() for key, leaf in walks[name].items())
-        if met and not again and not self._only_plain:
+        if met and not again and not self._only_plain and not self._known_together(walks):
             raise MethodError(
                 f"the losses of {', '.join(map(repr, met))} reach none of the parameters they reached before: this is "
                 "another model. balancer.reset() starts afresh; where it is the same model built again, go on with "
-                "state = balancer.state_dict(); balancer.reset(); balancer.load_state_dict(state)"
+                "state = balancer.state_dict(); balancer.reset(); balancer.load_state_dict(state); where only the "
+                "heads are new, on layers frozen since, show it that these belong together: balancer.know(model)"
             )
         wanted = {id(tensor) for tensor in (self.declared or {}).values() if tensor.requires_grad}
         reach = set().union(*walks.values(), *(self._reach[name].alive() for name in self._met))
@@ -170,6 +192,11 @@ class Partition:
                 f"{', '.join(map(repr, walks))}: they belong to another model or to a copy of it. Pass shared= of the "
                 "model in use, or copy the model and the balancer together"
             )
+
+    def _known_together(self, walks: Mapping[str, Mapping[int, Tensor]]) -> bool:
+        """Whether one model is known to hold what these losses reach and something of what was reached before."""
+        known = {id(tensor) for tensor in self._names.alive().values()}
+        return all(known >= walk.keys() for walk in walks.values()) and not known.isdisjoint(self._leaves.alive())
 
     def _to_save(self) -> SavedPartition:
         """As far as it is known: what an opaque graph seems to say must not pass for the partition of another one."""

@@ -66,12 +66,17 @@ class GradientSource(abc.ABC):
                 accumulate(parameter, gradient, factor)
 
     @final
-    def broken_own(self) -> set[str]:
-        """Tasks with a collected gradient of their own parameters that is not finite."""
+    def broken_own(self, leaves: Sequence[Tensor]) -> set[str]:
+        """Tasks with a collected gradient of their own, by one of these leaves, that is not finite."""
+        asked = {id(leaf) for leaf in leaves}
         return {
             task
             for task, gradients in self._own.items()
-            if not all(bool(torch.isfinite(entries(gradient)).all()) for _, gradient in gradients.values())
+            if not all(
+                bool(torch.isfinite(entries(gradient)).all())
+                for leaf, gradient in gradients.values()
+                if id(leaf) in asked
+            )
         }
 
     @property

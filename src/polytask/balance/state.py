@@ -11,7 +11,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from polytask.errors import CheckpointError, NonFiniteError
+from polytask.errors import CheckpointError, MethodError, NonFiniteError
 
 __all__ = ["CoordinateMemory", "MethodState", "Stateful", "check_owner"]
 
@@ -52,6 +52,7 @@ class MethodState:
         self._objects: dict[str, Stateful] = {}
         self._adopted: list[MethodState] = []
         self._undo: list[tuple[dict[str, Any], dict[str, Any]]] | None = None
+        self._owner: object = None
 
     def declare(self, name: str, default: float, per: Literal["task", "pair"] = "task") -> None:
         """Add a quantity with its starting value for every task or ordered pair of tasks."""
@@ -77,6 +78,31 @@ class MethodState:
             self._values[f"{prefix}.{name}"] = other._values[name]
         self._objects |= {f"{prefix}.{name}": learned for name, learned in other._objects.items()}
         self._adopted.append(other)
+
+    def claim(self, owner: object, *, more: bool = False) -> None:
+        """Let ``owner`` alone learn here, until :meth:`reset` or :meth:`load_state_dict`.
+
+        Args:
+            owner: Who is about to read and write.
+            more: Whether something was learned that is kept elsewhere.
+
+        Raises:
+            MethodError: There is something that another owner has learned.
+        """
+        for other in self._adopted:
+            other.claim(owner)
+        learned = more or bool(self._objects) or any(self._values.values())
+        if self._owner not in (None, owner) and learned:
+            raise MethodError(
+                "this method object has learned from the steps of another balancer, which would silently weigh this "
+                "one's: give every balancer a method of its own, or call method.reset() where the other one is done"
+            )
+        self._owner = owner
+
+    def _release(self) -> None:
+        self._owner = None
+        for other in self._adopted:
+            other._release()
 
     @contextlib.contextmanager
     def whole(self) -> Iterator[None]:
@@ -130,6 +156,7 @@ class MethodState:
 
     def reset(self) -> None:
         """Return every quantity to its default."""
+        self._release()
         for store in self._values.values():
             store.clear()
         for learned in self._objects.values():
@@ -161,6 +188,7 @@ class MethodState:
             store.update(loaded)
         for name, learned in self._objects.items():
             learned.load_state_dict(state[name])
+        self._release()
 
 
 class CoordinateMemory:
@@ -178,6 +206,9 @@ class CoordinateMemory:
 
     def __init__(self) -> None:
         self._values: dict[str, dict[str, dict[str, Tensor]]] = {}
+
+    def __bool__(self) -> bool:
+        return bool(self._values)
 
     def read(self, name: str, block: str, tasks: Sequence[str], like: Float[Tensor, "K P"]) -> Float[Tensor, "K P"]:
         """What was written for these tasks, in their order, on the device and in the dtype of ``like``."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable, Iterable, Sequence
 from types import TracebackType
 from typing import final
@@ -33,6 +34,7 @@ class Transaction:
 
     Args:
         leaves: Everything whose ``.grad`` the block may write.
+        aside: Those of them whose gradient, where it is not finite, is left out instead of failing the block.
 
     Examples:
         >>> p = torch.ones(2, requires_grad=True)
@@ -51,8 +53,9 @@ class Transaction:
         tensor([3., 3.])
     """
 
-    def __init__(self, leaves: Iterable[Tensor]) -> None:
+    def __init__(self, leaves: Iterable[Tensor], aside: Iterable[Tensor] = ()) -> None:
         self._leaves = list({id(leaf): leaf for leaf in leaves}.values())
+        self._aside = {id(leaf) for leaf in aside}
         self._before: list[tuple[Tensor, Tensor]] = []
         self._hooks: list[tuple[Tensor, dict[int, Callable[[Tensor], None]]]] = []
         self._settled = False
@@ -84,8 +87,22 @@ class Transaction:
                 leaf.grad = before + leaf.grad
         held = [leaf for leaf in self._leaves if leaf.grad is not None]
         if not all_finite([leaf.grad for leaf in held]):
-            raise BrokenGradientError([leaf for leaf in held if not all_finite([leaf.grad])])
+            broken = [leaf for leaf in held if not all_finite([leaf.grad])]
+            if any(id(leaf) not in self._aside for leaf in broken):
+                raise BrokenGradientError([leaf for leaf in broken if id(leaf) not in self._aside])
+            self._leave_out(broken)
         self._settled = True
+
+    def _leave_out(self, broken: Sequence[Tensor]) -> None:
+        """No parameter depends on these gradients, so the step can go on; they are as if they had not been asked."""
+        warnings.warn(
+            f"the gradient of {len(broken)} leaf tensor{'s' if len(broken) > 1 else ''} that is no nn.Parameter, of "
+            f"shape {', '.join(str(tuple(leaf.shape)) for leaf in broken[:3])}, is not finite and was left out of "
+            ".grad; all parameters' gradients are finite. Make it an nn.Parameter, or pass shared=, if it is trained",
+            stacklevel=2,
+        )
+        for leaf in broken:
+            leaf.grad = None
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 __all__ = ["PopArt"]
 
 _FLOOR = 1e-6
-"""Smallest σ relative to the root mean square: about what float32 targets resolve."""
+"""Deviation relative to the root mean square below which targets are taken as constant: what float32 resolves."""
 
 
 @final
@@ -56,8 +56,9 @@ class PopArt(nn.Module):
 
     Notes:
         The moments are free of the bias towards their start (the first batch sets them), where the multi-task paper
-        starts from μ = 0, σ = 1; with its β that start lasts thousands of steps. σ is at least 1e-6 times the targets'
-        root mean square, in the place of absolute bounds, and 1 while all targets are zero. A target that is NaN is
+        starts from μ = 0, σ = 1; with its β that start lasts thousands of steps. While
+        targets vary by less than 1e-6 of their root mean square (a first batch of one row, constants), σ is that root
+        mean square, in the place of absolute bounds, and 1 while all are zero. A target that is NaN is
         missing and left out. The optimizer's own moments are not rescaled. Each process keeps the moments of its share
         of the data.
 
@@ -92,9 +93,10 @@ class PopArt(nn.Module):
 
     @property
     def scale(self) -> Float[Tensor, "D"]:
-        """σ, per output."""
+        """σ, per output; the root mean square while targets do not vary, and 1 while they are zero."""
         square = self.variance + self.mean**2
-        return torch.where(square > 0, torch.maximum(self.variance, _FLOOR**2 * square), 1.0).sqrt()
+        varies = self.variance > _FLOOR**2 * square
+        return torch.where(varies, self.variance, torch.where(square > 0, square, 1.0)).sqrt()
 
     def forward(self, features: Float[Tensor, "*B F"]) -> Float[Tensor, "*B D"]:
         """The normalised prediction w·z + b; with ``task``, in evaluation mode, σ·(w·z + b) + μ."""

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import inspect
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import TYPE_CHECKING, Any
 
 import torch
-from torch import nn
+from torch import Tensor, nn
+from torch.nn.utils import clip_grads_with_norm_, get_total_norm
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LambdaLR, LRScheduler, OneCycleLR, ReduceLROnPlateau
 
@@ -25,6 +26,7 @@ __all__ = [
     "build_scheduler",
     "check_optimizer",
     "check_scheduler",
+    "clip_by_norm",
     "parameter_groups",
 ]
 
@@ -257,3 +259,18 @@ def build_scheduler(optimizer: Optimizer, options: TrainOptions, steps: int) -> 
     if given not in SCHEDULERS:
         raise ConfigError(unknown("scheduler", given, SCHEDULERS))
     return SCHEDULERS[given](optimizer, steps, warmup)
+
+
+@torch.no_grad()
+def clip_by_norm(parameters: Iterable[Tensor], limit: float) -> None:
+    """Scale all gradients together down to a norm of ``limit``, also where its square is beyond their dtype.
+
+    ``clip_grad_norm_`` would find an infinite norm there and make a gradient of zeros. Gradients that are not finite
+    themselves are left to whoever looks for them, such as a gradient scaler.
+    """
+    parameters = list(parameters)
+    gradients = [parameter.grad for parameter in parameters if parameter.grad is not None]
+    norm = get_total_norm(gradients)
+    if not torch.isfinite(norm):
+        norm = get_total_norm([gradient.double() for gradient in gradients])
+    clip_grads_with_norm_(parameters, limit, norm)

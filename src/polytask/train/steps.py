@@ -31,6 +31,7 @@ from polytask.data import Batch, halves
 from polytask.errors import NonFiniteError
 from polytask.train.forward import Forward, frozen_side_effects, random_state
 from polytask.train.meter import EpochMeter
+from polytask.train.optim import clip_by_norm
 from polytask.train.seating import replace_targets
 
 __all__ = ["Stepper"]
@@ -215,7 +216,7 @@ class Stepper:
                 if parameter.grad is not None:
                     parameter.grad.div_(used)
         if self.clip is not None:
-            torch.nn.utils.clip_grad_norm_(self._parameters, self.clip)
+            clip_by_norm(self._parameters, self.clip)
         if self.scaler is None:
             self.optimizer.step()
             return True
