@@ -172,10 +172,15 @@ def encoder_name(encoder: Any) -> str:
 def _told(value: Any) -> str:
     """What a value is, without the address at which this process keeps it; of a module, its numbers too."""
     if isinstance(value, nn.Module):
+        plain = {
+            key: item
+            for key, item in vars(value).items()
+            if isinstance(item, int | float | str) and key != "training" and not key.startswith("_")
+        }
         state = {name: tensor.tolist() for name, tensor in value.state_dict().items()}
-        digest = hashlib.sha256(json.dumps(state, sort_keys=True).encode()).hexdigest()[:12]
-        return _ADDRESS.sub("", f"{value!r} {digest}" if state else repr(value))
-    return encoder_name(value) if callable(value) else _ADDRESS.sub("", repr(value))
+        digest = hashlib.sha256(json.dumps([plain, state], sort_keys=True).encode()).hexdigest()[:12]
+        return f"{_ADDRESS.sub('', repr(value))} {digest}"
+    return encoder_name(value) if hasattr(value, "__qualname__") else _ADDRESS.sub("", repr(value))
 
 
 def find_function(name: str) -> Callable[..., Any]:
