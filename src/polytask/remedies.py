@@ -11,7 +11,7 @@ from typing import Literal
 
 __all__ = ["Notation", "afresh", "column_kind", "elsewhere", "notation", "option", "said_in", "setting", "worded"]
 
-Notation = Literal["python", "toml", "init"]
+Notation = Literal["python", "toml", "init", "rows"]
 
 _notation: ContextVar[Notation] = ContextVar("notation", default="python")
 # Options of ``polytask init`` that are not called as the argument they fill.
@@ -24,7 +24,8 @@ def said_in(notation: Notation) -> Iterator[None]:
 
     Args:
         notation: ``"python"`` (the default elsewhere), ``"toml"`` for whoever has a configuration file, ``"init"`` for
-            whoever is about to make one with ``polytask init``.
+            whoever is about to make one with ``polytask init``, ``"rows"`` for whoever has new rows for a finished
+            model.
 
     Examples:
         >>> with said_in("toml"):
@@ -104,6 +105,8 @@ def option(name: str, value: str | list[str]) -> str:
             return f"{name}={value!r}"
         case "toml":
             return f"[data] {name} = {json.dumps(value, ensure_ascii=False)}"
+        case "rows":
+            return f"[data] {name} = {json.dumps(value, ensure_ascii=False)} and train again"
         case _:
             flag = f"--{_FLAGS.get(name, name)}"
             if isinstance(value, str):
@@ -129,9 +132,10 @@ def column_kind(column: str, kind: str, *, target: bool) -> str:
     match _notation.get():
         case "python":
             return f"kinds={{{column!r}: {kind!r}}}"
-        case "toml":
+        case "toml" | "rows" as reader:
             key = column if column.isascii() and column.replace("-", "_").isidentifier() else json.dumps(column)
-            return f'[tasks.{key}] kind = "{kind}"' if target else f'[data.kinds] {key} = "{kind}"'
+            line = f'[tasks.{key}] kind = "{kind}"' if target else f'[data.kinds] {key} = "{kind}"'
+            return f"{line} and train again" if reader == "rows" else line
         case _:
             return f"--kind {shlex.quote(f'{column}={kind}')}"
 

@@ -23,9 +23,7 @@ Override = Annotated[
     typer.Option(
         "--set",
         metavar="SECTION.KEY=VALUE",
-        
         help="Replace a value of the configuration; may be repeated. A name with a dot or = in double quotes.",
-    ,
     ),
 ]
 

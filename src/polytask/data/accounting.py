@@ -72,7 +72,7 @@ def fit_columns(
         named = ", ".join(map(repr, absent))
         raise DataError(
             f"{len(absent)} of the {len(table.columns)} columns that the model reads are not there: {named}. "
-            f"{unknown('column', absent[0], rest) if rest else 'There is no other column.'}; rename it, or predict "
+            f"{unknown('column', absent[0], rest) if rest else 'There is no other column'}; rename it, or predict "
             f"with {worded('fill_missing=True', '--fill-missing')}, as if it had no values"
         )
     rows, remarks = len(frame), []
