@@ -15,6 +15,7 @@ from types import ModuleType
 
 from polytask.errors import StorageError
 from polytask.files import NO_LINK, storing
+from polytask.remedies import elsewhere
 
 __all__ = ["locked", "make_folder", "remove", "set_aside", "sweep"]
 
@@ -132,9 +133,7 @@ def _flock(fcntl: ModuleType, handle: int, folder: Path) -> None:
             return
         holder = os.pread(handle, 200, 0).decode(errors="replace").strip()
         who = f" ({holder})" if holder.startswith("process ") else ""
-        raise StorageError(
-            f"another process is working in {folder}{who}; wait for it, or give another folder (out=, --out)"
-        ) from None
+        raise StorageError(f"another process is working in {folder}{who}; wait for it, or {elsewhere()}") from None
 
 
 def _fcntl() -> ModuleType | None:

@@ -1,4 +1,4 @@
-"""Remedies in the words of whoever reads them: a call in Python, a line of the configuration, an option of ``init``."""
+"""Remedies in the words of whoever reads them: a call in Python, a line of the configuration, an option of a verb."""
 
 from __future__ import annotations
 
@@ -9,9 +9,9 @@ from collections.abc import Iterator
 from contextvars import ContextVar
 from typing import Literal
 
-__all__ = ["Notation", "column_kind", "option", "said_in"]
+__all__ = ["Notation", "afresh", "column_kind", "elsewhere", "notation", "option", "said_in", "setting", "worded"]
 
-Notation = Literal["python", "toml", "init"]
+Notation = Literal["python", "toml", "init", "rows"]
 
 _notation: ContextVar[Notation] = ContextVar("notation", default="python")
 # Options of ``polytask init`` that are not called as the argument they fill.
@@ -24,7 +24,8 @@ def said_in(notation: Notation) -> Iterator[None]:
 
     Args:
         notation: ``"python"`` (the default elsewhere), ``"toml"`` for whoever has a configuration file, ``"init"`` for
-            whoever is about to make one with ``polytask init``.
+            whoever is about to make one with ``polytask init``, ``"rows"`` for whoever has new rows for a finished
+            model.
 
     Examples:
         >>> with said_in("toml"):
@@ -36,6 +37,53 @@ def said_in(notation: Notation) -> Iterator[None]:
         yield
     finally:
         _notation.reset(token)
+
+
+def notation() -> Notation:
+    """The notation of the present context, to hand on to another process."""
+    return _notation.get()
+
+
+def worded(python: str, terminal: str) -> str:
+    """The one of two wordings that its reader can follow.
+
+    Args:
+        python: For whoever calls the library.
+        terminal: For whoever typed a command.
+
+    Examples:
+        >>> with said_in("toml"):
+        ...     worded("pass workers=1", "add --workers 1")
+        'add --workers 1'
+    """
+    return python if _notation.get() == "python" else terminal
+
+
+def setting(name: str, value: object) -> str:
+    """How an option that is an argument in Python and a key in the configuration is set.
+
+    Args:
+        name: The option.
+        value: Its value.
+
+    Examples:
+        >>> setting("nonfinite", "skip")
+        "nonfinite='skip'"
+        >>> with said_in("toml"):
+        ...     setting("nonfinite", "skip"), setting("accumulate", 1)
+        ('nonfinite = "skip"', 'accumulate = 1')
+    """
+    return worded(f"{name}={value!r}", f"{name} = {json.dumps(value, ensure_ascii=False)}")
+
+
+def elsewhere() -> str:
+    """How a run is sent to another folder."""
+    return worded("give another folder (out=)", "give another folder (--out)")
+
+
+def afresh() -> str:
+    """How a run starts anew where there is one already."""
+    return worded("start afresh: fit() without resume=", "start afresh with --fresh")
 
 
 def option(name: str, value: str | list[str]) -> str:
@@ -57,6 +105,8 @@ def option(name: str, value: str | list[str]) -> str:
             return f"{name}={value!r}"
         case "toml":
             return f"[data] {name} = {json.dumps(value, ensure_ascii=False)}"
+        case "rows":
+            return f"[data] {name} = {json.dumps(value, ensure_ascii=False)} and train again"
         case _:
             flag = f"--{_FLAGS.get(name, name)}"
             if isinstance(value, str):
@@ -82,9 +132,10 @@ def column_kind(column: str, kind: str, *, target: bool) -> str:
     match _notation.get():
         case "python":
             return f"kinds={{{column!r}: {kind!r}}}"
-        case "toml":
+        case "toml" | "rows" as reader:
             key = column if column.isascii() and column.replace("-", "_").isidentifier() else json.dumps(column)
-            return f'[tasks.{key}] kind = "{kind}"' if target else f'[data.kinds] {key} = "{kind}"'
+            line = f'[tasks.{key}] kind = "{kind}"' if target else f'[data.kinds] {key} = "{kind}"'
+            return f"{line} and train again" if reader == "rows" else line
         case _:
             return f"--kind {shlex.quote(f'{column}={kind}')}"
 

@@ -2,6 +2,8 @@
 
 import json
 import math
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -9,6 +11,7 @@ import pytest
 import typer
 from typer.testing import CliRunner
 
+from polytask.cli import app
 from polytask.cli.answer import Answer, Debug, Json, names, plain, verb
 from polytask.errors import DataError, MissingExtraError, NonFiniteError, TrialError
 
@@ -103,3 +106,24 @@ def test_plain_values():
 
 def test_names_are_trimmed():
     assert names(" a, b,,c ") == ["a", "b", "c"]
+
+
+@pytest.mark.parametrize(
+    "words", [("bogus",), ("train", "--bogus"), ("compare", "--seeds", "0"), ("predict",), ("init", "t.csv", "--set")]
+)
+def test_a_command_that_cannot_be_read_is_an_object_too(words):
+    """With --json, a program that reads standard output finds one object whatever happened."""
+    outcome = CliRunner().invoke(app, [*words, "--json"])
+    assert outcome.exit_code == 2
+    assert json.loads(outcome.stdout)["error"]["message"]
+    assert CliRunner().invoke(app, list(words)).stdout == ""
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs a device that is always full")
+@pytest.mark.parametrize("more", [(), ("--json",)])
+def test_an_answer_that_cannot_be_written_is_an_error_in_words(more):
+    with Path("/dev/full").open("w") as full:
+        words = [sys.executable, "-c", "from polytask.cli import main; main()", "methods", "equal", *more]
+        done = subprocess.run(words, stdout=full, stderr=subprocess.PIPE, text=True, check=False)
+    assert done.returncode == 3
+    assert done.stderr == "error: the answer could not be written to standard output: No space left on device\n"

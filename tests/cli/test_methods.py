@@ -161,3 +161,8 @@ def test_the_list_needs_no_torch():
     code = "import sys; from polytask.cli.catalogue import catalogue; catalogue(); print('torch' in sys.modules)"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "False"
+
+
+def test_the_baseline_of_single_networks_is_explained(polytask):
+    assert "One network per task" in polytask("methods", "stl").out
+    assert polytask("methods", "stl", "--json").json["name"] == "stl"

@@ -157,3 +157,22 @@ def test_the_architectures_options_are_read_checked_and_kept(polytask, config, n
         refused = polytask("check", config, "--set", f"model.{option}")
         assert refused.code == 2
         assert message in refused.err
+
+
+def test_the_rows_are_not_overwritten_by_the_answers(polytask, run, new, tmp_path):
+    (tmp_path / "link.csv").symlink_to(new)
+    before = new.read_bytes()
+    for out in (new, tmp_path / "link.csv"):
+        outcome = polytask("predict", run, new, "--out", out)
+        assert outcome.code == 2
+        assert "give another name" in outcome.err
+    assert new.read_bytes() == before
+
+
+def test_remedies_are_those_of_a_model_that_is_trained(polytask, run, new):
+    """There is no configuration beside new rows: what it says takes another training."""
+    new.write_text("size,age,place\nbig,1,north\n1,1,north\n")
+    outcome = polytask("predict", run, new)
+    assert outcome.code == 2
+    assert '[data] missing_values = ["big"] and train again' in outcome.err
+    assert '[data.kinds] size = "categorical" and train again' in outcome.err

@@ -1,5 +1,7 @@
 """What the verbs that read a configuration share."""
 
+import json
+
 import pytest
 
 from polytask.cli.settings import method_entries, read_config
@@ -36,3 +38,18 @@ def test_an_override_needs_section_key_and_value(config, text):
 )
 def test_methods_with_options_are_told_apart(text, entries):
     assert method_entries(text) == entries
+
+
+@pytest.mark.parametrize("name", ["Sepal.Width", "a=b", 'say "x"', "don't", "a b", "größe", "x.y.", "[a]", "#"])
+def test_a_value_of_any_column_can_be_set(name, config):
+    config.write_text(config.read_text().replace("[tasks.sold]", f"[tasks.{json.dumps(name, ensure_ascii=False)}]"))
+    settings = read_config(config, [f"tasks.{json.dumps(name, ensure_ascii=False)}.weight=3", "train.epochs = 7"])
+    assert settings.tasks[name].weight == 3
+    assert settings.train["epochs"] == 7
+    assert list(settings.tasks) == ["price", name]
+
+
+@pytest.mark.parametrize("text", ['tasks."a.b.weight=3', "tasks..weight=3", ".=3", '"=3', "tasks.a"])
+def test_a_key_that_is_none_is_told(config, text):
+    with pytest.raises(ConfigError, match=r"expected section\.key=value"):
+        read_config(config, [text])

@@ -1,5 +1,6 @@
 """The single builder: options declared and checked, seeds for every encoder, an architecture of one's own."""
 
+import functools
 import inspect
 
 import pytest
@@ -10,7 +11,7 @@ import polytask as pt
 from polytask.data import InputSpec, MultiTaskData, TensorSource
 from polytask.errors import ConfigError
 from polytask.share import ARCHITECTURES, Blueprint, HardSharing, MultiTaskModel, build_head, build_model
-from polytask.share.blueprint import find_function
+from polytask.share.blueprint import encoder_name, find_function
 from polytask.share.naming import TaskModules
 from polytask.share.options import fraction, whole, widths
 from polytask.study import Config, compare
@@ -187,3 +188,48 @@ def test_a_configuration_takes_the_options_of_its_architecture(mixture, model):
 def test_only_architectures_can_be_listed():
     with pytest.raises(ConfigError, match="a subclass of MultiTaskModel that declares options"):
         ARCHITECTURES["mine"] = nn.Linear
+
+
+def made(inputs, width=4, loss=None):
+    return torch.nn.Linear(inputs, width)
+
+
+class Maker:
+    def __call__(self, inputs):
+        return torch.nn.Linear(inputs, 4)
+
+    def make(self, inputs):
+        return torch.nn.Linear(inputs, 4)
+
+
+NAMED = {
+    "partial": lambda: functools.partial(made, width=8),
+    "partial of a partial": lambda: functools.partial(functools.partial(made, 3), loss=made),
+    "partial of an object": lambda: functools.partial(made, Maker()),
+    "object": Maker,
+    "bound": lambda: Maker().make,
+    "module": lambda: torch.nn.HuberLoss(delta=2.0),
+}
+
+
+@pytest.mark.parametrize("make", NAMED)
+def test_a_name_holds_no_address(make):
+    """Two objects made alike have one name, in whatever process; a trial that was kept is found again."""
+    first, second = NAMED[make](), NAMED[make]()
+    assert encoder_name(first) == encoder_name(second)
+    assert "0x" not in encoder_name(first)
+
+
+@pytest.mark.parametrize(
+    ("one", "other"),
+    [
+        (functools.partial(made, width=8), functools.partial(made, width=9)),
+        (torch.nn.HuberLoss(delta=1.0), torch.nn.HuberLoss(delta=2.0)),
+        (
+            torch.nn.BCEWithLogitsLoss(pos_weight=torch.tensor(2.0)),
+            torch.nn.BCEWithLogitsLoss(pos_weight=torch.tensor(3.0)),
+        ),
+    ],
+)
+def test_a_name_tells_what_gives_other_numbers_apart(one, other):
+    assert encoder_name(one) != encoder_name(other)

@@ -107,7 +107,7 @@ def test_one_flipped_bit_is_noticed_and_named(part, tmp_path):
             with contextlib.suppress(DamagedError):
                 assert repr(read(path)) == repr(whole)
         else:
-            with pytest.raises(DamagedError, match=rf"{file.name} is damaged.*--fresh"):
+            with pytest.raises(DamagedError, match=rf"{file.name} is damaged.*start afresh: fit"):
                 read(path)
     file.write_bytes(content)
     assert repr(read(path)) == repr(whole)
@@ -199,7 +199,7 @@ def test_a_state_that_lacks_something_is_damage_not_a_key_error(lost, make_net, 
     place = tmp_path / "checkpoint"
     found = read(place)
     write(place, dataclasses.replace(found, state={**found.state, lost: {}}))
-    with pytest.raises(DamagedError, match=r"does not hold what this version of polytask needs .*--fresh"):
+    with pytest.raises(DamagedError, match=r"does not hold what this version of polytask needs .*start afresh: fit"):
         Trainer(make_net(), tasks, "uw", **options).fit(make_source(), resume=True)
 
 
@@ -243,7 +243,7 @@ def test_a_checkpoint_that_keeps_no_identity_is_refused_where_one_is_known(make_
     Trainer(make_net(), tasks, **options).fit(make_source())
     as_format_1(tmp_path / "checkpoint")
     known = Trainer(make_net(), tasks, **options, identity={"fingerprint": "a"})
-    with pytest.raises(CheckpointError, match=r"keeps no record of the data.*--fresh"):
+    with pytest.raises(CheckpointError, match=r"keeps no record of the data.*start afresh: fit"):
         known.fit(make_source(), resume="auto")
 
 
@@ -276,7 +276,7 @@ def test_a_run_of_another_identity_is_refused_and_says_what_differs(
     before = (tmp_path / "checkpoint" / "meta.json").read_bytes()
     other = Trainer(make_net(), tasks, **options, identity={**identity, **changed})
     for resume in (True, "auto", tmp_path / "checkpoint"):
-        with pytest.raises(CheckpointError, match=rf"belongs to another run \({words}\).*--fresh"):
+        with pytest.raises(CheckpointError, match=rf"belongs to another run \({words}\).*start afresh: fit"):
             other.fit(make_source(), resume=resume)
     assert (tmp_path / "checkpoint" / "meta.json").read_bytes() == before
     other.fit(make_source())

@@ -16,6 +16,7 @@ from polytask.balance.penalty import PenaltyMethod, PenaltySource
 from polytask.balance.source import GradientSource
 from polytask.balance.sources import FeatureSource, ParameterSource
 from polytask.errors import MethodError, unknown
+from polytask.remedies import setting
 
 __all__ = [
     "Scaler",
@@ -77,23 +78,27 @@ def check_needs(method: Method, source: GradientSource, scale: str, every: int) 
     name = type(method).__name__
     if scale == "norm_of_mean" and isinstance(method, LossMethod):
         raise MethodError(
-            f"scale='norm_of_mean' needs gradients, and {name} looks at losses only; use scale='sum_to_k'"
+            f"{setting('scale', 'norm_of_mean')} needs gradients, and {name} looks at losses only; use "
+            f"{setting('scale', 'sum_to_k')}"
         )
     if method.needs_twin and not isinstance(method, GramianMethod):
         raise MethodError(f"{name} asks for two batches, which only methods on Gramians get: make it a GramianMethod")
     if method.needs_twin and not isinstance(source, ParameterSource):
         raise MethodError(
-            f"{name} compares the gradients of two batches and needs their rows: use grads='params' without low_memory"
+            f"{name} compares the gradients of two batches and needs their rows: use "
+            f"{setting('grads', 'params')} without low_memory"
         )
     if isinstance(method, PenaltyMethod):
         _check_penalty(name, source, scale, every)
     if isinstance(method, JacobianMethod):
         if not source.has_coordinates:
-            raise MethodError(f"{name} mixes coordinates and needs their rows: use grads='params' or 'features'")
+            raise MethodError(
+                f"{name} mixes coordinates and needs their rows: use {setting('grads', 'params')} or 'features'"
+            )
         if method.needs == "features" and not isinstance(source, FeatureSource):
             raise MethodError(f"{name} works on features: set grads='features' and pass features=z to backward()")
         if every > 1 or scale != "native":
-            raise MethodError(f"{name} gives a gradient, not weights: every= and scale= do not apply to it")
+            raise MethodError(f"{name} gives a gradient, not weights: every and scale do not apply to it")
 
 
 def _check_penalty(name: str, source: GradientSource, scale: str, every: int) -> None:
@@ -103,7 +108,7 @@ def _check_penalty(name: str, source: GradientSource, scale: str, every: int) ->
             "or, for less time and memory, some parameters, as in grads=last_shared_block.parameters()"
         )
     if every > 1 or scale != "native":
-        raise MethodError(f"{name} adds to the loss and gives no weights: every= and scale= do not apply to it")
+        raise MethodError(f"{name} adds to the loss and gives no weights: every and scale do not apply to it")
 
 
 def check_processes(method: Method, *, alike: bool) -> None:

@@ -19,6 +19,7 @@ from polytask.balance.method import Method
 from polytask.balance.record import StepRecord
 from polytask.balance.transaction import BrokenGradientError, Transaction, all_finite
 from polytask.errors import NonFiniteError, TaskError, unknown
+from polytask.remedies import setting
 
 __all__ = ["Guard"]
 
@@ -145,7 +146,8 @@ class Guard:
         found = ", ".join(f"{name!r} is {value}" for name, value in broken.items())
         raise NonFiniteError(
             f"{what} of task {found} at step {step}{often}; parameters and method state are unchanged. Look for a mean "
-            "over no labels, a logarithm of zero or a learning rate that is too high, or pass nonfinite='skip'"
+            "over no labels, a logarithm of zero or a learning rate that is too high, or set "
+            f"{setting('nonfinite', 'skip')}"
         )
 
     @property

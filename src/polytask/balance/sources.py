@@ -24,6 +24,7 @@ from polytask.balance.penalty import PenaltyMethod, PenaltySource
 from polytask.balance.rows import GradientRows, Mix
 from polytask.balance.source import Array, GradientSource, Judged, fitting
 from polytask.errors import MethodError, unknown
+from polytask.remedies import setting
 
 __all__ = ["FeatureSource", "ParameterSource", "source_of"]
 
@@ -183,9 +184,11 @@ def source_of(
     With the graph it needs, where that can be had, for a ``method`` whose loss contains the gradients.
     """
     if (low_memory or row_dtype is not None) and grads != "params":
-        raise MethodError("low_memory= and row_dtype= are ways to store exact gradients: use them with grads='params'")
+        raise MethodError(
+            f"low_memory and row_dtype are ways to store exact gradients: use them with {setting('grads', 'params')}"
+        )
     if low_memory and row_dtype is not None:
-        raise MethodError("low_memory= keeps no rows that row_dtype= could store; choose one of them")
+        raise MethodError("low_memory keeps no rows that row_dtype could store; choose one of them")
     whole = isinstance(grads, str) and grads == "params" and not low_memory and row_dtype is None
     if isinstance(method, PenaltyMethod) and (whole or not isinstance(grads, str)):
         return PenaltySource(method, None if isinstance(grads, str) else grads)

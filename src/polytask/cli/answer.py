@@ -9,6 +9,7 @@ import functools
 import json
 import logging
 import math
+import os
 import shlex
 import sys
 import traceback
@@ -22,6 +23,7 @@ import typer
 from rich.console import Console, ConsoleOptions, Group, RenderableType
 from rich.segment import Segment
 from rich.text import Text
+from typer.core import TyperGroup
 
 from polytask.errors import ConfigError, DataError, MethodError, MissingExtraError, PolytaskError, TaskError
 from polytask.remedies import Notation, said_in
@@ -33,6 +35,7 @@ __all__ = [
     "Debug",
     "Json",
     "PlainConsole",
+    "Verbs",
     "names",
     "plain",
     "predicting",
@@ -42,8 +45,11 @@ __all__ = [
 
 USER_ERROR = 2
 RUN_FAILED = 3
+_UsageError: Any = typer.BadParameter.__base__  # typer does not export it
 # What the user can correct; anything else went wrong in the run.
 _CORRECTABLE = (ConfigError, DataError, TaskError, MethodError, MissingExtraError, FileNotFoundError, PermissionError)
+
+_NOTATIONS: dict[str, Notation] = {"init": "init", "predict": "rows"}  # of remedies; "toml" for the other verbs
 
 Json = Annotated[bool, typer.Option("--json", help="Print the answer as JSON on standard output.")]
 Debug = Annotated[bool, typer.Option("--debug", help="Show the traceback of an error.")]
@@ -76,7 +82,7 @@ def verb(run: Callable[..., Answer]) -> Callable[..., None]:
     @functools.wraps(run)
     def command(*args: Any, as_json: bool, debug: bool, **options: Any) -> None:
         try:
-            spoken: Notation = "init" if run.__name__ == "init" else "toml"
+            spoken = _NOTATIONS.get(run.__name__, "toml")
             with contextlib.redirect_stdout(sys.stderr), _logging(run.__name__), said_in(spoken):
                 answer = run(*args, as_json=as_json, debug=debug, **options)
         except KeyboardInterrupt as error:
@@ -93,17 +99,55 @@ def verb(run: Callable[..., Answer]) -> Callable[..., None]:
         except Exception as error:  # noqa: BLE001 - the outermost place: a defect must still give exit code 3
             traceback.print_exc()
             _stop(RUN_FAILED, type(error).__name__, f"unexpected {type(error).__name__}: {error}", as_json)
-        if as_json:
-            _echo_json(answer.data)
-        else:
-            typer.echo(answer.raw, nl=False)
-        if answer.view and not as_json:
-            # In a pipe or a file, a line is as long as it needs to be.
-            PlainConsole(width=None if sys.stdout.isatty() else 400).print(Group(*answer.view))
+        try:
+            _show(answer, as_json)
+        except BrokenPipeError:
+            raise
+        except OSError as error:
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # what is left in its buffer goes nowhere
+            message = f"the answer could not be written to standard output: {error.strerror}"
+            _stop(RUN_FAILED, "StorageError", message, as_json=False)
         if answer.code:
             raise typer.Exit(answer.code)
 
     return command
+
+
+def _show(answer: Answer, as_json: bool) -> None:
+    if as_json:
+        _echo_json(answer.data)
+        return
+    typer.echo(answer.raw, nl=False)
+    if answer.view:
+        # In a pipe or a file, a line is as long as it needs to be.
+        PlainConsole(width=None if sys.stdout.isatty() else 400).print(Group(*answer.view))
+    sys.stdout.flush()
+
+
+class Verbs(TyperGroup):
+    """The verbs; with ``--json`` a command that cannot be read is answered as every error is."""
+
+    _as_json = False
+
+    def make_context(self, info_name: str | None, args: list[str], *rest: Any, **extra: Any) -> Any:
+        """As the base class does."""
+        self._as_json = "--json" in args
+        with self._answered():
+            return super().make_context(info_name, args, *rest, **extra)
+
+    def invoke(self, ctx: Any) -> Any:
+        """As the base class does."""
+        with self._answered():
+            return super().invoke(ctx)
+
+    @contextlib.contextmanager
+    def _answered(self) -> Iterator[None]:
+        try:
+            yield
+        except _UsageError as error:
+            if self._as_json:
+                _echo_json({"error": {"kind": "UsageError", "message": error.format_message()}}, indent=None)
+            raise
 
 
 class PlainConsole(Console):

@@ -8,12 +8,14 @@ from typing import Annotated
 import typer
 
 from polytask.cli import check, compare, demo, init, methods, predict, report, train
+from polytask.cli.answer import Verbs
 from polytask.version import __version__
 
 __all__ = ["app", "main"]
 
 app = typer.Typer(
     name="polytask",
+    cls=Verbs,
     no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,

@@ -26,6 +26,9 @@ _NEEDS = {
 }
 
 
+_STL = "One network per task, each trained alone: the baseline that gains are measured against."
+
+
 @verb
 def methods(
     name: Annotated[str | None, typer.Argument(help="Print this method's card.")] = None,
@@ -40,6 +43,8 @@ def methods(
     if name is None:
         lost = (Text(f"left out: {message}") for message in known["broken"].values())
         return Answer(known, (_List(known["methods"]), *lost, _Estimators(known["estimators"])))
+    if name == "stl":
+        return Answer({"name": name, "idea": _STL}, (Text(f"{name}: {_STL}"),))
     if name in known["broken"]:
         raise MethodError(known["broken"][name])
     if name not in listed:

@@ -10,7 +10,7 @@ import typer
 from rich.text import Text
 
 from polytask.cli.answer import Answer, Debug, Json, names, verb
-from polytask.errors import DataError, unknown
+from polytask.errors import ConfigError, DataError, unknown
 
 __all__ = ["predict"]
 
@@ -44,6 +44,8 @@ def predict(
 
     if out is not None:
         check_out(out)
+        if out.exists() and rows.exists() and out.samefile(rows):
+            raise ConfigError(f"--out {out} is the file of the rows themselves; give another name")
     model = load(run)
     found = read_rows(rows, model.interface.opening)
     beside = names(along)

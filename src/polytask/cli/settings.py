@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import tomllib
 from collections.abc import Sequence
 from pathlib import Path
@@ -19,7 +20,11 @@ __all__ = ["ConfigFile", "Override", "method_entries", "read_config"]
 ConfigFile = Annotated[Path, typer.Argument(help="Configuration written by `polytask init`.", metavar="polytask.toml")]
 Override = Annotated[
     list[str] | None,
-    typer.Option("--set", metavar="SECTION.KEY=VALUE", help="Replace a value of the configuration; may be repeated."),
+    typer.Option(
+        "--set",
+        metavar="SECTION.KEY=VALUE",
+        help="Replace a value of the configuration; may be repeated. A name with a dot or = in double quotes.",
+    ),
 ]
 
 
@@ -28,7 +33,8 @@ def read_config(path: Path, overrides: Sequence[str] | None, **more: Any) -> Con
 
     Args:
         path: The file.
-        overrides: Texts ``"section.key=value"``, the value in TOML's notation; what is not TOML is a string.
+        overrides: Texts ``"section.key=value"``, names with dots in double quotes, the value in TOML's
+            notation; what is not TOML is a string.
         **more: Values from options of their own, by dotted key with ``__`` for the dot; ``None`` changes nothing.
 
     Raises:
@@ -65,10 +71,13 @@ def method_entries(text: str | None) -> list[str] | None:
 
 
 def _override(text: str) -> tuple[str, Any]:
-    key, equals, value = text.partition("=")
-    if not equals or "." not in key:
+    from polytask.study import toml
+
+    parts, value = toml.split_setting(text)
+    if value is None or len(parts) < 2:
         raise ConfigError(f"--set {text!r}: expected section.key=value, for example --set train.epochs=5")
+    key = ".".join(map(json.dumps, parts))
     try:
-        return key.strip(), tomllib.loads(f"value = {value}")["value"]
+        return key, tomllib.loads(f"value = {value}")["value"]
     except tomllib.TOMLDecodeError:
-        return key.strip(), value.strip()
+        return key, value.strip()

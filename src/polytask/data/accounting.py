@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from polytask.data.columns import levels
 from polytask.data.encoder import CategoryColumn, NumberColumn, TableEncoder
 from polytask.errors import DataError, unknown
+from polytask.remedies import worded
 from polytask.tasks import TaskSet
 
 __all__ = ["Remark", "check_rows", "fit_columns"]
@@ -71,8 +72,8 @@ def fit_columns(
         named = ", ".join(map(repr, absent))
         raise DataError(
             f"{len(absent)} of the {len(table.columns)} columns that the model reads are not there: {named}. "
-            f"{unknown('column', absent[0], rest) if rest else 'There is no other column.'}; rename it, or predict "
-            "with fill_missing=True (--fill-missing), as if it had no values"
+            f"{unknown('column', absent[0], rest) if rest else 'There is no other column'}; rename it, or predict "
+            f"with {worded('fill_missing=True', '--fill-missing')}, as if it had no values"
         )
     rows, remarks = len(frame), []
     extra = [name for name in map(str, frame.columns) if name not in table.columns and name not in tasks]

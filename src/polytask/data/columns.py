@@ -12,6 +12,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from polytask.data.measures import nearly_numbers
 from polytask.errors import ConfigError, DataError, unknown
 from polytask.remedies import column_kind, option
 from polytask.tasks import Nature
@@ -143,7 +144,11 @@ def _text_column(name: str, present: pd.Series[Any], distinct: int) -> Column:
     form = _date_format(present)
     if form is not None:
         return Column(name, "date", format=form, surprise="dates, encoded as a number of days")
-    mixed = "dates in more than one notation; written alike (2024-01-31) they become days" if _dates(present) else ""
+    mixed = (
+        "dates in more than one notation; written alike (2024-01-31) they become days"
+        if _dates(present)
+        else nearly_numbers(present)
+    )
     few = max(10, min(1000, len(present) // _EACH))
     if distinct <= few and distinct < max(len(present), 2):
         return Column(name, "categorical", surprise=mixed and f"{mixed}, now they are {distinct} categories")

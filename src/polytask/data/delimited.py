@@ -160,7 +160,10 @@ def _bad_encoding(path: Path, encoding: str, error: UnicodeError) -> DataError:
     with path.open("rb") as file:
         start = file.read(4)
     if start.startswith(_WIDE) and encoding != "utf-16":
-        return DataError(f"{path.name} is UTF-16 text, not UTF-8: {option('encoding', 'utf-16')}")
+        return DataError(
+            f"{path.name} is UTF-16 text, not UTF-8: {option('encoding', 'utf-16')}; or convert it: iconv -f "
+            "utf-16 -t utf-8"
+        )
     if not isinstance(error, UnicodeDecodeError):
         return DataError(f"{path.name} is not {encoding} text: {error}; is it a file of text at all?")
     if encoding != "utf-8-sig":

@@ -11,6 +11,7 @@ import pandas as pd
 
 from polytask.data.delimited import TEXT, check_names, read_text
 from polytask.errors import DataError, MissingExtraError, require
+from polytask.remedies import worded
 
 __all__ = ["is_text", "read_frame"]
 
@@ -116,7 +117,7 @@ def _conversion(path: Path) -> str:
         return f"{program}: libreoffice --headless --convert-to csv {shlex.quote(str(path))}"
     if path.suffix.lower() in _PACKED:
         return "Unpack it first"
-    return "Save it as CSV in the program it comes from, or load it with pandas and pass the DataFrame"
+    return "Save it as CSV in the program it comes from" + worded(", or load it with pandas and pass the DataFrame", "")
 
 
 def _tables(folder: Path) -> list[str]:

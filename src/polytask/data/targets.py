@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from polytask.data.columns import by_value, levels, mostly_numbers, numbers, plain
+from polytask.data.measures import nearly_numbers
 from polytask.errors import DataError, unknown
 from polytask.remedies import column_kind
 from polytask.tasks import KINDS, Nature, Task
@@ -180,9 +181,10 @@ def _class_target(series: pd.Series[Any], kind: str) -> tuple[Task, Tensor]:
         )
     labelled = int(series.notna().sum())
     if len(ordered) > max(2, labelled // 2):
+        nearly = f"{found}." if (found := nearly_numbers(series.dropna())) else ""
         raise DataError(
             f"target {name!r} has {len(ordered)} classes in {labelled} labelled rows ({_listed(ordered)}), too many to "
-            "learn: is it an id or a text? Leave it out, or merge classes"
+            f"learn: {nearly or 'is it an id or a text?'} Leave it out, or merge classes"
         )
     if nature is Nature.ORDERED and not _has_order(series):
         raise DataError(

@@ -5,7 +5,6 @@ from __future__ import annotations
 import dataclasses
 import functools
 import re
-import unicodedata
 from collections.abc import Iterable
 from typing import Any, final
 
@@ -13,6 +12,7 @@ import numpy as np
 import pandas as pd
 
 from polytask.data.columns import row_number, to_numbers
+from polytask.data.measures import CURRENCY
 from polytask.errors import ConfigError
 from polytask.remedies import option
 
@@ -26,9 +26,6 @@ _SPACES = dict.fromkeys(map(ord, "\u00a0\u2007\u2009\u202f\u2002\u2003\u2005\u20
 _MINUS = dict.fromkeys(map(ord, "\u2212\u2013\ufe63\uff0d"), "-")
 _QUOTES = {ord("\u2019"): "'"}
 _LOOKS = _SPACES | _MINUS | _QUOTES
-_CODES = "AUD|BRL|CAD|CHF|CNY|CZK|DKK|EUR|GBP|HKD|HUF|INR|JPY|KRW|MXN|NOK|NZD|PLN|RUB|SEK|SGD|TRY|USD|ZAR|Kč|kr|zł"
-_SIGNS = "".join(chr(code) for code in range(0x20D0) if unicodedata.category(chr(code)) == "Sc")
-_CURRENCY = rf"(?:[A-Z]{{0,2}}[{re.escape(_SIGNS)}]|(?:{_CODES})(?![A-Za-z]))"
 _LOOK = 1_000  # values by which a column is found to be worth a whole look
 
 
@@ -99,8 +96,8 @@ def _pattern(decimal: str, thousands: str | None) -> re.Pattern[str]:
         rf"|\d+(?:{point}\d*)?|{point}\d+)(?:[eE][+-]?\d+)?"
     )
     return re.compile(
-        rf"(?P<open>\()?(?P<sign1>[+-])? ?(?P<before>{_CURRENCY})? ?(?P<sign2>[+-])?(?P<body>{body})"
-        rf" ?(?P<after>{_CURRENCY})? ?(?P<percent>%)?(?P<close>\))?"
+        rf"(?P<open>\()?(?P<sign1>[+-])? ?(?P<before>{CURRENCY})? ?(?P<sign2>[+-])?(?P<body>{body})"
+        rf" ?(?P<after>{CURRENCY})? ?(?P<percent>%)?(?P<close>\))?"
     )
 
 
@@ -138,6 +135,7 @@ def maybe_thousands(column: pd.Series[Any]) -> bool:
     Then each fraction has three digits, of which few end in a zero, after one to three digits that begin with no zero.
     """
     present = np.abs(column.dropna().to_numpy(dtype=np.float64))
+    present = present[np.isfinite(present)]
     broken = present[present % 1 != 0]
     if not len(broken) or broken.min() < 1 or broken.max() >= 1000:
         return False
@@ -182,7 +180,7 @@ def _read_column(column: pd.Series[Any], decimal: str, marks: Marks) -> tuple[pd
     good = np.array([value is not None for value in read])
     already = to_numbers(pd.Series(unique, dtype=object)).to_numpy(dtype=np.float64)
     new = np.array([value is not None and value != old for value, old in zip(read, already, strict=True)])
-    currencies = {sign for value in unique if isinstance(value, str) for sign in re.findall(_CURRENCY, value)}
+    currencies = {sign for value in unique if isinstance(value, str) for sign in re.findall(CURRENCY, value)}
     if not new.any() or counts[good].sum() < SHARE * counts.sum() or len(currencies) > 1 or _telephone(unique):
         return None, ""
     values = [old if value is None else value for value, old in zip(read, unique, strict=True)]

@@ -3,7 +3,12 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
+import hashlib
 import importlib
+import json
+import re
+import types
 from collections.abc import Callable, Iterable, Mapping
 from typing import TYPE_CHECKING, Any, final
 
@@ -22,6 +27,8 @@ if TYPE_CHECKING:
     EncoderSource = str | Callable[[InputSpec], nn.Module]
 
 __all__ = ["Blueprint", "encoder_name", "find_function"]
+
+_ADDRESS = re.compile(r" at 0x[0-9a-fA-F]+")
 
 
 @final
@@ -142,10 +149,38 @@ class Blueprint:
 
 
 def encoder_name(encoder: Any) -> str:
-    """Text that identifies an encoder: its specification, or ``"module:name"`` of the function that makes it."""
+    """Text that identifies an encoder: its specification, or ``"module:name"`` of the function that makes it.
+
+    Arguments that were bound to the function with :func:`functools.partial` follow in brackets. The text is the same in
+    every process.
+
+    Examples:
+        >>> encoder_name(functools.partial(build_encoder, "mlp:8", seed=3))
+        "polytask.share.encoders:build_encoder('mlp:8', seed=3)"
+    """
     if isinstance(encoder, str):
         return encoder
-    return f"{getattr(encoder, '__module__', '?')}:{getattr(encoder, '__qualname__', repr(encoder))}"
+    if isinstance(encoder, functools.partial):
+        bound = [*map(_told, encoder.args), *(f"{key}={_told(value)}" for key, value in encoder.keywords.items())]
+        return f"{encoder_name(encoder.func)}({', '.join(bound)})"
+    if isinstance(encoder, types.MethodType):
+        return f"{encoder_name(encoder.__func__)} of {_told(encoder.__self__)}"
+    module = getattr(encoder, "__module__", "?")
+    return f"{module}:{encoder.__qualname__}" if hasattr(encoder, "__qualname__") else f"{module}:{_told(encoder)}"
+
+
+def _told(value: Any) -> str:
+    """What a value is, without the address at which this process keeps it; of a module, its numbers too."""
+    if isinstance(value, nn.Module):
+        plain = {
+            key: item
+            for key, item in vars(value).items()
+            if isinstance(item, int | float | str) and key != "training" and not key.startswith("_")
+        }
+        state = {name: tensor.tolist() for name, tensor in value.state_dict().items()}
+        digest = hashlib.sha256(json.dumps([plain, state], sort_keys=True).encode()).hexdigest()[:12]
+        return f"{_ADDRESS.sub('', repr(value))} {digest}"
+    return encoder_name(value) if hasattr(value, "__qualname__") else _ADDRESS.sub("", repr(value))
 
 
 def find_function(name: str) -> Callable[..., Any]:

@@ -12,6 +12,7 @@ from typing import Any, final
 
 from polytask.data import MultiTaskData, together
 from polytask.errors import CheckpointError, ConfigError, unknown
+from polytask.remedies import setting
 from polytask.share.stored import Stored, drop_model, has_model, joined, read_model, write_model
 from polytask.study.comparison import Comparison
 from polytask.study.results import TrialResult
@@ -55,7 +56,10 @@ def check_keep(keep: str, *, refit: bool) -> None:
     if keep not in KEEP:
         raise ConfigError(unknown("keep", keep, KEEP))
     if refit and keep == "none":
-        raise ConfigError('refit trains the best model on all rows and keeps it; use keep="best" or keep="all"')
+        raise ConfigError(
+            f"refit trains the best model on all rows and keeps it; use {setting('keep', 'best')} or "
+            f"{setting('keep', 'all')}"
+        )
 
 
 def choose(comparison: Comparison) -> Best | None:

@@ -127,7 +127,8 @@ class Config(Section):
         """The same configuration with some values replaced, as ``--set train.epochs=5`` does.
 
         Args:
-            values: Dotted key to value; ``None`` removes a key.
+            values: Dotted key to value; ``None`` removes a key. A name that holds a dot goes into quotes, as in TOML:
+                ``'tasks."Sepal.Width".weight'``.
 
         Raises:
             ConfigError: A key does not exist or a value does not fit.
@@ -138,7 +139,7 @@ class Config(Section):
         """
         raw = self.to_dict()
         for dotted, value in values.items():
-            *sections, key = dotted.split(".")
+            *sections, key = toml.key_parts(dotted)
             table = raw
             for section in sections:
                 table = table.setdefault(section, {})

@@ -18,6 +18,7 @@ import torch
 
 from polytask.data import MultiTaskData
 from polytask.errors import TrialError
+from polytask.remedies import Notation, notation, said_in, worded
 from polytask.signals import undisturbed
 from polytask.study.results import TrialResult
 from polytask.study.trial import blank, record_failure, run_trial
@@ -73,7 +74,7 @@ def _side_by_side(
         workers,
         mp_context=multiprocessing.get_context("spawn"),
         initializer=_Worker.start,
-        initargs=(data, resume),
+        initargs=(data, resume, notation()),
     )
     clean = False
     waiting: dict[Future[TrialResult], Job] = {}
@@ -107,7 +108,8 @@ def _begin(executor: ProcessPoolExecutor) -> None:
     except BrokenProcessPool as error:
         raise TrialError(
             "no worker process can be started (the calling script starts the study without "
-            "`if __name__ == '__main__':`, or memory is too small for a second process); run it with workers=1"
+            "`if __name__ == '__main__':`, or memory is too small for a second process); run it with "
+            f"{worded('workers=1', '--workers 1')}"
         ) from error
 
 
@@ -117,14 +119,15 @@ def _tell(epoch: Callable[[str, int], None], name: str, history: History) -> Non
 
 @final
 class _Worker:
-    """What a worker process keeps: the data, sent once."""
+    """What a worker process keeps: the data, sent once, and how its messages are worded."""
 
     data: MultiTaskData | None = None
     resume: bool = True
+    spoken: Notation = "python"
 
     @classmethod
-    def start(cls, data: MultiTaskData, resume: bool) -> None:
-        cls.data, cls.resume = data, resume
+    def start(cls, data: MultiTaskData, resume: bool, spoken: Notation) -> None:
+        cls.data, cls.resume, cls.spoken = data, resume, spoken
         torch.set_num_threads(1)
         parent = multiprocessing.parent_process()
         if parent is not None:
@@ -133,7 +136,8 @@ class _Worker:
     @classmethod
     def run(cls, spec: TrialSpec, folder: Path) -> TrialResult:
         assert cls.data is not None
-        return run_trial(spec, cls.data, folder, resume=cls.resume)
+        with said_in(cls.spoken):
+            return run_trial(spec, cls.data, folder, resume=cls.resume)
 
 
 def _follow(sentinel: int) -> None:

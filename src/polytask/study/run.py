@@ -11,6 +11,7 @@ from polytask.balance.section import ENGINE_OPTIONS
 from polytask.data import MultiTaskData, load
 from polytask.errors import ConfigError, TrialError, unknown
 from polytask.folders import locked
+from polytask.remedies import elsewhere, worded
 from polytask.share.architectures import read_architecture
 from polytask.share.blueprint import encoder_name
 from polytask.study.best import check_keep, keep_models
@@ -137,9 +138,10 @@ def compare(
         mixed = mixed_versions(result.versions for result in results)
         if mixed:
             logger.warning(
-                "%s; another folder (out=, --out), or starting afresh (resume=False, --fresh), trains all of them with "
-                "the present ones",
+                "%s; %s, or %s, to train all of them with the present ones",
                 mixed,
+                elsewhere(),
+                worded("start afresh (resume=False)", "start afresh (--fresh)"),
             )
         notes = (*_notes(data, specs), *([mixed] if mixed else []))
         protocol = _protocol(data, specs, numbers, trials[0], against, notes)
@@ -175,8 +177,8 @@ def _run(
             run_jobs(jobs, data, workers=workers, resume=resume, done=done, epoch=bar.epoch)
         except KeyboardInterrupt:
             raise KeyboardInterrupt(
-                f"stopped with {len(results)} of {len(trials)} trials finished in {folder}; the same call with "
-                f"out={str(folder)!r} goes on from there"
+                f"stopped with {len(results)} of {len(trials)} trials finished in {folder}"
+                + worded(f"; the same call with out={str(folder)!r} goes on from there", "")
             ) from None
     return [results[place.name] for place in places]
 

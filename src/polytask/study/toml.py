@@ -1,18 +1,20 @@
-"""Writing TOML; the standard library only reads it."""
+"""Writing TOML, and reading its dotted keys by themselves; the standard library reads whole documents."""
 
 from __future__ import annotations
 
 import json
 import re
+import tomllib
 from collections.abc import Mapping
 from pathlib import PurePath
 from typing import Any
 
 from polytask.errors import ConfigError
 
-__all__ = ["dumps"]
+__all__ = ["dumps", "key_parts", "split_setting"]
 
 _BARE = re.compile(r"[A-Za-z0-9_-]+")
+_PART = re.compile(r"""\s*(?:("(?:[^"\\]|\\.)*"|'[^']*')|([^."'=\s][^.=]*))\s*""")
 
 
 def dumps(document: Mapping[str, Any]) -> str:
@@ -42,6 +44,49 @@ def dumps(document: Mapping[str, Any]) -> str:
     blocks: list[str] = []
     _table(document, (), blocks)
     return "\n\n".join(blocks) + "\n"
+
+
+def key_parts(dotted: str) -> list[str]:
+    """The names in a dotted key; in quotes, a name may hold anything.
+
+    Args:
+        dotted: As in TOML, but that a name with spaces or letters of any script needs no quotes.
+
+    Raises:
+        ConfigError: A quote or a name is missing.
+
+    Examples:
+        >>> key_parts('tasks."Sepal.Width".weight'), key_parts("tasks.Körper größe.weight")
+        (['tasks', 'Sepal.Width', 'weight'], ['tasks', 'Körper größe', 'weight'])
+    """
+    parts, rest = _parts(dotted)
+    if rest:
+        raise ConfigError(f"{dotted!r} is no dotted key; expected section.key, a name with a dot or = in double quotes")
+    return parts
+
+
+def split_setting(text: str) -> tuple[list[str], str | None]:
+    """The names of the key in ``section.key=value``, and the text of the value; None where there is none.
+
+    Examples:
+        >>> split_setting('tasks."a=b".lr=1e-3')
+        (['tasks', 'a=b', 'lr'], '1e-3')
+    """
+    parts, rest = _parts(text)
+    return parts, rest[1:] if rest.startswith("=") else None
+
+
+def _parts(text: str) -> tuple[list[str], str]:
+    """The names at the start of a text, and what comes after."""
+    parts, at = [], 0
+    while found := _PART.match(text, at):
+        quoted, bare = found.groups()
+        parts.append(tomllib.loads(f"name = {quoted}")["name"] if quoted else bare.strip())
+        at = found.end()
+        if text[at : at + 1] != ".":
+            return parts, text[at:]
+        at += 1
+    return parts, text[at:] or "."
 
 
 def _table(table: Mapping[str, Any], path: tuple[str, ...], blocks: list[str]) -> None:

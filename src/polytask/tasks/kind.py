@@ -18,6 +18,7 @@ from torch import Tensor, nn
 
 from polytask.errors import TaskError, unknown
 from polytask.options import Option
+from polytask.remedies import option, worded
 from polytask.tasks.nature import Nature
 
 if TYPE_CHECKING:
@@ -360,7 +361,8 @@ def whole(kind: Kind, target: Tensor, levels: int, remedy: str) -> Tensor:
     if low < 0 or high >= levels:
         bad = low if low < 0 else high
         wrong = int(((index < 0) | (index >= levels)).sum())
-        marker = f"missing={bad} if it means 'no label', or " if low < 0 else ""
+        unlabelled = worded(f"missing={bad}", option("missing_values", [str(bad)]))
+        marker = f"{unlabelled} if it means 'no label', or " if low < 0 else ""
         raise kind.fail(
             f"expected labels 0 … {levels - 1}, found {bad} ({wrong} of {len(index)} labels are outside); "
             f"{marker}{remedy}"

@@ -25,7 +25,8 @@ from torch import Tensor, nn
 from polytask.errors import CheckpointError, DamagedError
 from polytask.files import fingerprint, fitting, read_json
 from polytask.folders import remove, set_aside
-from polytask.train.identity import AFRESH, few
+from polytask.remedies import afresh, worded
+from polytask.train.identity import few
 from polytask.version import __version__
 
 __all__ = [
@@ -144,7 +145,7 @@ def load_weights(model: nn.Module, values: Mapping[str, Tensor], where: str) -> 
     if found:
         raise CheckpointError(
             f"{where} was written for another model ({'; '.join(found)}); build the model with the same encoder, "
-            f"heads and tasks, or {AFRESH}"
+            f"heads and tasks, or {afresh()}"
         )
     with torch.no_grad():
         for name, value in own.items():
@@ -196,8 +197,8 @@ def read(path: Path) -> Checkpoint:
     place = find(path)
     if place is None:
         raise CheckpointError(
-            f'there is no checkpoint at {path}; start without resume, or use resume="auto" to start afresh when there '
-            "is none"
+            f"there is no checkpoint at {path}"
+            + worded('; start without resume, or use resume="auto" to start afresh when there is none', "")
         )
     try:
         while True:
@@ -208,9 +209,9 @@ def read(path: Path) -> Checkpoint:
                 if read_meta(place) == meta:  # else a writer has replaced the version meanwhile
                     raise DamagedError(f"{error.filename} is missing") from error
     except FileNotFoundError as error:
-        raise DamagedError(f"{path} is damaged or incomplete ({error.filename} is missing); {AFRESH}") from error
+        raise DamagedError(f"{path} is damaged or incomplete ({error.filename} is missing); {afresh()}") from error
     except DamagedError as error:
-        raise DamagedError(f"{path} is damaged or incomplete ({error}); {AFRESH}") from error
+        raise DamagedError(f"{path} is damaged or incomplete ({error}); {afresh()}") from error
 
 
 def read_meta(place: Path) -> Meta:

@@ -6,6 +6,7 @@ import math
 
 from polytask.balance import Balancer, Method
 from polytask.errors import ConfigError
+from polytask.remedies import setting
 from polytask.tasks import TaskSet
 from polytask.train.evaluation import Evaluation
 
@@ -64,9 +65,9 @@ def check_evidence(balancer: Balancer) -> None:
     """
     if balancer.needs_judge:
         raise ConfigError(
-            "grads='sub_batch' judges by the losses of part of the batch, from a forward pass that the trainer does "
-            "not make; use grads='features' for cheap gradients, or a loop of your own with "
-            "balancer.backward(losses, judge=…)"
+            f"{setting('grads', 'sub_batch')} judges by the losses of part of the batch, from a forward pass that "
+            f"the trainer does not make; use {setting('grads', 'features')} for cheap gradients, or a loop of your own "
+            "with balancer.backward(losses, judge=…)"
         )
 
 

@@ -9,11 +9,9 @@ from typing import Any
 
 from polytask.errors import CheckpointError, DamagedError, PolytaskError
 from polytask.files import encode
+from polytask.remedies import afresh, elsewhere
 
-__all__ = ["AFRESH", "check_identity", "check_options", "check_owner", "complete", "few"]
-
-AFRESH = "start afresh: fit() without resume=, or --fresh on the command line"
-"""What to do when a checkpoint cannot be gone on with, in Python and on the command line."""
+__all__ = ["check_identity", "check_options", "check_owner", "complete", "few"]
 
 _WORDS = {"fingerprint": "fingerprint of the data and their split", "data": "name of the data"}
 
@@ -34,12 +32,12 @@ def check_owner(meta: Mapping[str, Any], tasks: Sequence[str], method: str, wher
     if set(saved) != set(tasks):
         raise CheckpointError(
             f"{where} was written with tasks {', '.join(saved)}; this run has {', '.join(tasks)}. Train the same "
-            f"tasks, or {AFRESH}"
+            f"tasks, or {afresh()}"
         )
     if meta.get("method") != method:
         raise CheckpointError(
             f"{where} was written with method {meta.get('method')}; this run has {method}. Use the same method, or "
-            f"{AFRESH}"
+            f"{afresh()}"
         )
 
 
@@ -63,8 +61,8 @@ def check_options(meta: Mapping[str, Any], options: Mapping[str, Any], free: Seq
     ]
     if differing:
         raise CheckpointError(
-            f"{where} was written with other options ({'; '.join(differing)}); resume with the same ones, or {AFRESH}. "
-            f"What may change here: {', '.join(free)}"
+            f"{where} was written with other options ({'; '.join(differing)}); resume with the same ones, or "
+            f"{afresh()}. What may change here: {', '.join(free)}"
         )
 
 
@@ -85,13 +83,11 @@ def check_identity(meta: Mapping[str, Any], identity: Mapping[str, Any] | None, 
     if saved is None:
         raise CheckpointError(
             f"{where} keeps no record of the data and settings it was trained with, so it cannot be told whether it "
-            f"belongs to this run; give another folder (out=, --out), or {AFRESH}"
+            f"belongs to this run; {elsewhere()}, or {afresh()}"
         )
     differing = list(_differences(_plain(saved), _plain(identity)))
     if differing:
-        raise CheckpointError(
-            f"{where} belongs to another run ({few(differing, '; ')}); give another folder (out=, --out), or {AFRESH}"
-        )
+        raise CheckpointError(f"{where} belongs to another run ({few(differing, '; ')}); {elsewhere()}, or {afresh()}")
 
 
 @contextlib.contextmanager
@@ -107,7 +103,7 @@ def complete(where: str) -> Iterator[None]:
         raise
     except (KeyError, IndexError, TypeError, ValueError, AttributeError) as error:
         raise DamagedError(
-            f"{where} does not hold what this version of polytask needs ({type(error).__name__}: {error}); {AFRESH}"
+            f"{where} does not hold what this version of polytask needs ({type(error).__name__}: {error}); {afresh()}"
         ) from error
 
 

@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from polytask.balance import Balancer, Method
 from polytask.data import MultiTaskData, MultiTaskLoader, Source, given_rows
 from polytask.errors import CheckpointError, ConfigError, unknown
+from polytask.remedies import setting, worded
 from polytask.share import Seats
 from polytask.tasks import Task, TaskSet
 from polytask.train import checkpoint as checkpoints
@@ -126,9 +127,9 @@ class Trainer:
         check_evidence(self.balancer)
         if self.options.accumulate > 1 and self.options.accumulation == "exact" and not self.balancer.can_accumulate:
             raise ConfigError(
-                "exact accumulation needs the balancer's exact gradients (grads='params' without low_memory) and a "
-                "method that looks at one batch; set accumulation='per_micro_batch', or accumulate=1 with a larger "
-                "batch_size"
+                f"exact accumulation needs the balancer's exact gradients ({setting('grads', 'params')} without "
+                f"low_memory) and a method that looks at one batch; set {setting('accumulation', 'per_micro_batch')}, "
+                f"or {setting('accumulate', 1)} with a larger batch_size"
             )
         self._forward = Forward(
             self.model,
@@ -390,6 +391,7 @@ class Trainer:
         if place is None:
             message = "interrupted; nothing was saved, because the trainer has no out="
         else:
-            message = f"interrupted; saved to {place}. Call fit(..., resume=True) with the same arguments to go on"
+            go_on = worded(". Call fit(..., resume=True) with the same arguments to go on", "")
+            message = f"interrupted; saved to {place}{go_on}"
         logger.warning("%s", message)
         raise Interrupted(message, place)

@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn import functional
 
+from polytask.remedies import setting
 from polytask.tasks.kind import Kind, Score, Seen, made_by, named, rows_of_one, settings, whole
 from polytask.tasks.nature import Nature
 
@@ -34,7 +35,9 @@ class Binary(Kind):
 
     def check(self, target: Tensor) -> Tensor:
         """0 or 1."""
-        return whole(self, target, 2, "recode the labels to 0 and 1, or use kind='multiclass' or 'regression'")
+        return whole(
+            self, target, 2, f"recode the labels to 0 and 1, or use {setting('kind', 'multiclass')} or 'regression'"
+        )
 
     def loss(self, prediction: Tensor, target: Tensor) -> Tensor:
         """Cross-entropy of the logit."""

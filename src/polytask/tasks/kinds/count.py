@@ -8,6 +8,7 @@ from typing import final
 import torch
 from torch import Tensor
 
+from polytask.remedies import setting
 from polytask.tasks.kind import Kind, Score, finite, made_by, rows_of_one
 from polytask.tasks.nature import Nature
 
@@ -42,7 +43,7 @@ class Count(Kind):
         if bool(wrong.any()):
             raise self.fail(
                 f"expected counts, whole numbers from 0 on, found {float(target[wrong][0])} "
-                f"({int(wrong.sum())} of {len(target)} labels); use kind='regression' for other numbers"
+                f"({int(wrong.sum())} of {len(target)} labels); use {setting('kind', 'regression')} for other numbers"
             )
         return target
 
