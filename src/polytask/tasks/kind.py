@@ -223,11 +223,11 @@ class Kind(abc.ABC):
         for name in own:
             if name not in self.declared:
                 raise self.fail(unknown("option", name, [*self.takes, *self.declared]))
-        for name, option in self.declared.items():
-            value = own.get(name, option.default)
-            if not option.limit.allows(value):
-                raise self.fail(f"{name} must be {option.limit}, found {value!r}")
-            setattr(self, name, option.plain(value))
+        for name, field in self.declared.items():
+            value = own.get(name, field.default)
+            if not field.limit.allows(value):
+                raise self.fail(f"{name} must be {field.limit}, found {value!r}")
+            setattr(self, name, field.plain(value))
         self.setup()
 
     @final
