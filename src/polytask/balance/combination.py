@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 from collections.abc import Callable, Iterable, Sequence
 from typing import Literal
 
@@ -143,7 +144,7 @@ def _unscaled(block: Block, loss_scale: float) -> Block:
 def _final(method: Method, evidence: Evidence, solution: Solution, scale: Scale) -> Float[Array, "K"]:
     """The method's weights, with the fixed preference in them, under the scale convention."""
     weights = method.preferred(evidence, solution).weights
-    if not np.isfinite(weights).all():
+    if not all(map(math.isfinite, weights.tolist())):
         raise NonFiniteError(
             f"{type(method).__name__} gave weights {dict(zip(evidence.tasks, weights.tolist(), strict=True))} for "
             f"losses {evidence.losses.tolist()} at step {evidence.step}; parameters and method state are unchanged"

@@ -10,11 +10,10 @@ import torch
 from torch import Tensor
 
 from polytask.balance.gradients import COMPILE_ADVICE, Step, task_gradients
+from polytask.balance.graph import COMPILED
 from polytask.errors import MethodError
 
 __all__ = ["CompiledGraphs"]
-
-_NAME = "CompiledFunctionBackward"
 
 
 @final
@@ -63,7 +62,7 @@ def _graphs(losses: Iterable[Tensor]) -> set[type]:
     seen = set(stack)
     while stack:
         node = stack.pop()
-        if type(node).__name__ == _NAME:
+        if type(node).__name__ == COMPILED:
             found.add(type(node))
         for following, _ in node.next_functions:
             if following is not None and following not in seen:

@@ -16,7 +16,7 @@ from polytask.balance.compiled import CompiledGraphs
 from polytask.balance.gradients import Heads, Step
 from polytask.balance.guard import Guard
 from polytask.balance.method import Evidence, LossMethod, Method
-from polytask.balance.partition import Partition, declared_parameters
+from polytask.balance.partition import Meeting, Partition, declared_parameters
 from polytask.balance.record import StepRecord
 from polytask.balance.registry import get_method
 from polytask.balance.sources import FeatureSource, ParameterSource, source_of
@@ -126,6 +126,7 @@ class Balancer(Stepping):
         self._applied: dict[str, float] = {}  # losses of an open window whose gradients are in .grad already
         self._before: Evidence | None = None
         self._claim = object()  # copied with the balancer, so that a copy owns the copied method
+        self._shares = ((), np.zeros(0))  # the tasks of the last step, and their parts of the preference
         if isinstance(shared, nn.Module):
             self.know(shared)
 
@@ -172,8 +173,9 @@ class Balancer(Stepping):
             return self._finish(StepRecord.empty(self.step, skipped))
         by_gradients = bool(self._gathered) or not (self._by_losses or reuse)
         again = not by_gradients or self._source.passes_again
-        step = self._begin(present, scaler, retain_graph or (again and self._guard.skips_allowed), second, judge)
-        if by_gradients or step.heads in ("plain", "transformed") or self._guard.skips_allowed:
+        keep = retain_graph or (again and self._guard.skips_allowed)
+        step = self._begin(present, scaler, keep, second, judge, rows=by_gradients)
+        if step.compiled and (by_gradients or step.heads in ("plain", "transformed") or self._guard.skips_allowed):
             self._compiled.check(step)
         try:
             if by_gradients:
@@ -203,10 +205,10 @@ class Balancer(Stepping):
         scaler = checks.working(scaler, losses)
         present, values, skipped = self._guard.admit(losses, self.step)
         if present and self._constant:
-            step = self._begin(present, scaler, retain_graph=self._guard.skips_allowed)
+            step = self._begin(present, scaler, self._guard.skips_allowed, rows=False)
             skipped += self._apply_part(step, values)
         elif present:
-            step = self._begin(present, scaler, retain_graph=False)
+            step = self._begin(present, scaler, retain_graph=False, rows=True)
             checks.check_real(step.shared, self.method)
             self._gather_part(step, values)
         self._guard.count((), skipped)
@@ -220,10 +222,16 @@ class Balancer(Stepping):
         Returns:
             The partition, also kept as :attr:`partition`.
         """
-        if self.partition.see(outputs) and self._announce is not None and not self._announced:
+        self._meet(outputs)
+        return self.partition
+
+    def _meet(self, outputs: Mapping[str, Tensor]) -> Meeting:
+        """Let the partition see the tasks' graphs."""
+        meeting = self.partition.meet(outputs)
+        if meeting.news and self._announce is not None and not self._announced:
             self._announce(str(self.partition))
             self._announced = True
-        return self.partition
+        return meeting
 
     def know(self, model: nn.Module) -> None:
         """Tell the parameters' names: for groups by layer, and to resume exactly before every task has come once.
@@ -331,18 +339,27 @@ class Balancer(Stepping):
         retain_graph: bool,
         twin: Mapping[str, Tensor] | None = None,
         judge: Mapping[str, Tensor] | None = None,
+        *,
+        rows: bool,
     ) -> Step:
+        """What is differentiated; ``rows``: whether gradients of single tasks will be asked for."""
         checks.check_processes(self.method, alike=self._constant and self._one_pass)
         self.method.claim(self._claim)
-        aside: list[Tensor] = []
-        for losses in (present,) if twin is None else (present, twin):
-            self.prepare(losses)
+        reached, _, compiled = self._meet(present)
+        aside = self.partition.aside
+        if twin is not None:
+            self._meet(twin)
             aside += self.partition.aside
-        own = {name: [*found, *aside] for name, found in self.partition.owned_by(present).items()}
-        loss_scale = (1.0 if scaler is None else float(scaler.get_scale())) / (1 if twin is None else 2)
-        shared = self.partition.shared
+        shared: list[Tensor] = []
+        own: dict[str, list[Tensor]] = {}
+        if rows or not self._one_pass:  # otherwise what the graphs reach is all there is to know
+            shared, reached = self.partition.shared, []
+            own = {name: [*found, *aside] for name, found in self.partition.owned_by(present).items()}
         plain = [leaf for leaf in aside if not isinstance(leaf, nn.Parameter)]
-        return Step(present, shared, own, self.heads, retain_graph, loss_scale, twin, judge, scaler is not None, plain)
+        scale, scaled = 1.0 if scaler is None else float(scaler.get_scale()), scaler is not None
+        scale /= 1 if twin is None else 2
+        policy = (self.heads, retain_graph, scale, twin, judge, scaled, plain, reached, compiled)
+        return Step(present, shared, own, *policy)
 
     def _may_reuse(self, names: Iterable[str]) -> bool:
         return self.step % self.every != 0 and all(name in self._held for name in names)

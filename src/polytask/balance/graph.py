@@ -5,13 +5,15 @@ from __future__ import annotations
 import contextlib
 import functools
 from collections.abc import Iterator, Mapping, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 from torch import Tensor
 from torch.autograd.graph import get_gradient_edge
 
-__all__ = ["cut_at", "entangled", "reached", "walked"]
+__all__ = ["COMPILED", "Walk", "cut_at", "entangled", "reached", "walked"]
 
+COMPILED = "CompiledFunctionBackward"
+"""Name of the nodes that ``torch.compile`` makes; there is one class of this name per compiled graph."""
 _REENTRANT = "CheckpointFunctionBackward"
 
 
@@ -31,30 +33,53 @@ def reached(*outputs: Tensor, past: Sequence[Tensor] = ()) -> dict[int, Tensor]:
         >>> list(reached((a * 2).sum())) == [id(a)]
         True
     """
-    return walked(*outputs, past=past)[0]
+    return walked(*outputs, past=past).leaves
 
 
-def walked(*outputs: Tensor, past: Sequence[Tensor] = ()) -> tuple[dict[int, Tensor], bool]:
-    """As :func:`reached`; and whether a part of the graph was checkpointed in the reentrant way, which hides leaves."""
+class Walk(NamedTuple):
+    """What was met on the way through a graph.
+
+    Attributes:
+        leaves: Leaf tensors that receive a gradient, by ``id``, in the order they were met.
+        kinds: Names of the kinds of nodes.
+    """
+
+    leaves: dict[int, Tensor]
+    kinds: set[str]
+
+    @property
+    def hides(self) -> bool:
+        """Whether a part of the graph was checkpointed in the reentrant way, which hides leaves."""
+        return _REENTRANT in self.kinds
+
+    @property
+    def compiled(self) -> bool:
+        """Whether a part of the graph is a compiled function."""
+        return COMPILED in self.kinds
+
+
+def walked(*outputs: Tensor, past: Sequence[Tensor] = ()) -> Walk:
+    """As :func:`reached`, and what kinds of nodes there are."""
     cut = {(edge.node, edge.output_nr) for edge in map(get_gradient_edge, past)}
     found = {id(tensor): tensor for tensor in outputs if tensor.grad_fn is None and tensor.requires_grad}
-    stack = [
+    stack: list[Any] = [
         tensor.grad_fn
         for tensor in outputs
         if tensor.grad_fn is not None and (not cut or (tensor.grad_fn, tensor.output_nr) not in cut)
     ]
-    seen, hides = set(stack), False
-    while stack:
+    seen: set[Any] = {None, *stack}  # where a gradient is not wanted, the next node is None
+    while stack:  # goes through every node of every step: a few operations more would show
         node = stack.pop()
-        hides = hides or type(node).__name__ == _REENTRANT
-        leaf = getattr(node, "variable", None)
-        if leaf is not None:
-            found[id(leaf)] = leaf
-        for following, output in node.next_functions:
-            if following is not None and following not in seen and not (cut and (following, output) in cut):
+        edges = node.next_functions
+        if not edges:
+            leaf = getattr(node, "variable", None)
+            if leaf is not None:
+                found[id(leaf)] = leaf
+        for following, output in edges:
+            if following not in seen and not (cut and (following, output) in cut):
                 seen.add(following)
                 stack.append(following)
-    return found, hides
+    return Walk(found, {kind.__name__ for kind in set(map(type, seen))})
 
 
 @contextlib.contextmanager

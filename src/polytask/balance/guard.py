@@ -8,13 +8,11 @@ import warnings
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Literal, final
 
-import numpy as np
-import torch
-from jaxtyping import Float
 from torch import Tensor
 
 from polytask.balance._params import task_names
-from polytask.balance.gradients import Step, finite_alone
+from polytask.balance.gradients import Step, finite_alone, stacked
+from polytask.balance.graph import reached
 from polytask.balance.method import Method
 from polytask.balance.record import StepRecord
 from polytask.balance.transaction import BrokenGradientError, Transaction, all_finite
@@ -46,6 +44,7 @@ class Guard:
 
     def __init__(self, tasks: Sequence[str] | None, policy: Literal["raise", "skip"], method: Method) -> None:
         self._tasks = tasks
+        self._allowed = None if tasks is None else frozenset(tasks)
         self._policy = policy
         self.skips: collections.Counter[str] = collections.Counter()
         self._named = list(task_names(method))
@@ -77,10 +76,10 @@ class Guard:
         if self._first and given:
             self._first = False
             _warn_of_scaling(given)
-        values = dict(zip(given, _values(given).tolist(), strict=True))
-        broken = {name: value for name, value in values.items() if not np.isfinite(value)}
-        if not broken:
+        values = dict(zip(given, _values(given), strict=True))
+        if all(map(math.isfinite, values.values())):
             return given, values, []
+        broken = {name: value for name, value in values.items() if not math.isfinite(value)}
         self.refuse("loss", broken, step)
         kept = {name: loss for name, loss in given.items() if name not in broken}
         return kept, {name: values[name] for name in kept}, list(broken)
@@ -116,8 +115,10 @@ class Guard:
         for name, loss in given.items():
             if not isinstance(name, str):
                 raise TaskError(f"names of tasks must be strings, found {name!r}; pass {{'{name}': loss, …}}")
-            if self._tasks is not None and name not in self._tasks:
-                raise TaskError(f"losses has an {unknown('task', name, self._tasks)}. To skip a task, leave it out")
+            if self._allowed is not None and name not in self._allowed:
+                raise TaskError(
+                    f"losses has an {unknown('task', name, self._tasks or ())}. To skip a task, leave it out"
+                )
             if not isinstance(loss, Tensor):
                 raise TaskError(
                     f"loss of task {name!r} must be a tensor with a graph, found {type(loss).__name__} {loss!r}; pass "
@@ -218,11 +219,12 @@ class Guard:
             "are unchanged. Look for gradients that are too large"
         )
 
-    def count(self, passed: Iterable[str], skipped: Iterable[str]) -> None:
+    def count(self, passed: Iterable[str], skipped: Sequence[str]) -> None:
         """After a step: the runs of skips of tasks that took part are over, and the others' are one longer."""
-        for name in passed:
-            self.skips.pop(name, None)
-        self.skips.update(skipped)
+        if self.skips or skipped:
+            for name in passed:
+                self.skips.pop(name, None)
+            self.skips.update(skipped)
 
     def restore(self, skips: Mapping[str, int], steps: int) -> None:
         """Take over the runs of skips of a saved balancer, which has been through the first batch."""
@@ -231,22 +233,19 @@ class Guard:
             self._named = []
 
 
-def _values(losses: Mapping[str, Tensor]) -> Float[np.ndarray, "K"]:
-    """Loss values as float64, in one transfer where the losses live on one device."""
-    tensors = [loss.detach().reshape(()) for loss in losses.values()]
-    if not tensors:
-        return np.zeros(0)
-    if len({tensor.device for tensor in tensors}) == 1:
-        return torch.stack([tensor.double() for tensor in tensors]).cpu().numpy()
-    return np.array([float(tensor) for tensor in tensors])
+def _values(losses: Mapping[str, Tensor]) -> list[float]:
+    """Loss values; in one transfer where they are on another device and alike."""
+    if all(loss.is_cpu for loss in losses.values()):
+        return [loss.item() for loss in losses.values()]
+    return [value for tensor in stacked(losses.values()) for value in tensor.detach().reshape(-1).tolist()]
 
 
 def _owners(step: Step, broken: Sequence[Tensor]) -> set[str]:
     """Tasks that alone reach one of these parameters."""
     reaching: dict[int, set[str]] = {}
-    for task in step.tasks:
-        for leaf in step.own.get(task, ()):
-            reaching.setdefault(id(leaf), set()).add(task)
+    for task, loss in step.losses.items():
+        for key in reached(loss):
+            reaching.setdefault(key, set()).add(task)
     found = [reaching.get(id(leaf), set()) for leaf in broken]
     return set().union(*(tasks for tasks in found if len(tasks) == 1))
 

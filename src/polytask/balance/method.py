@@ -123,7 +123,7 @@ class Method(abc.ABC):
         """The solution with the task weights in it: as it is, if ``solve`` has read them, or else times K·p."""
         if self.uses_preference:
             return solution
-        return dataclasses.replace(solution, weights=solution.weights * evidence.emphasis)
+        return Solution(solution.weights * evidence.emphasis, solution.iterations, solution.parts)
 
     def observe(self, evidence: Evidence, solution: Solution) -> None:
         """Take note of a step that is about to be applied."""

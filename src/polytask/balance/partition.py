@@ -6,7 +6,7 @@ import dataclasses
 import warnings
 import weakref
 from collections.abc import Iterable, Mapping
-from typing import Any
+from typing import Any, NamedTuple
 
 from torch import Tensor, nn
 
@@ -15,7 +15,21 @@ from polytask.balance.saved_partition import SavedPartition
 from polytask.balance.weak import WeakTensors
 from polytask.errors import MethodError
 
-__all__ = ["Partition", "declared_parameters"]
+__all__ = ["Meeting", "Partition", "declared_parameters"]
+
+
+class Meeting(NamedTuple):
+    """What a look at some losses' graphs gave.
+
+    Attributes:
+        leaves: Every leaf that a backward pass of these losses may write to.
+        news: Whether a task or a parameter was new.
+        compiled: Whether there is a compiled function in the graphs.
+    """
+
+    leaves: list[Tensor]
+    news: bool
+    compiled: bool
 
 
 @dataclasses.dataclass
@@ -97,12 +111,25 @@ class Partition:
         Raises:
             MethodError: The graph does not tell what a step needs, or is that of another model.
         """
-        leaves, hides = walked(*losses.values())
-        if hides:
+        return self.meet(losses).news
+
+    def meet(self, losses: Mapping[str, Tensor]) -> Meeting:
+        """As :meth:`see`, with all that is known after the walk."""
+        walk = walked(*losses.values())
+        if walk.hides:
             self._refuse_checkpoint(losses)
+        news = self._take_note(losses, walk.leaves)
+        hidden = () if self.opaque is None else self._hidden()
+        return Meeting([*walk.leaves.values(), *hidden], news, walk.compiled)
+
+    def _take_note(self, losses: Mapping[str, Tensor], leaves: Mapping[int, Tensor]) -> bool:
+        known = self._met.issuperset(losses)
+        if known and self._leaves.holds(leaves):
+            if self._aside:
+                self._aside = WeakTensors()
+            return False
         parameters = self._parameters(leaves)
-        known = all(name in self._met for name in losses)
-        if known and all(self._leaves.get(key) is leaf for key, leaf in parameters.items()):
+        if known and self._leaves.holds(parameters):
             return False
         self._declare_again()
         self._refuse_entangled(losses)
@@ -160,7 +187,7 @@ class Partition:
         first = self.opaque is None
         self.opaque = "a part of the model is checkpointed with use_reentrant=True"
         if self.needed:
-            task = next(name for name, loss in losses.items() if walked(loss)[1])
+            task = next(name for name, loss in losses.items() if walked(loss).hides)
             raise MethodError(
                 f"the loss of task {task!r} goes through a part of the model that is checkpointed with "
                 "use_reentrant=True, which hides its parameters and allows no gradients of single tasks; "
@@ -256,8 +283,11 @@ class Partition:
 
         Where a graph hides parameters, all whose names are known are among them, because it may reach any of them.
         """
-        hidden = {} if self.opaque is None else self._not_walked(self._names.alive())
-        return [*self._aside.alive().values(), *hidden.values()]
+        return [*self._aside.alive().values(), *(() if self.opaque is None else self._hidden())]
+
+    def _hidden(self) -> Iterable[Tensor]:
+        """Parameters that an opaque graph may reach although no walk has met them."""
+        return self._not_walked(self._names.alive()).values()
 
     @property
     def unreached(self) -> dict[str, Tensor]:

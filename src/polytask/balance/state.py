@@ -107,19 +107,26 @@ class MethodState:
     @contextlib.contextmanager
     def whole(self) -> Iterator[None]:
         """A block whose writes are taken back if it ends with an exception; attached objects are not."""
-        self._undo = []
+        family = list(self._family())
+        for state in family:
+            state._undo = []
         try:
-            with contextlib.ExitStack() as inside:
-                for other in self._adopted:
-                    inside.enter_context(other.whole())
-                yield
+            yield
         except BaseException:
-            for store, before in reversed(self._undo):
-                store.clear()
-                store.update(before)
+            for state in family:
+                for store, before in reversed(state._undo or []):
+                    store.clear()
+                    store.update(before)
             raise
         finally:
-            self._undo = None
+            for state in family:
+                state._undo = None
+
+    def _family(self) -> Iterator[MethodState]:
+        """This state, and all whose numbers are part of it."""
+        yield self
+        for other in self._adopted:
+            yield from other._family()
 
     def read(self, name: str, tasks: Sequence[str]) -> Float[Array, "K"] | Float[Array, "K K"]:
         """Values for ``tasks``, in their order: shape (K,), or (K, K) for a quantity per pair."""
@@ -137,18 +144,19 @@ class MethodState:
         """
         _, per = self._defaults[name]
         store: Any = self._values[name]
-        if not np.isfinite(values).all():
+        numbers = np.asarray(values, dtype=np.float64)
+        if not np.isfinite(numbers).all():
             raise NonFiniteError(
                 f"what the method remembers as {name!r} would become {np.asarray(values).tolist()} for tasks "
                 f"{', '.join(tasks)}; it is as it was. Look for losses or gradients that are too large"
             )
         if self._undo is not None:
-            self._undo.append((store, {key: dict(v) if per == "pair" else v for key, v in store.items()}))
+            self._undo.append((store, {key: dict(v) for key, v in store.items()} if per == "pair" else dict(store)))
         if per == "task":
-            store.update({task: float(value) for task, value in zip(tasks, values, strict=True)})
+            store.update(zip(tasks, numbers.tolist(), strict=True))
             return
-        for a, row in zip(tasks, values, strict=True):
-            store.setdefault(a, {}).update({b: float(value) for b, value in zip(tasks, row, strict=True)})
+        for a, row in zip(tasks, numbers.tolist(), strict=True):
+            store.setdefault(a, {}).update(zip(tasks, row, strict=True))
 
     def add(self, name: str, tasks: Sequence[str], amount: Float[Array, "..."] | float = 1.0) -> None:
         """Add to the values for ``tasks``, in their order; ones count the tasks' own steps."""

@@ -53,6 +53,7 @@ class Stepping:
     _gathered: dict[str, float]
     _applied: dict[str, float]
     _before: Evidence | None
+    _shares: tuple[tuple[str, ...], Array]
 
     def _loss_step(self, step: Step, values: Mapping[str, float], skipped: Sequence[str], *, reuse: bool) -> StepRecord:
         """Weigh by the losses, or as before, and differentiate the weighted sum."""
@@ -175,15 +176,18 @@ class Stepping:
         return self._finish(record, counted=False)
 
     def _evidence(self, values: Mapping[str, float], gramian: Array | None, cross: Array | None = None) -> Evidence:
-        liking = np.array([self._preference.get(name, 1.0) for name in values])
-        losses = np.array(list(values.values()))
-        share = liking / liking.sum()
-        return Evidence(tuple(values), losses, share, gramian, self.step, self.epoch, self.seed, cross=cross)
+        tasks, losses = tuple(values), np.array(list(values.values()))
+        if tasks != self._shares[0]:
+            liking = np.array([self._preference.get(name, 1.0) for name in tasks])
+            self._shares = (tasks, liking / liking.sum())
+        share = self._shares[1].copy()
+        return Evidence(tasks, losses, share, gramian, self.step, self.epoch, self.seed, cross=cross)
 
     def _commit(self, evidence: Evidence, combination: Combination, passes: int, skipped: Sequence[str]) -> StepRecord:
         """Let the method learn from the step, and record it."""
-        self._guard.check_memory(combination.memory, self.step)
-        if combination.seen is not None:
+        if combination.memory:
+            self._guard.check_memory(combination.memory, self.step)
+        if combination.seen is not None and type(self.method).observe is not Method.observe:
             with self.method.state.whole():
                 self.method.observe(*combination.seen)
         for name, block, tasks, remembered in combination.memory:

@@ -71,13 +71,23 @@ class Transaction:
                 hooks.clear()  # in place: PyTorch holds on to this dictionary
         return self
 
-    @torch.no_grad()
     def settle(self) -> None:
         """Add what ``.grad`` held before the block to what it holds now; nothing may be written after this.
 
         Raises:
             BrokenGradientError: A gradient, or a sum, is not finite.
         """
+        if self._before:
+            self._add_before()
+        if not all_finite([leaf.grad for leaf in self._leaves]):
+            broken = [leaf for leaf in self._leaves if not all_finite([leaf.grad])]
+            if any(id(leaf) not in self._aside for leaf in broken):
+                raise BrokenGradientError([leaf for leaf in broken if id(leaf) not in self._aside])
+            self._leave_out(broken)
+        self._settled = True
+
+    @torch.no_grad()
+    def _add_before(self) -> None:
         for leaf, before in self._before:
             if leaf.grad is None:
                 continue
@@ -85,13 +95,6 @@ class Transaction:
                 leaf.grad.add_(before)  # which may be sparse
             else:
                 leaf.grad = before + leaf.grad
-        held = [leaf for leaf in self._leaves if leaf.grad is not None]
-        if not all_finite([leaf.grad for leaf in held]):
-            broken = [leaf for leaf in held if not all_finite([leaf.grad])]
-            if any(id(leaf) not in self._aside for leaf in broken):
-                raise BrokenGradientError([leaf for leaf in broken if id(leaf) not in self._aside])
-            self._leave_out(broken)
-        self._settled = True
 
     def _leave_out(self, broken: Sequence[Tensor]) -> None:
         """No parameter depends on these gradients, so the step can go on; they are as if they had not been asked."""

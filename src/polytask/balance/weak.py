@@ -51,6 +51,16 @@ class WeakTensors(Generic[K]):
         found: Tensor | None = None if reference is None else reference()
         return found
 
+    def holds(self, tensors: Mapping[K, Tensor]) -> bool:
+        """Whether each of these tensors, which the caller holds, is the entry under its key."""
+        references = self._references
+        for key, tensor in tensors.items():
+            reference = references.get(key)
+            # .ref() is what is referred to, as it is; a tensor that is to be used has to come from reference()
+            if reference is None or reference.ref() is not tensor:
+                return False
+        return True
+
     def alive(self) -> dict[K, Tensor]:
         """The entries that still exist."""
         found = {key: reference() for key, reference in self._references.items()}
