@@ -187,7 +187,8 @@ class Stepping:
         """Let the method learn from the step, and record it."""
         if combination.memory:
             self._guard.check_memory(combination.memory, self.step)
-        if combination.seen is not None and type(self.method).observe is not Method.observe:
+        learns = getattr(self.method.observe, "__func__", None) is not Method.observe
+        if combination.seen is not None and learns:
             with self.method.state.whole():
                 self.method.observe(*combination.seen)
         for name, block, tasks, remembered in combination.memory:
