@@ -31,7 +31,7 @@ def test_a_program_adds_an_estimator_and_what_is_none_is_refused():
             ESTIMATORS["Mine"] = Mine
     finally:
         del ESTIMATORS["Mine"]
-    with pytest.raises(ConfigError, match="'Other' is not a estimator: expected a class with"):
+    with pytest.raises(ConfigError, match="'Other' is not an estimator: expected a class with"):
         ESTIMATORS["Other"] = np.ones
 
 

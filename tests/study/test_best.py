@@ -122,7 +122,7 @@ def test_refit_learns_from_all_rows(tmp_path, methods):
 def test_what_is_kept_is_one_of_three_words(tmp_path):
     with pytest.raises(ConfigError, match="did you mean 'best'"):
         run(tmp_path, keep="bests")
-    with pytest.raises(ConfigError, match='use keep="best"'):
+    with pytest.raises(ConfigError, match="use keep='best'"):
         run(tmp_path, keep="none", refit=True)
     assert not list(tmp_path.iterdir())
 
