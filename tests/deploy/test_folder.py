@@ -13,7 +13,7 @@ import torch
 import polytask as pt
 from polytask.errors import CheckpointError, ConfigError
 from polytask.files import CHECKSUM, seal
-from polytask.share.stored import BLUEPRINT, Stored, drop_model, read_model, write_model
+from polytask.share.stored import BLUEPRINT, Stored, drop_model, joined, predicting, read_model, write_model
 
 OLD = Path(__file__).parent / "formats"
 
@@ -157,3 +157,13 @@ def test_dropping_a_model_leaves_everything_else(tmp_path):
     assert read_model(tmp_path).about == {"method": "uw"}
     drop_model(tmp_path)
     assert [file.name for file in tmp_path.iterdir()] == ["trial.json"]
+
+
+@pytest.mark.parametrize(("kind", "rows"), [("table", "new.csv"), ("image", "new.npy")])
+def test_the_command_that_predicts_names_a_file_the_model_can_read(tmp_path, kind, rows):
+    part = Stored("network", {"interface": {"inputs": {"kind": kind}}}, {}, {"w": torch.ones(1)})
+    write_model(tmp_path / "one", part)
+    write_model(tmp_path / "study" / "best", joined([part, part], {}))
+    for folder in ("one", "study"):
+        assert predicting(tmp_path / folder) == f"polytask predict {tmp_path / folder} {rows}"
+    assert predicting(tmp_path / "none").endswith("none new.csv")

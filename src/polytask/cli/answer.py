@@ -38,7 +38,6 @@ __all__ = [
     "Verbs",
     "names",
     "plain",
-    "predicting",
     "printable",
     "verb",
 ]
@@ -236,11 +235,6 @@ def names(texts: Sequence[str] | None) -> list[str]:
     """
     parts = [part for text in texts or () for part in next(csv.reader([text], skipinitialspace=True), [])]
     return [part.strip() for part in parts if part.strip()]
-
-
-def predicting(folder: Path) -> str:
-    """The command that predicts new rows with a kept model."""
-    return f"polytask predict {shlex.quote(str(folder))} new.csv"
 
 
 def _stop(code: int, kind: str, message: str, as_json: bool) -> NoReturn:

@@ -10,7 +10,7 @@ import typer
 from rich.console import Console
 from rich.text import Text
 
-from polytask.cli.answer import RUN_FAILED, Answer, Debug, Json, predicting, verb
+from polytask.cli.answer import RUN_FAILED, Answer, Debug, Json, verb
 from polytask.cli.settings import ConfigFile, Override, method_entries, read_config
 from polytask.errors import ConfigError
 
@@ -78,6 +78,7 @@ def outcome(comparison: Comparison, folder: Path, *, again: bool = True) -> Answ
 
     A trial that the machine ended is no result of its method: the run counts as failed.
     """
+    from polytask.share.stored import predicting
     from polytask.study.text import table_for
 
     results = comparison.to_json(folder / "results.json")

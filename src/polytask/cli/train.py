@@ -10,7 +10,7 @@ import typer
 from rich.table import Table
 from rich.text import Text
 
-from polytask.cli.answer import Answer, Debug, Json, plain, predicting, verb
+from polytask.cli.answer import Answer, Debug, Json, plain, verb
 from polytask.cli.settings import ConfigFile, Override, read_config
 from polytask.files import write_atomically
 from polytask.folders import locked
@@ -41,6 +41,7 @@ def train(
     After an interruption, the same command goes on from the last checkpoint. One of other data or settings is refused.
     """
     from polytask.deploy import FinishedModel
+    from polytask.share.stored import predicting
     from polytask.study.methods import MethodSpec
     from polytask.study.trial import balancer_of, blueprint_of
     from polytask.study.trial_spec import TrialSpec

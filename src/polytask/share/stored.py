@@ -6,9 +6,11 @@ them appears in one rename, last of all. Whatever is interrupted, a folder holds
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import hashlib
 import json
+import shlex
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, final
@@ -29,6 +31,7 @@ __all__ = [
     "drop_model",
     "has_model",
     "joined",
+    "predicting",
     "read_model",
     "write_model",
 ]
@@ -106,6 +109,19 @@ def write_model(folder: Path, stored: Stored) -> None:
 def has_model(folder: Path) -> bool:
     """Whether a folder holds a model, as far as its names tell."""
     return (folder / BLUEPRINT).is_file()
+
+
+def predicting(folder: Path) -> str:
+    """The command that predicts new rows with the model kept in a folder, or in ``best`` inside it."""
+    rows = "new.csv"
+    with contextlib.suppress(OSError, ValueError, LookupError, TypeError):  # what cannot be read is told by ``predict``
+        kept = folder if has_model(folder) else folder / "best"
+        model = json.loads((kept / BLUEPRINT).read_text(encoding="utf-8"))["model"]
+        while "parts" in model:
+            model = model["parts"][0]["model"]
+        if model["interface"]["inputs"]["kind"] == "image":
+            rows = "new.npy"
+    return f"polytask predict {shlex.quote(str(folder))} {rows}"
 
 
 def drop_model(folder: Path) -> None:

@@ -7,7 +7,6 @@ import dataclasses
 import importlib.resources
 import json
 import re
-import shlex
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -17,6 +16,7 @@ import pandas as pd
 from markupsafe import Markup
 
 from polytask.files import write_atomically
+from polytask.share.stored import predicting
 from polytask.study import text
 from polytask.study.figures import SECTIONS, Figure, Look
 from polytask.study.numbers import Numbers
@@ -121,7 +121,7 @@ def _provenance(comparison: Numbers, best: Path | None) -> list[tuple[str, str]]
         *((name, f"{what}. {_chosen(comparison, name)}") for name, what in protocol.estimators.items()),
         ("Training", ", ".join(f"{key} {value}" for key, value in train.items())),
         ("Engine", ", ".join(f"{key} {value}" for key, value in protocol.balancer.items()) or _defaults(comparison)),
-        ("Use", "" if best is None else f"polytask predict {shlex.quote(str(best))} new.csv"),
+        ("Use", "" if best is None else predicting(best)),
         ("Versions", ", ".join(f"{name} {version}" for name, version in protocol.versions.items())),
     ]
     return [(name, value) for name, value in items if value]
