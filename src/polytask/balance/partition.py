@@ -319,10 +319,6 @@ class Partition:
         return text
 
 
-def _common(leaves: Mapping[int, Tensor], among: Mapping[int, Tensor]) -> dict[int, Tensor]:
-    return {key: leaf for key, leaf in leaves.items() if key in among}
-
-
 def declared_parameters(shared: nn.Module | Iterable[Tensor] | None) -> dict[str, Tensor] | None:
     """Names and tensors of what the user declared shared: a module, parameters, or nothing."""
     if shared is None:

@@ -91,8 +91,7 @@ class MethodState:
         """
         for other in self._adopted:
             other.claim(owner)
-        learned = more or bool(self._objects) or any(self._values.values())
-        if self._owner not in (None, owner) and learned:
+        if self._owner not in (None, owner) and (more or self._objects or any(self._values.values())):
             raise MethodError(
                 "this method object has learned from the steps of another balancer, which would silently weigh this "
                 "one's: give every balancer a method of its own, or call method.reset() where the other one is done"
