@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 from polytask.version import __version__ as __version__
 
 if TYPE_CHECKING:
-    from polytask import balance, data, deploy, errors, linear, share, solvers, study, tables, tasks, train
+    from polytask import balance, data, decide, deploy, errors, linear, share, solvers, study, tables, tasks, train
     from polytask.balance import Balancer
     from polytask.data import MultiTaskLoader
     from polytask.deploy import load
@@ -31,6 +31,7 @@ __all__ = [
     "balance",
     "compare",
     "data",
+    "decide",
     "deploy",
     "errors",
     "linear",
@@ -43,7 +44,20 @@ __all__ = [
     "train",
 ]
 
-_ROOMS = ("balance", "data", "deploy", "errors", "linear", "share", "solvers", "study", "tables", "tasks", "train")
+_ROOMS = (
+    "balance",
+    "data",
+    "decide",
+    "deploy",
+    "errors",
+    "linear",
+    "share",
+    "solvers",
+    "study",
+    "tables",
+    "tasks",
+    "train",
+)
 _HOMES = {
     "Balancer": "balance",
     "HardSharing": "share",
