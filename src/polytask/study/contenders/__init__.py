@@ -11,7 +11,13 @@ a row is.
 """
 
 from polytask.study.contenders.contender import Contender, Setting, Step
-from polytask.study.contenders.registry import CONTENDERS, contender_names, read_contender, read_contenders
+from polytask.study.contenders.registry import (
+    CONTENDERS,
+    contender_names,
+    names_by_kind,
+    read_contender,
+    read_contenders,
+)
 from polytask.study.contenders.request import Request
 
 __all__ = [
@@ -21,6 +27,7 @@ __all__ = [
     "Setting",
     "Step",
     "contender_names",
+    "names_by_kind",
     "read_contender",
     "read_contenders",
 ]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import inspect
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
@@ -107,6 +108,11 @@ class Contender(ABC):
             registered: The kind's own name in the registry, which is the only one by default.
         """
         return (registered,)
+
+    @classmethod
+    def idea(cls, name: str) -> str:
+        """One line on the rows of this name; by default the first of the documentation of the class."""
+        return (inspect.getdoc(cls) or "").partition("\n")[0]
 
     @classmethod
     @abstractmethod

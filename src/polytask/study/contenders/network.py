@@ -74,6 +74,12 @@ class NetworkContender(Contender):
         return (STL, *METHODS)
 
     @classmethod
+    def idea(cls, name: str) -> str:
+        """What the method does."""
+        single = "One network per task, each trained alone: the baseline that gains are measured against."
+        return single if name == STL else METHODS[name].card.idea
+
+    @classmethod
     def read(cls, request: Request, setting: Setting) -> Sequence[NetworkContender]:
         """A method with each of the study's architectures, or with its own; single-task networks with the first.
 

@@ -10,7 +10,7 @@ from polytask.registry import Registry
 from polytask.study.contenders.contender import Contender, Setting
 from polytask.study.contenders.request import Request
 
-__all__ = ["CONTENDERS", "Asked", "contender_names", "read_contender", "read_contenders"]
+__all__ = ["CONTENDERS", "Asked", "contender_names", "names_by_kind", "read_contender", "read_contenders"]
 
 CONTENDERS: Registry[type[Contender]] = Registry(
     "contender",
@@ -68,7 +68,7 @@ def read_contender(asked: Asked, setting: Setting | None = None) -> Contender:
 
 def contender_names() -> list[str]:
     """Every name that a row can be asked for by."""
-    return [name for names in _names()[0].values() for name in names]
+    return [name for names in names_by_kind()[0].values() for name in names]
 
 
 def _rows(asked: Asked, setting: Setting) -> Sequence[Contender]:
@@ -84,7 +84,7 @@ def _kind(name: str) -> str:
     Raises:
         ConfigError: To none, or to several: whose numbers would be shown then, nobody could tell.
     """
-    names, broken = _names()
+    names, broken = names_by_kind()
     kinds = [kind for kind, own in names.items() if name in own]
     if len(kinds) > 1:
         raise ConfigError(
@@ -98,7 +98,7 @@ def _kind(name: str) -> str:
     return kinds[0]
 
 
-def _names() -> tuple[dict[str, tuple[str, ...]], list[PolytaskError]]:
+def names_by_kind() -> tuple[dict[str, tuple[str, ...]], list[PolytaskError]]:
     """Names by kind, and why a kind of another package cannot be had, which should not hide all others."""
     found: dict[str, tuple[str, ...]] = {}
     broken: list[PolytaskError] = []
