@@ -5,6 +5,7 @@ import logging
 from typing import ClassVar, final
 
 import numpy as np
+import pandas as pd
 import pytest
 import torch
 from sklearn.neighbors import KNeighborsRegressor

@@ -34,7 +34,7 @@ class Request:
     options: tuple[tuple[str, Any], ...] = ()
 
     @classmethod
-    def of(cls, given: str | Mapping[str, Any], what: str = "method") -> Request:
+    def of(cls, given: object, what: str = "method") -> Request:
         """Read ``"name"``, ``"name:option=value,option=value"`` or ``{"name": …, option: value}``.
 
         A text may end in ``"@ architecture"``, which is short for the option ``architecture``.
