@@ -2,7 +2,7 @@
 
 import dataclasses
 import logging
-from typing import ClassVar, final
+from typing import final
 
 import numpy as np
 import pandas as pd
@@ -63,9 +63,9 @@ class Nearest(Contender):
     """The mean label of the ``k`` nearest training rows, task by task: ``nearest:k=3``."""
 
     k: int = 1
-    name: ClassVar[str] = "nearest"
-    depends_on_seed: ClassVar[bool] = False
-    storable: ClassVar[bool] = True
+    name = "nearest"
+    depends_on_seed = False
+    storable = True
 
     def __post_init__(self):
         if not isinstance(self.k, int) or self.k < 1:

@@ -40,9 +40,9 @@ def methods(
     listed = {entry["name"]: entry for entry in (*known["methods"], *known["estimators"], *known["others"])}
     if name is None:
         lost = (Text(f"left out: {message}") for message in known["broken"].values())
-        more = (_Others("estimators: fitted, not trained; in polytask compare beside networks", known["estimators"]),)
-        more += (_Others("others that polytask compare takes", known["others"]),)
-        return Answer(known, (_List(known["methods"]), *lost, *more))
+        fitted = _Names("estimators: fitted, not trained; in polytask compare beside networks", known["estimators"])
+        more = _Names("others that polytask compare takes", known["others"])
+        return Answer(known, (_List(known["methods"]), *lost, fitted, more))
     if name in known["broken"]:
         raise MethodError(known["broken"][name])
     if name not in listed:
@@ -180,7 +180,7 @@ def _estimator_card(found: Mapping[str, Any]) -> Table:
 
 
 @dataclasses.dataclass(frozen=True)
-class _Others:
+class _Names:
     """Names with an idea each, one below the other."""
 
     heading: str

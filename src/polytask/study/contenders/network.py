@@ -66,7 +66,7 @@ class NetworkContender(Contender):
 
     packages: ClassVar[tuple[str, ...]] = ("torch", "numpy")
     by_epochs: ClassVar[bool] = True
-    storable: ClassVar[bool] = True
+    storable = True
 
     @classmethod
     def names(cls, registered: str) -> Iterable[str]:
