@@ -146,6 +146,7 @@ def test_a_study_takes_it_by_name_with_its_option_beside_networks_and_estimators
                     wanted = expected(built, split, task, 3 if trial.method.endswith("3") else 1)
                     assert trial.metrics[split][task]["rmse"] == pytest.approx(wanted, rel=1e-6)
     assert result.reference == "stl"
+    assert result.cost("nearest:k=3")["seconds"] > 0
     assert result.protocol.estimators["nearest:k=3"] == "the mean of 3 training rows"
     assert {"nearest:k=3", "ridge", "stl"} <= set(result.protocol.alone)
     assert "nearest:k=3" in str(result)

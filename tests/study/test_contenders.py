@@ -359,6 +359,12 @@ def test_a_name_of_two_kinds_is_refused_whoever_asks(monkeypatch):
     assert read_contender("boosting").name == "boosting"
 
 
+def test_a_config_that_json_cannot_hold_is_refused_in_words(tmp_path, monkeypatch):
+    monkeypatch.setattr(EstimatorContender, "config", lambda *a: {"options": {1.0, 2.0}})
+    with pytest.raises(ConfigError, match=r"ridge: config\(\) must hold what JSON holds.*set"):
+        compare(toy_data(), methods=["ridge"], out=tmp_path, progress=False)
+
+
 def test_rows_that_are_the_same_are_refused():
     with pytest.raises(ConfigError, match="'ridge' and 'logistic' are the same: a linear model"):
         read_contenders(["ridge", "logistic"], Setting())

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import logging
 import os
+import time
 from collections.abc import Callable
 from pathlib import Path
 
@@ -56,7 +57,10 @@ def run_trial(
     try:
         _tidy(folder, resume=resume)
         write_json(folder / CONFIG, spec.config(data))
+        start = time.perf_counter()
         result = spec.contender.run(data, spec.tasks, spec.seed, folder, on_epoch)
+        if "seconds" not in result.timing:
+            result = dataclasses.replace(result, timing={"seconds": time.perf_counter() - start, **result.timing})
     except (CheckpointError, OSError, TrialError) as error:
         if limit_of(error):
             return record_failure(folder, result, f"{type(error).__name__}: {error}", limit_of(error))

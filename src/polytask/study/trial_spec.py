@@ -9,6 +9,7 @@ import re
 from typing import Any, final
 
 from polytask.data import MultiTaskData
+from polytask.errors import ConfigError
 from polytask.study.contenders import Contender
 from polytask.study.contenders.identity import surroundings
 
@@ -36,8 +37,17 @@ class TrialSpec:
         return {**surroundings(data, self.tasks, self.seed), **own}
 
     def id(self, data: MultiTaskData) -> str:
-        """Name of the trial's directory: row, tasks where a trial has not all of them, seed, hash."""
-        text = json.dumps(self.config(data), sort_keys=True)
+        """Name of the trial's directory: row, tasks where a trial has not all of them, seed, hash.
+
+        Raises:
+            ConfigError: The row's ``config`` holds what JSON cannot hold.
+        """
+        try:
+            text = json.dumps(self.config(data), sort_keys=True)
+        except TypeError as error:
+            raise ConfigError(
+                f"{self.contender.label}: config() must hold what JSON holds, as a trial is known by it: {error}"
+            ) from error
         part = self.contender.alone or self.tasks != data.tasks.names
         tasks = f"-{_slug('+'.join(self.tasks))}" if part else ""
         digest = hashlib.sha256(text.encode()).hexdigest()[:12]
