@@ -59,7 +59,7 @@ class Predictor(Protocol):
 
 
 FORMS: Registry[type[Predictor]] = Registry(
-    "form of a finished model",
+    "form",
     {"network": "share.network:Network", "estimators": "study.classical.saved:Estimators"},
     package="polytask",
     group="polytask.forms",
