@@ -39,9 +39,10 @@ from polytask.files import write_atomically
 from polytask.solvers.simplex import min_norm
 from polytask.study import Comparison, compare
 from polytask.study.comparison import Protocol, TaskInfo
-from polytask.study.methods import MethodSpec
+from polytask.study.contenders import Request, Setting
+from polytask.study.contenders.network import NetworkContender
 from polytask.study.statistics import Interval, paired_interval
-from polytask.study.trial import balancer_of, blueprint_of, read_trial
+from polytask.study.trial import read_trial
 from polytask.study.trial_spec import TrialSpec
 from polytask.train import TrainOptions
 
@@ -229,23 +230,27 @@ def own_loop(name: str) -> str | None:
     return None
 
 
+def row(study: Study, entry: str | dict[str, Any], **engine: Any) -> NetworkContender:
+    """A row of a study."""
+    setting = Setting(encoder=study.encoder, train=TrainOptions(**study.train), balancer=tuple(sorted(engine.items())))
+    return NetworkContender.read(Request.of(entry), setting)[0]
+
+
 def run_study(
     study: Study, names: Sequence[str], seeds: int, out: Path, workers: int, *, train: bool = True
 ) -> tuple[Comparison, dict[str, str]]:
     """All methods that the trainer can run, and why the others cannot; without ``train``, what is finished of it."""
     data = study.load()
     left_out: dict[str, str] = {}
-    by_engine: dict[str, list[MethodSpec]] = {"params": [], "features": []}
+    by_engine: dict[str, list[dict[str, Any]]] = {"params": [], "features": []}
     for name in names:
         reason = own_loop(name)
         if reason is None:
             try:
-                spec = MethodSpec.of({"name": name, **options_of(name, data.tasks.names)})
                 engine = "features" if METHODS[name].needs == "features" else "params"
-                options = TrainOptions(**study.train)
-                asked = (study.encoder, "hard", options, (("grads", engine),))
-                balancer_of(TrialSpec(spec, data.tasks.names, 0, "val", *asked), data)
-                by_engine[engine].append(spec)
+                entry = {"name": name, **options_of(name, data.tasks.names)}
+                row(study, entry, grads=engine).check(data, data.tasks.names)
+                by_engine[engine].append(entry)
             except (PolytaskError, TypeError) as error:
                 reason = f"is refused: {str(error).split('. ')[0].rstrip('.')}."
         if reason is not None:
@@ -262,20 +267,19 @@ def run_study(
 
 
 def finished(
-    study: Study, data: MultiTaskData, by_engine: Mapping[str, Sequence[MethodSpec]], seeds: int, out: Path
+    study: Study, data: MultiTaskData, by_engine: Mapping[str, Sequence[dict[str, Any]]], seeds: int, out: Path
 ) -> Comparison:
     """The trials that an earlier run left in ``out``, nothing trained."""
-    trials, options = [], TrainOptions(**study.train)
-    plan = [("params", MethodSpec("stl"), (task,)) for task in data.tasks.names]
-    plan += [(engine, spec, data.tasks.names) for engine, specs in by_engine.items() for spec in specs]
-    for engine, spec, tasks in plan:
-        balancer = (("grads", engine),) if engine == "features" else ()
-        for seed in range(seeds):
-            trial = TrialSpec(spec, tasks, seed, "val", study.encoder, "hard", options, balancer)
-            result = read_trial(out / "trials" / trial.id(data))
-            trials += [result] if result is not None else []
+    trials, rows = [], [row(study, "stl")]
+    for engine, entries in by_engine.items():
+        rows += [row(study, entry, **({"grads": engine} if engine == "features" else {})) for entry in entries]
+    for one in rows:
+        for tasks in one.groups(data.tasks.names):
+            for seed in range(seeds):
+                result = read_trial(out / "trials" / TrialSpec(one, tasks, seed).id(data))
+                trials += [result] if result is not None else []
     tasks = {name: TaskInfo(task.kind, task.primary, dict(task.directions)) for name, task in data.tasks.items()}
-    labels = tuple(dict.fromkeys(spec.label for _, spec, _ in plan))
+    labels = tuple(dict.fromkeys(one.label for one in rows))
     return Comparison(Protocol(data.name, tasks, labels, tuple(range(seeds))), trials)
 
 
@@ -331,10 +335,9 @@ def step_seconds(study: Study, names: Sequence[str], steps: int) -> dict[str, fl
 
     def run(name: str) -> float:
         grads = "features" if METHODS[name].needs == "features" else "params"
-        spec = MethodSpec.of({"name": name, **options_of(name, data.tasks.names)})
-        options = TrainOptions(**study.train)
-        trial = TrialSpec(spec, data.tasks.names, 0, "val", study.encoder, "hard", options, (("grads", grads),))
-        model, balancer = blueprint_of(trial, data).build(), balancer_of(trial, data)
+        one = row(study, {"name": name, **options_of(name, data.tasks.names)}, grads=grads)
+        asked = (data, data.tasks.names, 0)
+        model, balancer = one.blueprint(*asked).build(), one.balancer(*asked)
         adam, seconds = torch.optim.AdamW(model.parameters(), lr=1e-3), []
         for _ in range(steps + 2):
             start = time.process_time()

@@ -5,13 +5,15 @@ import pytest
 from polytask.balance import METHODS
 from polytask.balance.gramian.mgda import MGDA
 from polytask.data import DATASETS
+from polytask.deploy import FORMS
 from polytask.errors import ConfigError, MethodError, TaskError
 from polytask.linear import ESTIMATORS
 from polytask.registry import Registry, check_options
 from polytask.share import ENCODERS
+from polytask.study.contenders import CONTENDERS
 from polytask.tasks import KINDS
 
-ALL = [METHODS, KINDS, ENCODERS, DATASETS, ESTIMATORS]
+ALL = [METHODS, KINDS, ENCODERS, DATASETS, ESTIMATORS, CONTENDERS, FORMS]
 EVERY = pytest.mark.parametrize("registry", ALL, ids=lambda registry: registry.what)
 
 

@@ -94,7 +94,7 @@ def test_a_missing_configuration(polytask, tmp_path):
 
 
 def test_a_trial_out_of_memory_is_exit_code_3_and_the_table_is_still_there(polytask, config, monkeypatch):
-    from polytask.study import trial
+    from polytask.study.contenders import network as trial
 
     real = trial.Trainer.fit
 

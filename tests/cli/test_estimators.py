@@ -7,7 +7,7 @@ from rich.cells import cell_len
 from rich.console import Console
 
 from polytask.cli.estimators import every, facts
-from polytask.cli.methods import _Estimators
+from polytask.cli.methods import _Names
 from polytask.study import Config
 from polytask.study.classical import entry_names
 
@@ -89,7 +89,7 @@ def test_the_list_ends_with_the_estimators(polytask):
 @pytest.mark.parametrize("width", [60, 80, 200])
 def test_the_list_fits_the_terminal(width):
     console = Console(width=width, record=True, file=open("/dev/null", "w"))  # noqa: SIM115, PTH123
-    console.print(_Estimators(every()))
+    console.print(_Names("estimators", every()))
     console.file.close()
     lines = console.export_text().splitlines()
     assert max(cell_len(line.rstrip()) for line in lines) <= width

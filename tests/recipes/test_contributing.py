@@ -36,6 +36,8 @@ def test_every_recipe_with_a_conformance_list_is_seen():
         "CASES",
         "PLANS",
         "FULL",
+        "CONTENDERS",
+        "FORMS",
         "KINDS",
         "METHODS",
         "DATASETS",

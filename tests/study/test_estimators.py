@@ -26,7 +26,8 @@ from polytask.study import compare
 from polytask.study.classical import entry_names, find_entry
 from polytask.study.classical.entries import NO_COLUMNS
 from polytask.study.classical.rows import Encoding, read_rows
-from polytask.study.methods import MethodSpec
+from polytask.study.contenders import read_contender
+from polytask.study.contenders.estimator import EstimatorContender
 from polytask.tasks import Task, TaskSet
 
 
@@ -474,7 +475,7 @@ def test_finished_trials_are_not_fitted_again(tmp_path, monkeypatch):
     data = data_of(price="regression", sold="binary")
     methods = ["ridge", "trace_norm:alpha=0.1"]
     first = compare(data, methods=methods, seeds=1, out=tmp_path, progress=False)
-    monkeypatch.setattr("polytask.study.trial.fit_estimator", None)
+    monkeypatch.setattr("polytask.study.contenders.estimator.fit_estimator", None)
     # options of networks do not concern estimators
     again = compare(data, methods=methods, seeds=1, out=tmp_path, progress=False, train={"epochs": 7}, encoder="mlp:3")
     assert facts(again) == facts(first)
@@ -635,10 +636,10 @@ def test_validation_rows_are_needed_by_networks_only(tmp_path):
 def test_labels_can_be_read_again():
     lists = {"name": "ridge", "alphas": [0.1, 1.0]}, {"name": "tensor_tasks", "shape": [2, 1], "alpha": 0.1}
     for entry in ("ridge:alpha=0.1", {"name": "trace_norm", "alpha": 0.5}, "boosting", *lists):
-        spec = MethodSpec.of(entry)
-        assert MethodSpec.of(spec.label) == spec
-        assert spec.is_estimator
-    assert MethodSpec.of("stl").alone
-    assert MethodSpec.of("ridge").alone
-    assert not MethodSpec.of("joint_feature").alone
-    assert not MethodSpec.of("equal").is_estimator
+        row = read_contender(entry)
+        assert read_contender(row.label) == row
+        assert isinstance(row, EstimatorContender)
+    assert read_contender("stl").alone
+    assert read_contender("ridge").alone
+    assert not read_contender("joint_feature").alone
+    assert not isinstance(read_contender("equal"), EstimatorContender)

@@ -85,7 +85,7 @@ def test_seeds_are_paired_and_differ(whole):
 
 
 def test_running_again_trains_nothing(whole, monkeypatch):
-    monkeypatch.setattr("polytask.study.trial.Trainer", None)
+    monkeypatch.setattr("polytask.study.contenders.network.Trainer", None)
     assert facts(run(whole.out)) == facts(whole)
 
 
@@ -229,7 +229,7 @@ def test_a_failing_trial_is_recorded_and_the_others_go_on(tmp_path):
 
 
 def test_a_failed_trial_is_tried_again(tmp_path, monkeypatch):
-    from polytask.study import trial as module
+    from polytask.study.contenders import network as module
 
     real = module.Trainer
     monkeypatch.setattr(module, "Trainer", lambda *a, **k: 1 / 0 if len(a[1]) == 3 else real(*a, **k))
@@ -268,7 +268,7 @@ def test_a_full_disk_surfaces_and_leaves_no_half_file(tmp_path, monkeypatch):
 @pytest.mark.parametrize("where", ["checkpoint", "trial.json"])
 def test_a_full_disk_is_no_failure_of_the_method(where, tmp_path, small_disk, monkeypatch):
     """A disk that is really full: while a checkpoint is written, and when the record is."""
-    from polytask.study import trial as module
+    from polytask.study.contenders import network as module
 
     filler = small_disk / "filler"
 
@@ -359,7 +359,7 @@ def test_a_damaged_trial_is_named_moved_aside_and_done_again(damage, tmp_path, c
 
 @pytest.mark.parametrize("lost", ["balancer", "run", "everything"])
 def test_a_checkpoint_that_lacks_something_is_no_failure_of_the_method(lost, tmp_path, monkeypatch, caplog):
-    from polytask.study import trial as module
+    from polytask.study.contenders import network as module
     from polytask.train.checkpoint import read
     from polytask.train.store import write
 
@@ -414,7 +414,7 @@ def test_links_in_a_study_are_not_written_through(tmp_path):
     ids=["python", "gpu", "cpu", "system"],
 )
 def test_a_trial_out_of_memory_is_not_judged(error, tmp_path, monkeypatch):
-    from polytask.study import trial as module
+    from polytask.study.contenders import network as module
 
     real = module.Trainer.fit
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 import hashlib
 import inspect
 import json
+from collections.abc import Collection
 from importlib.metadata import entry_points
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -19,12 +20,15 @@ if TYPE_CHECKING:
 __all__ = ["catalogue", "fresh", "method_facts", "write"]
 
 FILE = Path(__file__).with_suffix(".json")
-_SOURCES = ("balance", "linear", "study/classical", "cli/catalogue.py", "cli/estimators.py")
+_SOURCES = ("balance", "linear", "study/classical", "study/contenders", "cli/catalogue.py", "cli/estimators.py")
 
 
 def catalogue() -> dict[str, Any]:
-    """Facts of all ``methods`` and ``estimators``; in ``broken``, why a method of another package cannot be had."""
-    if not entry_points(group="polytask.methods"):
+    """Facts of all ``methods`` and ``estimators``, and ``others`` that can be compared.
+
+    In ``broken`` is why a method of another package cannot be had.
+    """
+    if not any(entry_points(group=group) for group in ("polytask.methods", "polytask.contenders")):
         kept = json.loads(FILE.read_text(encoding="utf-8")) if FILE.is_file() else {}
         if kept.get("sources") == _digest():
             return dict(kept["facts"])
@@ -43,7 +47,21 @@ def fresh() -> dict[str, Any]:
             found.append(method_facts(name, METHODS[name]))
         except MethodError as error:  # another package's, which should not hide all others
             broken[name] = str(error)
-    return {"methods": found, "estimators": estimators.every(), "broken": broken}
+    fitted = estimators.every()
+    known = {entry["name"] for entry in (*found, *fitted)} | set(broken)
+    return {"methods": found, "estimators": fitted, "others": _others(known), "broken": broken}
+
+
+def _others(known: Collection[str]) -> list[dict[str, str]]:
+    """Name and idea of what can be compared besides balancing methods and estimators."""
+    from polytask.study.contenders import CONTENDERS, names_by_kind
+
+    return [
+        {"name": name, "idea": CONTENDERS[kind].idea(name)}
+        for kind, names in names_by_kind()[0].items()
+        for name in names
+        if name not in known
+    ]
 
 
 def method_facts(name: str, method: type[Method]) -> dict[str, Any]:

@@ -57,12 +57,14 @@ def _data(found: dict[str, Any]) -> tuple[Any, ...]:
 
 
 def _model(found: dict[str, Any]) -> tuple[Any, ...]:
-    model = found["model"]
-    lines = [Text(f"parameters: {model['partition']}")]
-    if model["unreached"]:
-        lines.append(Text(f"  ! no task reaches {', '.join(model['unreached'])}: they will not train"))
-    if model["not_in_batch"]:
-        absent = ", ".join(model["not_in_batch"])
+    lines = []
+    for words, model in found["models"].items():
+        which = f" of {words}" if len(found["models"]) > 1 else ""
+        lines.append(Text(f"parameters{which}: {model['partition']}"))
+        if model["unreached"]:
+            lines.append(Text(f"  ! no task reaches {', '.join(model['unreached'])}: they will not train"))
+    if found["model"]["not_in_batch"]:
+        absent = ", ".join(found["model"]["not_in_batch"])
         lines.append(Text(f"  ! no label of {absent} in this batch; their heads were not tried"))
     return *lines, Text()
 

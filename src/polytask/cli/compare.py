@@ -31,6 +31,13 @@ def compare(
             "[protocol] methods"
         ),
     ] = None,
+    architectures: Annotated[
+        str | None,
+        typer.Option(
+            help="Architectures, separated by commas, each with every balancing method; stl has the first. "
+            "[model] architecture"
+        ),
+    ] = None,
     baseline: Annotated[
         str | None, typer.Option(help="Which of them gains are measured against; stl by default. [protocol] baseline")
     ] = None,
@@ -58,6 +65,7 @@ def compare(
         config,
         overrides,
         protocol__methods=method_entries(methods),
+        model__architecture=method_entries(architectures),
         protocol__baseline=baseline,
         protocol__seeds=seeds,
         protocol__workers=workers,

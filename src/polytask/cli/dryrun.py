@@ -5,15 +5,18 @@ from __future__ import annotations
 import functools
 import time
 from collections.abc import Callable, Mapping
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, final
 
-from polytask.balance import METHODS, Balancer, LossMethod
+from torch import Tensor
+
+from polytask.balance import Balancer
 from polytask.cli.cost import Bench
 from polytask.data import MultiTaskData, MultiTaskLoader
-from polytask.share import MultiTaskModel, build_model
-from polytask.study.classical import check_estimator
-from polytask.study.methods import MethodSpec
-from polytask.train import TrainOptions, check_metrics
+from polytask.share import MultiTaskModel
+from polytask.share.blueprint import Blueprint
+from polytask.study.contenders import read_contenders
+from polytask.study.contenders.network import sharing_in_words
+from polytask.tasks import TaskSet
 
 if TYPE_CHECKING:
     from polytask.study import Config
@@ -33,8 +36,9 @@ def dry_run(
         seconds: How long to go on trying such ways; those that were not begun by then are named under ``not_timed``.
 
     Returns:
-        ``data`` (rows, labels and missing shares per split), ``model`` (partition, unreached parameters), ``batch``
-        (losses and labels) and ``methods`` (time, memory and backward passes of one step, and under ``evidence`` the
+        ``data`` (rows, labels and missing shares per split), ``model`` (partition, unreached parameters; under
+        ``models`` those of every architecture that is compared), ``batch`` (losses and labels) and ``methods``
+        (time, memory and backward passes of one step, and under ``evidence`` the
         same for each way to collect gradients; an estimator, which has no steps, is only checked to fit), as plain
         values.
 
@@ -43,56 +47,98 @@ def dry_run(
     """
     say("reading the data")
     data = settings.build_data()
-    options = TrainOptions(**settings.train_options())
-    asked = settings.compare_options()
+    setting = settings.setting()
+    rows = read_contenders(settings.compare_options()["methods"], setting)
     say("building the model")
-    model = build_model(data, encoder=asked["encoder"], architecture=asked["architecture"], seed=options.seed)
+    loader = MultiTaskLoader(data.train, batch_size=setting.train.batch_size, seed=setting.train.seed)
+    benches = _Benches(data, *next(iter(loader)).parts[0])
+    blueprint = Blueprint.of(
+        data, encoder=setting.encoder, architecture=setting.architectures[0], seed=setting.train.seed
+    )
     say("sending one batch through the model")
-    loader = MultiTaskLoader(data.train, batch_size=options.batch_size, seed=options.seed)
-    inputs, targets = next(iter(loader)).parts[0]
-    losses = data.tasks.losses(model(inputs), targets)
+    losses = benches.of(blueprint).losses
     methods: dict[str, dict[str, Any]] = {}
-    engine = asked["balancer"]
-    probe = Balancer("equal", tasks=data.tasks, announce=None)
-    probe.backward(losses)
-    bench = Bench(model, data.tasks, inputs, targets)
-    plain = bench.plain()
     not_timed: dict[str, list[str]] = {}
     deadline = time.perf_counter() + seconds
-    for entry in asked["methods"]:
-        spec = MethodSpec.of(entry)
-        label = spec.label
-        if spec.is_estimator:
-            check_estimator(spec.estimator, data, data.tasks)
-            methods[label] = {"milliseconds": None, "megabytes": None, "backward_passes": 0}
+    for row in rows:
+        for tasks in row.groups(data.tasks.names):
+            row.check(data, tasks)
+        step = row.step(data)
+        if step is None:
+            methods[row.label] = {"milliseconds": None, "megabytes": None, "backward_passes": 0}
             continue
-        say(f"timing a step of {label}")
-        if spec.is_stl:
-            methods[label] = bench.single()
-        elif label == "equal" and not engine:
-            methods[label] = dict(plain)
+        say(f"timing a step of {row.label}")
+        trial = benches.of(step.blueprint)
+        if row.alone:
+            methods[row.label] = trial.bench.single()
+        elif step.plain:
+            methods[row.label] = dict(trial.plain)
         else:
-            check_metrics(spec.build(), data.tasks)
-            start = functools.partial(bench.start, spec.build, engine)
-            methods[label] = bench.cost(start, engine.get("every", 1))
-            if evidence and not issubclass(METHODS[spec.name], LossMethod):
-                say(f"timing the ways to collect gradients for {label}")
-                methods[label]["evidence"], left = bench.evidence(spec.build, engine, deadline)
-                not_timed |= {label: left} if left else {}
+            start = functools.partial(trial.bench.start, step.build, step.engine)
+            methods[row.label] = trial.bench.cost(start, step.engine.get("every", 1))
+        if evidence and step.sees_gradients:
+            say(f"timing the ways to collect gradients for {row.label}")
+            methods[row.label]["evidence"], left = trial.bench.evidence(step.build, step.engine, deadline)
+            not_timed |= {row.label: left} if left else {}
+    plain = benches.of(blueprint).plain
     for cost in [one for method in methods.values() for one in (method, *method.get("evidence", {}).values())]:
         _relate(cost, plain)
+    models = {words: _model(trial.bench.model, trial.probe, data) for words, trial in benches.known.items()}
     return {
         "data": _data(data),
-        "model": _model(model, probe, data),
+        "model": next(iter(models.values())),
+        "models": models,
         "batch": {
-            "rows": options.batch_size,
+            "rows": setting.train.batch_size,
             "losses": {task: float(loss.detach()) for task, loss in losses.items()},
-            "labels": data.tasks.counts(targets),
+            "labels": data.tasks.counts(benches.targets),
         },
         "methods": methods,
         "not_timed": not_timed,
         "steps_per_epoch": len(loader),
     }
+
+
+@final
+class _Trial:
+    """A model that rows train, tried on one batch.
+
+    Args:
+        blueprint: What it is built from.
+        tasks: The tasks.
+        inputs: The batch's inputs.
+        targets: The batch's targets.
+    """
+
+    def __init__(self, blueprint: Blueprint, tasks: TaskSet, inputs: Any, targets: Mapping[str, Tensor]) -> None:
+        model = blueprint.build()
+        self.losses = tasks.losses(model(inputs), targets)
+        self.probe = Balancer("equal", tasks=tasks, announce=None)
+        self.probe.backward(self.losses)
+        self.bench = Bench(model, tasks, inputs, targets)
+        self.plain = self.bench.plain()
+
+
+@final
+class _Benches:
+    """One bench for each model that rows train, by its architecture in words; rows with the same model share it.
+
+    Args:
+        data: The data.
+        inputs: One batch's inputs.
+        targets: The batch's targets.
+    """
+
+    def __init__(self, data: MultiTaskData, inputs: Any, targets: Mapping[str, Tensor]) -> None:
+        self.tasks, self.inputs, self.targets = data.tasks, inputs, targets
+        self.known: dict[str, _Trial] = {}
+
+    def of(self, blueprint: Blueprint) -> _Trial:
+        """The bench of a model, made when it is first asked for."""
+        words = sharing_in_words({"name": blueprint.architecture, **blueprint.options})
+        if words not in self.known:
+            self.known[words] = _Trial(blueprint, self.tasks, self.inputs, self.targets)
+        return self.known[words]
 
 
 def _relate(cost: dict[str, Any], plain: Mapping[str, Any]) -> None:

@@ -26,9 +26,6 @@ _NEEDS = {
 }
 
 
-_STL = "One network per task, each trained alone: the baseline that gains are measured against."
-
-
 @verb
 def methods(
     name: Annotated[str | None, typer.Argument(help="Print this method's card.")] = None,
@@ -39,17 +36,20 @@ def methods(
     from polytask.errors import MethodError, unknown
 
     known = catalogue()
-    listed = {entry["name"]: entry for entry in (*known["methods"], *known["estimators"])}
+    others = {entry["name"]: entry for entry in known["others"]}
+    listed = {entry["name"]: entry for entry in (*known["methods"], *known["estimators"], *known["others"])}
     if name is None:
         lost = (Text(f"left out: {message}") for message in known["broken"].values())
-        return Answer(known, (_List(known["methods"]), *lost, _Estimators(known["estimators"])))
-    if name == "stl":
-        return Answer({"name": name, "idea": _STL}, (Text(f"{name}: {_STL}"),))
+        fitted = _Names("estimators: fitted, not trained; in polytask compare beside networks", known["estimators"])
+        more = _Names("others that polytask compare takes", known["others"])
+        return Answer(known, (_List(known["methods"]), *lost, fitted, more))
     if name in known["broken"]:
         raise MethodError(known["broken"][name])
     if name not in listed:
         raise MethodError(unknown("method", name, listed))
     found = listed[name]
+    if name in others:
+        return Answer(found, (Text(f"{name}: {found['idea']}"),))
     return Answer(found, (_estimator_card(found) if "estimators" in found else _card(found),))
 
 
@@ -180,16 +180,18 @@ def _estimator_card(found: Mapping[str, Any]) -> Table:
 
 
 @dataclasses.dataclass(frozen=True)
-class _Estimators:
-    """All estimators, one below the other."""
+class _Names:
+    """Names with an idea each, one below the other."""
 
+    heading: str
     found: Sequence[Mapping[str, Any]]
 
     def __rich_console__(self, console: Console, options: ConsoleOptions) -> Iterator[RenderableType]:
-        yield Text("\nestimators: fitted, not trained; in polytask compare beside networks", style="bold underline")
+        yield Text(f"\n{self.heading}", style="bold underline")
         table = Table(box=None, pad_edge=False, show_header=False)
         table.add_column(no_wrap=True, style="bold")
         table.add_column()
         for one in [one for one in self.found if one["name"] != "logistic"]:
-            table.add_row(one["name"], Text(f"{one['idea']} ({', '.join(one['learns'])})"))
+            learns = f" ({', '.join(one['learns'])})" if "learns" in one else ""
+            table.add_row(one["name"], Text(f"{one['idea']}{learns}"))
         yield table

@@ -49,7 +49,7 @@ def read_config(path: Path, overrides: Sequence[str] | None, **more: Any) -> Con
 
 
 def method_entries(text: str | None) -> list[str] | None:
-    """The methods of ``--methods``; a comma inside one method's options does not separate methods.
+    """The entries of ``--methods`` or ``--architectures``; a comma inside one's options does not separate entries.
 
     Examples:
         >>> method_entries("stl, equal, cagrad:c=0.4,rescale=True, uw")
@@ -57,7 +57,7 @@ def method_entries(text: str | None) -> list[str] | None:
         >>> method_entries("ridge:alphas=[0.1,1],equal")
         ['ridge:alphas=[0.1,1]', 'equal']
     """
-    from polytask.study.methods import split_at_commas
+    from polytask.study.contenders.request import split_at_commas
 
     if text is None:
         return None

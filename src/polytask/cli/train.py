@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -42,23 +43,21 @@ def train(
     """
     from polytask.deploy import FinishedModel
     from polytask.share.stored import predicting
-    from polytask.study.methods import MethodSpec
-    from polytask.study.trial import balancer_of, blueprint_of
-    from polytask.study.trial_spec import TrialSpec
-    from polytask.train import Trainer, TrainOptions
+    from polytask.study.contenders import Request
+    from polytask.study.contenders.network import NetworkContender
+    from polytask.train import Trainer
 
     settings = read_config(config, overrides)
     method = settings.method
     data = settings.build_data()
     folder = out or settings.folder / "runs" / f"{data.name}-{method.name}"
-    options = TrainOptions(**settings.train_options())
-    spec = TrialSpec(
-        MethodSpec.of({"name": method.name, **method.options}), data.tasks.names, options.seed, "val",
-        settings.encoder(), settings.model.sharing, options, tuple(sorted(method.engine.items())),
-    )  # fmt: skip
-    blueprint, balancer = blueprint_of(spec, data), balancer_of(spec, data)
+    setting = dataclasses.replace(settings.setting(), selection="val")
+    options = setting.train
+    network = NetworkContender.read(Request.of({"name": method.name, **method.options}), setting)[0]
+    asked = (data, data.tasks.names, options.seed)
+    blueprint, balancer, identity = network.blueprint(*asked), network.balancer(*asked), network.identity(*asked)
     model = blueprint.build()
-    trainer = Trainer(model, data.tasks, balancer, options=options, out=folder, identity=spec.identity(data))
+    trainer = Trainer(model, data.tasks, balancer, options=options, out=folder, identity=identity)
     with locked(folder):
         history = trainer.fit(data, resume=False if fresh else "auto")
         about = {"data": data.name, "fingerprint": data.fingerprint, "method": method.name}

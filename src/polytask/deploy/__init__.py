@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from polytask.deploy.finished import FinishedModel, PredictionWarning, load
+from polytask.deploy.finished import FORMS, FinishedModel, PredictionWarning, load
 from polytask.deploy.rows import read_rows, write_rows
 
-__all__ = ["FinishedModel", "PredictionWarning", "load", "read_rows", "write_rows"]
+__all__ = ["FORMS", "FinishedModel", "PredictionWarning", "load", "read_rows", "write_rows"]

@@ -15,6 +15,7 @@ from polytask.data.accounting import Remark
 from polytask.data.interface import Interface
 from polytask.deploy.rows import read_rows
 from polytask.errors import CheckpointError, ConfigError, PolytaskError
+from polytask.registry import Registry
 from polytask.share.blueprint import Blueprint
 from polytask.share.model import MultiTaskModel
 from polytask.share.network import Network
@@ -24,7 +25,7 @@ from polytask.tasks import TaskSet
 if TYPE_CHECKING:
     from polytask.data import Inputs, TableEncoder
 
-__all__ = ["FinishedModel", "PredictionWarning", "load"]
+__all__ = ["FORMS", "FinishedModel", "PredictionWarning", "load"]
 
 
 class PredictionWarning(UserWarning):
@@ -42,6 +43,30 @@ class Predictor(Protocol):
 
     def store(self, about: Mapping[str, Any]) -> Stored:
         """Everything, as plain values and arrays."""
+
+    @classmethod
+    def restore(cls, stored: Stored, where: str, encoder: Any = None) -> Predictor:
+        """What :meth:`store` described.
+
+        Args:
+            stored: What was read.
+            where: What to call it in messages.
+            encoder: The encoder of a network, where it cannot be imported by its name.
+
+        Raises:
+            PolytaskError: It cannot be built here, or is damaged.
+        """
+
+
+FORMS: Registry[type[Predictor]] = Registry(
+    "form",
+    {"network": "share.network:Network", "estimators": "study.classical.saved:Estimators"},
+    package="polytask",
+    group="polytask.forms",
+    fits=lambda thing: isinstance(thing, type) and hasattr(thing, "restore"),
+    expected="a class with outputs, store and restore",
+)
+"""What a folder may hold, by the word that says so in it."""
 
 
 @final
@@ -205,13 +230,9 @@ def load(folder: str | Path, *, encoder: Any = None) -> FinishedModel:
 
 
 def _part(stored: Stored, where: str, encoder: Any) -> Predictor:
-    if stored.form == "network":
-        return Network.restore(stored, where, encoder)
-    if stored.form == "estimators":
-        from polytask.study.classical.saved import Estimators  # a network needs no scikit-learn
-
-        return Estimators.restore(stored)
-    raise CheckpointError(f"{where} holds a model of the form {stored.form!r}, which this version does not know")
+    if stored.form not in FORMS:
+        raise CheckpointError(f"{where} holds a model of the form {stored.form!r}, which this version does not know")
+    return FORMS[stored.form].restore(stored, where, encoder)
 
 
 def _bad(answers: pd.DataFrame, task: str) -> int:

@@ -17,7 +17,7 @@ from polytask.share.stored import Stored, drop_model, has_model, joined, read_mo
 from polytask.study.comparison import Comparison
 from polytask.study.results import TrialResult
 from polytask.study.statistics import transfer_gain
-from polytask.study.trial import run_trial, train_fully
+from polytask.study.trial import run_trial
 from polytask.study.trial_spec import TrialSpec
 
 __all__ = ["KEEP", "Best", "check_keep", "choose", "keep_models"]
@@ -216,7 +216,7 @@ def _kept(spec: TrialSpec, place: Path, data: MultiTaskData) -> Stored | None:
             return read_model(place)
     except CheckpointError as error:
         why = f"has a damaged model ({error})"
-    if not spec.storable:
+    if not spec.contender.storable:
         return None
     logger.warning("trial %s %s: trained again", place.name, why)
     run_trial(spec, data, place, resume=False)
@@ -226,5 +226,5 @@ def _kept(spec: TrialSpec, place: Path, data: MultiTaskData) -> Stored | None:
 def _all_rows(spec: TrialSpec, data: MultiTaskData, epochs: int) -> Stored | None:
     """The model of a trial, trained on the rows of all splits."""
     rows: Any = dataclasses.replace(data, train=together([data.train, data.val, data.test]))
-    logger.info("training %s on all %d rows", spec.method.label, len(rows.train))
-    return train_fully(spec, rows, epochs)
+    logger.info("training %s on all %d rows", spec.contender.label, len(rows.train))
+    return spec.contender.refit(rows, spec.tasks, spec.seed, epochs)

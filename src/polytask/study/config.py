@@ -6,7 +6,7 @@ import inspect
 import tomllib
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pydantic
 from pydantic import Field
@@ -25,7 +25,13 @@ from polytask.study.wording import accepts, no_key, say
 from polytask.tasks import KINDS
 from polytask.tasks.section import TaskSection
 
+if TYPE_CHECKING:
+    from polytask.study.contenders import Setting
+
 __all__ = ["Config", "DataSection", "MethodSection", "ModelSection", "ProtocolSection", "TaskSection"]
+
+DEFAULT = ("stl", "equal")
+"""What a configuration compares its method with unless it says."""
 
 
 class Config(Section):
@@ -202,6 +208,20 @@ class Config(Section):
             **({} if out is None else {"out": self._folder / out}),
         }
 
+    def setting(self) -> Setting:
+        """What the rows of a study of this configuration have in common."""
+        from polytask.study.contenders import Setting
+        from polytask.study.contenders.network import read_architectures
+        from polytask.train import TrainOptions
+
+        return Setting(
+            self.protocol.selection,
+            self.encoder(),
+            read_architectures(self.model.sharing),
+            TrainOptions(**self.train_options()),
+            tuple(sorted(self.method.engine.items())),
+        )
+
     def encoder(self) -> Any:
         """``model.encoder``: a specification, ``None``, or the function it names."""
         spec = self.model.encoder
@@ -222,17 +242,22 @@ class Config(Section):
     def _methods(self) -> Sequence[str | dict[str, Any]]:
         if self.protocol.methods is not None:
             return self.protocol.methods
-        return ("stl", "equal", self.method.name if self.method.name not in ("stl", "equal") else "uw")
+        return tuple(dict.fromkeys((*DEFAULT, self.method.name, "uw")))[: len(DEFAULT) + 1]
 
     def _method_entry(self, entry: str | dict[str, Any]) -> str | dict[str, Any]:
         """A bare name equal to ``[method]``'s takes its options along."""
-        if entry == self.method.name and self.method.options:
-            return {"name": entry, **self.method.options}
+        if isinstance(entry, str) and self.method.options:
+            name, at, architecture = (part.strip() for part in entry.partition("@"))
+            if name == self.method.name:
+                return {"name": name, **self.method.options, **({"architecture": architecture} if at else {})}
         return entry
 
     def _check_model(self) -> None:
+        from polytask.study.contenders.network import read_architectures
+
         try:
             self.model.check(no_key)
+            read_architectures(self.model.sharing)
         except ConfigError as error:
             raise ConfigError(f"{self._where}: [model] {error}") from None
 
@@ -254,7 +279,8 @@ class Config(Section):
     def _check_method(self) -> None:
         """Check names and options of methods now rather than after the baselines are trained."""
         from polytask.balance import METHODS
-        from polytask.study.methods import MethodSpec
+        from polytask.study.contenders import Setting, read_contender
+        from polytask.study.contenders.network import NetworkContender, read_architectures
 
         if self.method.name in METHODS:
             accepted = inspect.signature(METHODS[self.method.name]).parameters
@@ -262,15 +288,16 @@ class Config(Section):
                 if key not in accepted:
                     head = f"{self._where}: [method] {no_key(key, [*ENGINE_OPTIONS, *accepted])}"
                     raise ConfigError(f"{head}. {self.method.name} accepts: {accepts(accepted)}")
+        setting = Setting(architectures=read_architectures(self.model.sharing))
         entries = ({"name": self.method.name, **self.method.options}, *(self.protocol.methods or ()))
         for place, entry in enumerate(entries):
             try:
-                spec = MethodSpec.of(entry)
+                row = read_contender(entry, setting)
             except (ValueError, TypeError, OverflowError) as error:
                 raise ConfigError(f"{self._where}: {error}") from error
-            if place == 0 and spec.is_estimator:
+            if place == 0 and not isinstance(row, NetworkContender):
                 raise ConfigError(
-                    f"{self._where}: [method] is how a network is balanced, and {spec.name!r} is no network; "
+                    f"{self._where}: [method] is how a network is balanced, and {row.name!r} is no network; "
                     "list it in [protocol] methods"
                 )
 

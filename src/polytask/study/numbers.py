@@ -48,7 +48,13 @@ class Numbers:
     @property
     def reference(self) -> str:
         """The method that gains are measured against."""
-        return self.protocol.baseline or ("stl" if "stl" in self.methods else self.methods[0])
+        singles = [method for method in self.methods if method in self.protocol.singles]
+        return self.protocol.baseline or (*singles, *self.methods)[0]
+
+    @property
+    def against_singles(self) -> bool:
+        """Whether the reference is one network per task."""
+        return self.reference in self.protocol.singles
 
     @property
     def joint(self) -> tuple[str, ...]:

@@ -55,6 +55,7 @@ class Protocol:
         about: What the data are, in words.
         baseline: The method that gains are measured against; empty for the rule of :attr:`Comparison.reference`.
         alone: Methods in which no task can gain from another.
+        singles: Those of them that are one network per task; the first is the reference unless another is named.
         estimators: Methods that are fitted rather than trained, and what they are.
     """
 
@@ -74,6 +75,7 @@ class Protocol:
     about: str = ""
     baseline: str = ""
     alone: tuple[str, ...] = ("stl",)
+    singles: tuple[str, ...] = ("stl",)
     estimators: dict[str, str] = dataclasses.field(default_factory=dict)
 
     def problem(self) -> str:

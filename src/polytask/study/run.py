@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import logging
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
@@ -12,17 +13,18 @@ from polytask.data import MultiTaskData, load
 from polytask.errors import ConfigError, TrialError, unknown
 from polytask.folders import locked
 from polytask.remedies import elsewhere, worded
-from polytask.share.architectures import read_architecture
 from polytask.share.blueprint import encoder_name
 from polytask.study.best import check_keep, keep_models
 from polytask.study.comparison import Comparison
-from polytask.study.methods import MethodSpec, specs_of
+from polytask.study.contenders import Contender, Setting, read_contenders
+from polytask.study.contenders.network import read_architectures, sharing_in_words
+from polytask.study.contenders.registry import Asked
 from polytask.study.pool import Job, run_jobs
 from polytask.study.progress import Bar
 from polytask.study.protocol import Protocol, TaskInfo
 from polytask.study.results import TrialResult
 from polytask.study.section import SELECTIONS
-from polytask.study.trial import read_trial, rehearse
+from polytask.study.trial import read_trial
 from polytask.study.trial_spec import TrialSpec
 from polytask.study.versions import mixed_versions, versions
 from polytask.train import TrainOptions
@@ -35,10 +37,10 @@ logger = logging.getLogger("polytask")
 def compare(
     data: MultiTaskData | str,
     *,
-    methods: Sequence[str | Mapping[str, Any] | MethodSpec] = ("stl", "equal", "uw"),
+    methods: Sequence[Asked] = ("stl", "equal", "uw"),
     seeds: int | Sequence[int] = 3,
     encoder: str | Callable[..., Any] | None = None,
-    architecture: str | Mapping[str, Any] = "hard",
+    architecture: str | Mapping[str, Any] | Sequence[str | Mapping[str, Any]] = "hard",
     train: TrainOptions | Mapping[str, Any] | None = None,
     balancer: Mapping[str, Any] | None = None,
     selection: str = "val",
@@ -62,14 +64,19 @@ def compare(
     (``"joint_feature"``, ``"mean_regularized"``, …). They are fitted on the training rows, with hyper-parameters chosen
     by cross-validation among them (a family at a fixed α when ``alpha`` is given), and judged like networks.
 
+    Given several architectures, every balancing method is trained with each of them, and labels say which:
+    ``"uw @ hard"``. The single-task networks have the first one. ``"uw @ NAME"``, or the key ``architecture`` of a
+    method's table, gives one method, or the single-task networks, an architecture of its own.
+
     Args:
         data: The data, or the name of a built-in dataset.
         methods: ``"stl"`` for the single-task networks, registry names, names of estimators, ``"name:option=value"``,
-            or tables with a ``name``. Three by default: baselines, plain sum, uncertainty weighting.
+            tables with a ``name``, or contenders. Three by default: baselines, plain sum, uncertainty weighting.
         seeds: Number of paired seeds (0, 1, …), or the seeds. 3 by default: the fewest worth an interval.
         encoder: Specification of the shared part, or a function making it from an ``InputSpec``; the data's own by
             default.
-        architecture: How tasks share it: a name, or a table with ``name`` and options.
+        architecture: How tasks share it: a name, ``"name:option=value"``, or a table with ``name`` and options; or
+            several of these.
         train: Training options; its ``seed`` is replaced by each trial's.
         balancer: Options of the engine for all methods: :data:`~polytask.balance.section.ENGINE_OPTIONS`.
         selection: ``"val"``; ``"last"`` judges the last epoch; ``"test"`` chooses on test and marks every table.
@@ -107,8 +114,7 @@ def compare(
             f"data must be a MultiTaskData or the name of a dataset, found {type(data).__name__}; "
             "polytask.data.read_table makes one of a table"
         )
-    specs = specs_of(methods)
-    read_architecture(architecture)
+    architectures = read_architectures(architecture)
     check_keep(keep, refit=refit)
     numbers = _seeds(seeds)
     if selection not in SELECTIONS:
@@ -117,20 +123,17 @@ def compare(
         raise ConfigError(f"workers must be at least 1, found {workers}")
     options = train if isinstance(train, TrainOptions) else TrainOptions(**dict(train or {}))
     _check_names(options, data)
-    _check_splits(data, "last" if all(spec.is_estimator for spec in specs) else selection)
-    against = _baseline(baseline, specs)
-    engine = _engine(balancer or {})
+    setting = Setting(selection, encoder, architectures, options, _engine(balancer or {}))
+    rows = read_contenders(methods, setting)
+    _check_splits(data, selection if any(row.by_epochs for row in rows) else "last")
+    against = _baseline(baseline, rows)
     folder = Path(out) if out is not None else Path("runs") / data.name
-    trials = [
-        TrialSpec(spec, tasks, seed, selection, encoder, architecture, options, engine)
-        for seed in numbers
-        for spec in specs
-        for tasks in ([(task,) for task in data.tasks.names] if spec.alone else [data.tasks.names])
-    ]
-    for trial in trials[: len(trials) // len(numbers)]:  # wrong options show now, not after the baselines are trained
-        rehearse(trial, data)
+    parts = [(row, tasks) for row in rows for tasks in row.groups(data.tasks.names)]
+    for row, tasks in parts:  # wrong options show now, not after the baselines are trained
+        row.check(data, tasks)
+    trials = [TrialSpec(row, tasks, seed) for seed in numbers for row, tasks in parts]
     with locked(folder):
-        results = _run(trials, data, folder, workers=workers, progress=progress, resume=resume)
+        results = _run(trials, data, folder, epochs=options.epochs, workers=workers, progress=progress, resume=resume)
         if all(result.failed for result in results):
             first = results[0]
             verb = "were not judged" if all(result.limit for result in results) else "failed"
@@ -143,8 +146,8 @@ def compare(
                 elsewhere(),
                 worded("start afresh (resume=False)", "start afresh (--fresh)"),
             )
-        notes = (*_notes(data, specs), *([mixed] if mixed else []))
-        protocol = _protocol(data, specs, numbers, trials[0], against, notes)
+        notes = (*_notes(data, rows), *([mixed] if mixed else []))
+        protocol = _protocol(data, rows, numbers, setting, against, notes)
         comparison = Comparison(protocol, results, out=folder)
         comparison.to_json(folder)
         places = [(trial, folder / "trials" / trial.id(data)) for trial in trials]
@@ -153,7 +156,14 @@ def compare(
 
 
 def _run(
-    trials: Sequence[TrialSpec], data: MultiTaskData, folder: Path, *, workers: int, progress: bool, resume: bool
+    trials: Sequence[TrialSpec],
+    data: MultiTaskData,
+    folder: Path,
+    *,
+    epochs: int,
+    workers: int,
+    progress: bool,
+    resume: bool,
 ) -> list[TrialResult]:
     """Results in the order of ``trials``: those finished before, and the rest trained now."""
     places = [folder / "trials" / trial.id(data) for trial in trials]
@@ -164,10 +174,10 @@ def _run(
         if found is None:
             jobs.append((trial, place))
         else:
-            results[place.name] = found
+            results[place.name] = dataclasses.replace(found, method=trial.contender.label)
     if results:
         logger.info("%d of %d trials in %s are finished already", len(results), len(trials), folder)
-    with Bar(progress, len(trials), len(results), trials[0].train.epochs) as bar:
+    with Bar(progress, len(trials), len(results), epochs) as bar:
 
         def done(result: TrialResult) -> None:
             results[result.id] = result
@@ -225,51 +235,29 @@ def _engine(options: Mapping[str, Any]) -> tuple[tuple[str, Any], ...]:
     return tuple(sorted(options.items()))
 
 
-def _baseline(given: str | None, specs: Sequence[MethodSpec]) -> str:
-    """The label of the method that gains are measured against; empty for the default."""
+def _baseline(given: str | None, rows: Sequence[Contender]) -> str:
+    """The label of the row that gains are measured against; empty for the default."""
     if given is None:
         return ""
-    known = [spec.label for spec in specs]
-    found = [spec.label for spec in specs if given in (spec.label, spec.name)]
+    known = [row.label for row in rows]
+    found = [given] if given in known else [row.label for row in rows if given in (row.entry, row.name)]
     if len(found) != 1:
         words = unknown("baseline", given, known) if not found else f"baseline {given!r} could be {' or '.join(found)}"
         raise ConfigError(f"{words}; it must be one of methods")
     return found[0]
 
 
-def _notes(data: MultiTaskData, specs: Sequence[MethodSpec]) -> list[str]:
-    """What a reader of the table should know of the estimators in it."""
-    fitted = [spec for spec in specs if spec.is_estimator]
-    if not fitted:
-        return []
-    names = ", ".join(spec.label for spec in fitted)
-    alone = [spec.label for spec in fitted if not spec.estimator.shares(data.tasks.values())]
-    notes = [
-        f"fitted on the training rows alone, which also choose hyper-parameters: {names}"
-        + (f"; no sharing between tasks: {', '.join(alone)}" if alone else "")
-    ]
-    said: dict[str, list[str]] = {}
-    for spec in fitted:
-        said.setdefault(spec.estimator.note(data.tasks.values()), []).append(spec.label)
-    return [*notes, *(f"{', '.join(labels)}: {note}" for note, labels in said.items() if note)]
-
-
-def _sharing(architecture: str | Mapping[str, Any]) -> str:
-    """An architecture with its options, in words."""
-    name, options = read_architecture(architecture)
-    return name + (f" ({', '.join(f'{key}={value}' for key, value in options.items())})" if options else "")
-
-
-def _is_alone(spec: MethodSpec, data: MultiTaskData) -> bool:
-    """Whether no task can gain from another."""
-    return not spec.estimator.shares(data.tasks.values()) if spec.is_estimator else spec.is_stl
+def _notes(data: MultiTaskData, rows: Sequence[Contender]) -> list[str]:
+    """What a reader of the table should know of the rows in it."""
+    kinds = dict.fromkeys(type(row) for row in rows)
+    return [note for kind in kinds for note in kind.notes([row for row in rows if type(row) is kind], data)]
 
 
 def _protocol(
     data: MultiTaskData,
-    specs: Sequence[MethodSpec],
+    rows: Sequence[Contender],
     seeds: tuple[int, ...],
-    trial: TrialSpec,
+    setting: Setting,
     baseline: str,
     notes: Sequence[str],
 ) -> Protocol:
@@ -284,24 +272,27 @@ def _protocol(
         )
         for name, task in data.tasks.items()
     }
-    trained = any(not spec.is_estimator for spec in specs)
-    train = {key: value for key, value in trial.train.to_dict().items() if key not in ("seed", "restore", "threads")}
+    trained = any(row.by_epochs for row in rows)
+    shared = dict.fromkeys(row.sharing for row in rows if row.sharing)
+    train = {key: value for key, value in setting.train.to_dict().items() if key not in ("seed", "restore", "threads")}
+    titles = {row.label: row.title(data) for row in rows}
     return Protocol(
         name=data.name,
         tasks=tasks,
-        methods=tuple(spec.label for spec in specs),
+        methods=tuple(row.label for row in rows),
         seeds=seeds,
-        selection=trial.selection,
+        selection=setting.selection,
         rows={split: len(source) for split, source in data.splits.items()},
         fingerprint=data.fingerprint,
-        encoder=encoder_name(data.encoder if trial.encoder is None else trial.encoder) if trained else "",
-        architecture=_sharing(trial.architecture),
+        encoder=encoder_name(data.encoder if setting.encoder is None else setting.encoder) if trained else "",
+        architecture=" and ".join(shared or map(sharing_in_words, setting.architectures)),
         train=train if trained else {},
-        balancer={key: value if isinstance(value, (str, int)) else repr(value) for key, value in trial.balancer},
-        versions=versions(*specs),
+        balancer={key: value if isinstance(value, (str, int)) else repr(value) for key, value in setting.balancer},
+        versions=versions(dict.fromkeys(package for row in rows for package in row.packages)),
         notes=tuple(notes),
         about=data.notes,
         baseline=baseline,
-        alone=tuple(spec.label for spec in specs if _is_alone(spec, data)),
-        estimators={spec.label: spec.estimator.title(data.tasks.values()) for spec in specs if spec.is_estimator},
+        alone=tuple(row.label for row in rows if not row.shares(data)),
+        singles=tuple(row.label for row in rows if row.is_reference),
+        estimators={label: title for label, title in titles.items() if title},
     )

@@ -19,7 +19,8 @@ class ProtocolSection(Section):
 
     Attributes:
         methods: Registry names, names of estimators (``"ridge"``, ``"joint_feature"``), ``"name:option=value"``, or
-            tables with a ``name``; ``"stl"`` is one network per task. By default these baselines, the plain sum, and
+            tables with a ``name``; ``"stl"`` is one network per task; ``"uw @ hard"`` has an architecture of its own.
+            By default these baselines, the plain sum, and
             ``[method]``'s own (``uw`` if that is the sum).
         seeds: Number of paired seeds, or the seeds themselves.
         selection: Which epoch of a trial is reported: the best on validation, the last, or the best on test (then

@@ -78,7 +78,7 @@ def times(value: float) -> str:
 
 def apart(comparison: Numbers) -> str:
     """The reference in words; with estimators about, a model may be something else than a network."""
-    if comparison.reference != "stl":
+    if not comparison.against_singles:
         return comparison.reference
     return "one network per task" if comparison.protocol.estimators else "one model per task"
 

@@ -182,7 +182,7 @@ def _price(comparison: Numbers, best: str) -> list[str]:
         return []
     size = row["parameters"] / base["parameters"]
     kind = "networks" if comparison.protocol.estimators else "models"
-    stl = comparison.reference == "stl"
+    stl = comparison.against_singles
     models = f" of all single-task {kind} together" if stl else f" of {comparison.reference}"
     whose = "their" if stl else "its"
     ratio = times(row["seconds_ratio"])

@@ -6,24 +6,18 @@ import platform
 from collections.abc import Iterable, Mapping
 from importlib import metadata
 
-from polytask.study.methods import MethodSpec
 from polytask.version import __version__
 
 __all__ = ["mixed_versions", "versions"]
 
 
-def versions(*methods: MethodSpec) -> dict[str, str]:
-    """Version by package: torch where there are networks, scikit-learn where there are estimators.
+def versions(packages: Iterable[str]) -> dict[str, str]:
+    """Version by package, polytask's first and Python's last.
 
     Args:
-        *methods: What is trained or fitted.
+        packages: Packages that numbers depend on.
     """
-    wanted = ["numpy"]
-    if any(not method.is_estimator for method in methods):
-        wanted.insert(0, "torch")
-    if any(method.is_estimator for method in methods):
-        wanted.append("scikit-learn")
-    found = {"polytask": __version__, **{name: metadata.version(name) for name in wanted}}
+    found = {"polytask": __version__, **{name: metadata.version(name) for name in packages}}
     return {**found, "python": platform.python_version()}
 
 

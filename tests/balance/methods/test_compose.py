@@ -8,7 +8,7 @@ import torchjd.aggregation as jd
 from polytask.balance import Balancer, Evidence, get_method
 from polytask.balance.compose import CRMOGM, Chain, Log, Normalise, Subset
 from polytask.errors import ConfigError, MethodError
-from polytask.study.methods import MethodSpec
+from polytask.study.contenders import read_contender
 from tests.solvers.draws import jacobian
 
 TASKS = ("a", "b", "c")
@@ -102,11 +102,11 @@ def test_a_loss_of_zero_in_a_log_chain_is_named():
 
 
 def test_composed_methods_are_read_from_a_text():
-    method = MethodSpec.of("chain:stages=l2-log,inner=cagrad").build()
+    method = read_contender("chain:stages=l2-log,inner=cagrad").method()
     assert repr(method) == "Chain(stages='l2-log', inner='cagrad')"
-    assert MethodSpec.of("cr_mogm:inner=pcgrad,alpha=0.5").build().alpha == 0.5
+    assert read_contender("cr_mogm:inner=pcgrad,alpha=0.5").method().alpha == 0.5
     with pytest.raises(ConfigError, match="inner"):
-        MethodSpec.of("chain:stages=log,inner=uw")
+        read_contender("chain:stages=log,inner=uw")
 
 
 def test_the_state_of_parts_is_saved_and_loaded_with_the_whole():

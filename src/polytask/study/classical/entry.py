@@ -84,11 +84,13 @@ class Entry(ABC):
         alone: Whether it learns each task by itself.
         natures: What it can learn; it sees labels and gives predictions as :class:`~polytask.tasks.Nature` says.
         storable: Whether what it fits can be kept as plain arrays.
+        depends_on_seed: Whether folds or anything random come in.
     """
 
     alone: ClassVar[bool]
     natures: tuple[Nature, ...]
     storable: ClassVar[bool] = False
+    depends_on_seed: bool = True
 
     def __init__(self, name: str, options: Mapping[str, Any]) -> None:
         self.name, self.options = name, dict(options)

@@ -13,15 +13,17 @@ from typing import Any, final
 
 import numpy as np
 from numpy.typing import NDArray
+from torch import Tensor
 
-from polytask.data import MultiTaskData, Source, batches
+from polytask.data import Inputs, MultiTaskData
 from polytask.data.interface import Interface
 from polytask.errors import ConfigError, TaskError
 from polytask.study.classical.entries import reasons_against
 from polytask.study.classical.entry import Entry, Fitted, Training
 from polytask.study.classical.folds import row_folds
-from polytask.study.classical.rows import BATCH, Encoding, Features, features_of, read_rows
+from polytask.study.classical.rows import Encoding, Features, features_of, read_rows
 from polytask.study.classical.saved import Estimators, head_of
+from polytask.study.judging import judge
 from polytask.study.results import TrialResult
 from polytask.tasks import Task, TaskSet
 
@@ -73,15 +75,9 @@ def fit_estimator(
     learned = learn(entry, data, tasks, seed)
     for words in learned.told:
         logger.warning("trial %s: %s", result.id, words)
-    others = {split: source for split, source in data.splits.items() if split != "train"}
-    judged = {
-        split: _judge(learned.fitted, learned.encoding, tasks, learned.units, source)
-        for split, source in others.items()
-    }
     found = dataclasses.replace(
         result,
-        metrics={split: metrics for split, (metrics, _) in judged.items()},
-        undefined={split: undefined for split, (_, undefined) in judged.items() if undefined},
+        **judge(learned.heads, data, tasks),
         labels_seen=learned.counts,
         parameters=learned.fitted.parameters,
         fitted=learned.fitted.facts,
@@ -97,6 +93,7 @@ class Learned:
     """Estimators after fitting, with all that their predictions need.
 
     Attributes:
+        tasks: The tasks.
         fitted: The estimators.
         encoding: How rows become matrices.
         units: Task → mean and standard deviation of the fitted targets.
@@ -106,6 +103,7 @@ class Learned:
         sample: Some of the training rows.
     """
 
+    tasks: TaskSet
     fitted: Fitted
     encoding: Encoding
     units: dict[str, tuple[float, float]]
@@ -113,6 +111,12 @@ class Learned:
     told: list[str]
     seconds: float
     sample: Features
+
+    def heads(self, inputs: Inputs) -> dict[str, Tensor]:
+        """What the heads of a network would put out for the same predictions."""
+        features = features_of(inputs)
+        found = self.fitted.heads(self.encoding.linear(features), self.encoding.trees(features))
+        return {name: head_of(self.tasks[name], values, self.units[name]) for name, values in found.items()}
 
     def plain(self, interface: Interface) -> Estimators | None:
         """The same as plain arrays, if these predict the same; else ``None``."""
@@ -154,7 +158,7 @@ def learn(entry: Entry, data: MultiTaskData, tasks: TaskSet, seed: int) -> Learn
         fitted = entry.fit(training)
     seconds = time.perf_counter() - start
     sample = Features(rows.features.numeric[:SAMPLE], rows.features.categorical[:SAMPLE])
-    return Learned(fitted, encoding, units, counts, told, seconds, sample)
+    return Learned(tasks, fitted, encoding, units, counts, told, seconds, sample)
 
 
 def _unit(task: Task, values: Array) -> tuple[float, float]:
@@ -164,21 +168,6 @@ def _unit(task: Task, values: Array) -> tuple[float, float]:
     present = values[~np.isnan(values)]
     mean, spread = float(present.mean()), float(present.std())
     return mean, spread if spread > 1e-12 * max(abs(mean), 1e-300) else 1.0
-
-
-def _judge(
-    fitted: Fitted, encoding: Encoding, tasks: TaskSet, units: dict[str, tuple[float, float]], source: Source
-) -> tuple[dict[str, dict[str, float]], dict[str, dict[str, str]]]:
-    """Metrics of every task over a source, and why some are undefined; by the code that measures networks."""
-    meter = tasks.meter()
-    for part in batches(source, BATCH):
-        features = features_of(part.inputs)
-        heads = fitted.heads(encoding.linear(features), encoding.trees(features))
-        meter.update(
-            {name: head_of(tasks[name], values, units[name]) for name, values in heads.items()},
-            {name: part.targets[name].cpu() for name in tasks if name in part.targets},
-        )
-    return meter.compute(), dict(meter.undefined)
 
 
 @contextmanager

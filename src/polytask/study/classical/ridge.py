@@ -48,6 +48,11 @@ class Ridge(OneByOne):
         Nature.COUNT,
     )
 
+    @property
+    def depends_on_seed(self) -> bool:  # type: ignore[override]
+        """Whether α is chosen, which takes folds."""
+        return len(self._grid()) > 1
+
     def title(self, tasks: Iterable[Task]) -> str:
         """For the report."""
         return "scikit-learn's ridge, logistic or Poisson regression, by kind, for each task alone"

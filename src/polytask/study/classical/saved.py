@@ -95,8 +95,8 @@ class Estimators:
         return Stored("estimators", values, dict(about), tensors)
 
     @classmethod
-    def restore(cls, stored: Stored) -> Estimators:
-        """What :meth:`store` described."""
+    def restore(cls, stored: Stored, where: str, encoder: Any = None) -> Estimators:
+        """What :meth:`store` described; ``where`` it was found, and an ``encoder``, play no part."""
         arrays = {name: value.numpy() for name, value in stored.arrays.items()}
         encoding = Encoding(
             arrays["encoding.mean"],

@@ -18,7 +18,7 @@ __all__ = ["delta"]
 def delta(comparison: Numbers) -> Figure | Omitted:
     """Bars from zero to the mean gain, whiskers for the interval, one dot per seed; hollow where 0 is inside."""
     methods = [m for m in comparison.methods if m != comparison.reference and comparison.interval(m) is not None]
-    name = f"Gain over {'single-task models' if comparison.reference == 'stl' else comparison.reference}"
+    name = f"Gain over {'single-task models' if comparison.against_singles else comparison.reference}"
     if not methods:
         return Omitted(name, "no method could be measured against a reference")
     looks = look_of(comparison)

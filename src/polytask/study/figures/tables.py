@@ -93,9 +93,7 @@ def cost(comparison: Numbers) -> Figure | Omitted:
             axes.spines["left"].set_visible(False)
             axes.xaxis.set_major_formatter(lambda value, _: f"{value:g}×")
     data = pd.DataFrame(rows).T.rename_axis("method").reset_index()
-    reference = (
-        f"all single-task {_kind(comparison)} together" if comparison.reference == "stl" else comparison.reference
-    )
+    reference = f"all single-task {_kind(comparison)} together" if comparison.against_singles else comparison.reference
     caption = (
         f"Seconds of training of one seed, all models of the method; time and size relative to {reference}. Times "
         "depend on the machine and on what else it did; no other number depends on them."
@@ -109,7 +107,7 @@ def _cost_title(comparison: Numbers, rows: dict[str, dict[str, float]]) -> str:
     if not joint:
         return "What training took"
     low, high = min(joint, key=joint.__getitem__), max(joint, key=joint.__getitem__)
-    against = f"the single-task {_kind(comparison)} together" if comparison.reference == "stl" else comparison.reference
+    against = f"the single-task {_kind(comparison)} together" if comparison.against_singles else comparison.reference
     if low == high:
         return f"{low} trains in {times(joint[low])} the time of {against}"
     return f"Training takes {times(joint[low])} ({low}) to {times(joint[high])} ({high}) the time of {against}"
