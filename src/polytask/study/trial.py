@@ -229,8 +229,9 @@ def rehearse(spec: TrialSpec, data: MultiTaskData) -> None:
     if spec.method.is_estimator:
         check_estimator(spec.method.estimator, data, data.tasks.subset(spec.tasks))
     else:
-        blueprint_of(spec, data).build()
-        balancer_of(spec, data)
+        model = blueprint_of(spec, data).build()
+        if balancer_of(spec, data).needs_features:
+            model.representation.check(type(model).__name__)
 
 
 def balancer_of(spec: TrialSpec, data: MultiTaskData) -> Balancer:
