@@ -33,6 +33,7 @@ LEVELS = {
     "linear": 2,
     "data": 3,
     "balance": 3,
+    "schedule": 3,
     "share": 4,
     "train": 5,
     "study": 6,

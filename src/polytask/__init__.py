@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 from polytask.version import __version__ as __version__
 
 if TYPE_CHECKING:
-    from polytask import balance, data, deploy, errors, linear, share, solvers, study, tasks, train
+    from polytask import balance, data, deploy, errors, linear, schedule, share, solvers, study, tasks, train
     from polytask.balance import Balancer
     from polytask.data import MultiTaskLoader
     from polytask.deploy import load
@@ -35,6 +35,7 @@ __all__ = [
     "errors",
     "linear",
     "load",
+    "schedule",
     "share",
     "solvers",
     "study",
@@ -42,7 +43,7 @@ __all__ = [
     "train",
 ]
 
-_ROOMS = ("balance", "data", "deploy", "errors", "linear", "share", "solvers", "study", "tasks", "train")
+_ROOMS = ("balance", "data", "deploy", "errors", "linear", "schedule", "share", "solvers", "study", "tasks", "train")
 _HOMES = {
     "Balancer": "balance",
     "HardSharing": "share",

@@ -1,4 +1,4 @@
-"""``grads="features"`` at several tensors: experts that all tasks read, parts of one task below them, one task alone."""
+"""``grads="features"`` at several tensors: experts that all tasks read, parts of one task below them, one alone."""
 
 import inspect
 

@@ -168,20 +168,23 @@ def test_it_describes_itself(case):
     assert not any(p.grad is not None for p in model.parameters())
 
 
-@pytest.mark.parametrize("option", ["exact", "plain values"])
-def test_options_are_declared_and_checked(case, option):
+@pytest.mark.parametrize(
+    "make",
+    [
+        lambda case, name, value: build(case, **{name: value}),
+        lambda case, name, value: Blueprint.of(toy_data(), architecture={"name": case.name, name: value}),
+    ],
+    ids=["class", "blueprint"],
+)
+def test_options_are_declared_and_checked(case, make):
     for name, value in case.options.items():
         assert name in case.made.options
         assert case.made.options[name].read(value) is not None
     if not case.options:
         assert set(case.bad) == set(case.made.options), "every option needs a value that is refused"
     for name, value in case.bad.items():
-        words = f"{name} must be .*, found"
-        with pytest.raises(ConfigError, match=words):
-            if option == "exact":
-                build(case, **{name: value})
-            else:
-                Blueprint.of(toy_data(), architecture={"name": case.name, name: value})
+        with pytest.raises(ConfigError, match=f"{name} must be .*, found"):
+            make(case, name, value)
 
 
 @pytest.mark.parametrize("copied", [copy.deepcopy, lambda model: pickle.loads(pickle.dumps(model))])
@@ -222,12 +225,12 @@ def test_what_was_learned_comes_back_from_a_folder(case, tmp_path):
 @pytest.mark.parametrize("method", ["upgrad", "mgda", "graddrop"])
 def test_features_are_what_several_tasks_read_or_are_refused(case, method):
     model = build(case)
-    trainer = dict(model=model, tasks=TASKS, method=Balancer(method, grads="features", announce=None), progress=False)
+    balancer = Balancer(method, grads="features", announce=None)
     if not model.representation.is_shared:
         with pytest.raises(ConfigError, match=f"in {type(model).__name__} every task reads .* Use grads='params'"):
-            Trainer(**trainer)
+            Trainer(model, TASKS, balancer, progress=False)
         return
-    Trainer(**trainer)
+    Trainer(model, TASKS, balancer, progress=False)
     encoded = model.encode(rows())
     tensors = model.representation.tensors(encoded, "it")
     found = {name: (output - 0.3).square().mean() for name, output in model.decode(encoded).items()}

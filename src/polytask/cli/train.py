@@ -41,9 +41,10 @@ def train(
     After an interruption, the same command goes on from the last checkpoint. One of other data or settings is refused.
     """
     from polytask.deploy import FinishedModel
+    from polytask.schedule import read_schedule
     from polytask.share.stored import predicting
     from polytask.study.methods import MethodSpec
-    from polytask.study.trial import balancer_of, blueprint_of
+    from polytask.study.trial import balancer_of, blueprint_of, check_schedule
     from polytask.study.trial_spec import TrialSpec
     from polytask.train import Trainer, TrainOptions
 
@@ -55,10 +56,14 @@ def train(
     spec = TrialSpec(
         MethodSpec.of({"name": method.name, **method.options}), data.tasks.names, options.seed, "val",
         settings.encoder(), settings.model.sharing, options, tuple(sorted(method.engine.items())),
+        read_schedule(settings.schedule.chosen),
     )  # fmt: skip
+    check_schedule(spec, data)
     blueprint, balancer = blueprint_of(spec, data), balancer_of(spec, data)
     model = blueprint.build()
-    trainer = Trainer(model, data.tasks, balancer, options=options, out=folder, identity=spec.identity(data))
+    trainer = Trainer(
+        model, data.tasks, balancer, options=options, schedule=spec.schedule, out=folder, identity=spec.identity(data)
+    )
     with locked(folder):
         history = trainer.fit(data, resume=False if fresh else "auto")
         about = {"data": data.name, "fingerprint": data.fingerprint, "method": method.name}

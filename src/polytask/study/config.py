@@ -6,7 +6,7 @@ import inspect
 import tomllib
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import pydantic
 from pydantic import Field
@@ -14,6 +14,7 @@ from pydantic import Field
 from polytask.balance.section import ENGINE_OPTIONS, MethodSection
 from polytask.data.section import DataSection
 from polytask.errors import ConfigError
+from polytask.schedule.section import ScheduleSection
 from polytask.section import Section
 from polytask.share.section import ModelSection
 from polytask.study import toml
@@ -25,7 +26,15 @@ from polytask.study.wording import accepts, no_key, say
 from polytask.tasks import KINDS
 from polytask.tasks.section import TaskSection
 
-__all__ = ["Config", "DataSection", "MethodSection", "ModelSection", "ProtocolSection", "TaskSection"]
+__all__ = [
+    "Config",
+    "DataSection",
+    "MethodSection",
+    "ModelSection",
+    "ProtocolSection",
+    "ScheduleSection",
+    "TaskSection",
+]
 
 
 class Config(Section):
@@ -39,6 +48,7 @@ class Config(Section):
         tasks: What to predict, by name; empty means every task of a built-in dataset.
         model: The network.
         method: The balancing method.
+        schedule: Which tasks count in which step.
         train: Options of :class:`~polytask.train.TrainOptions`.
         protocol: How methods are compared.
 
@@ -61,6 +71,7 @@ class Config(Section):
     tasks: dict[str, TaskSection] = Field(default_factory=dict)
     model: ModelSection = ModelSection()
     method: MethodSection = MethodSection()
+    schedule: ScheduleSection = ScheduleSection()
     train: dict[str, Any] = Field(default_factory=dict)
     protocol: ProtocolSection = ProtocolSection()
 
@@ -117,7 +128,8 @@ class Config(Section):
         except pydantic.ValidationError as error:
             raise ConfigError("\n".join(f"{where}: {say(problem, cls)}" for problem in error.errors())) from None
         config._where, config._folder = where, Path(folder)
-        config._check_model()
+        config._check_section("model")
+        config._check_section("schedule")
         config._check_tasks()
         config._check_method()
         config._check_train()
@@ -197,6 +209,7 @@ class Config(Section):
             "refit": self.protocol.refit,
             "encoder": self.encoder(),
             "architecture": self.model.sharing,
+            "schedule": self.schedule.chosen,
             "train": self.train_options(),
             "balancer": self.method.engine,
             **({} if out is None else {"out": self._folder / out}),
@@ -230,11 +243,12 @@ class Config(Section):
             return {"name": entry, **self.method.options}
         return entry
 
-    def _check_model(self) -> None:
+    def _check_section(self, name: Literal["model", "schedule"]) -> None:
+        """Keys that are options of the thing that the section names."""
         try:
-            self.model.check(no_key)
+            getattr(self, name).check(no_key)
         except ConfigError as error:
-            raise ConfigError(f"{self._where}: [model] {error}") from None
+            raise ConfigError(f"{self._where}: [{name}] {error}") from None
 
     def _check_tasks(self) -> None:
         """Keys that are options of the tasks' kinds; where the kind is to be guessed, of any kind."""

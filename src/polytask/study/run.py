@@ -12,6 +12,7 @@ from polytask.data import MultiTaskData, load
 from polytask.errors import ConfigError, TrialError, unknown
 from polytask.folders import locked
 from polytask.remedies import elsewhere, worded
+from polytask.schedule import read_schedule
 from polytask.share.architectures import read_architecture
 from polytask.share.blueprint import encoder_name
 from polytask.study.best import check_keep, keep_models
@@ -39,6 +40,7 @@ def compare(
     seeds: int | Sequence[int] = 3,
     encoder: str | Callable[..., Any] | None = None,
     architecture: str | Mapping[str, Any] = "hard",
+    schedule: str | Mapping[str, Any] | None = None,
     train: TrainOptions | Mapping[str, Any] | None = None,
     balancer: Mapping[str, Any] | None = None,
     selection: str = "val",
@@ -70,6 +72,8 @@ def compare(
         encoder: Specification of the shared part, or a function making it from an ``InputSpec``; the data's own by
             default.
         architecture: How tasks share it: a name, or a table with ``name`` and options.
+        schedule: Which tasks count in which step, for all networks that learn several: a name, or a table with
+            ``name`` and options. All tasks in all steps by default.
         train: Training options; its ``seed`` is replaced by each trial's.
         balancer: Options of the engine for all methods: :data:`~polytask.balance.section.ENGINE_OPTIONS`.
         selection: ``"val"``; ``"last"`` judges the last epoch; ``"test"`` chooses on test and marks every table.
@@ -109,6 +113,7 @@ def compare(
         )
     specs = specs_of(methods)
     read_architecture(architecture)
+    ordered = read_schedule(schedule)
     check_keep(keep, refit=refit)
     numbers = _seeds(seeds)
     if selection not in SELECTIONS:
@@ -122,7 +127,17 @@ def compare(
     engine = _engine(balancer or {})
     folder = Path(out) if out is not None else Path("runs") / data.name
     trials = [
-        TrialSpec(spec, tasks, seed, selection, encoder, architecture, options, engine)
+        TrialSpec(
+            spec,
+            tasks,
+            seed,
+            selection,
+            encoder,
+            architecture,
+            options,
+            engine,
+            None if spec.alone or spec.is_estimator else ordered,
+        )
         for seed in numbers
         for spec in specs
         for tasks in ([(task,) for task in data.tasks.names] if spec.alone else [data.tasks.names])
@@ -143,7 +158,7 @@ def compare(
                 elsewhere(),
                 worded("start afresh (resume=False)", "start afresh (--fresh)"),
             )
-        notes = (*_notes(data, specs), *([mixed] if mixed else []))
+        notes = (*_notes(data, specs), *_timing(ordered), *([mixed] if mixed else []))
         protocol = _protocol(data, specs, numbers, trials[0], against, notes)
         comparison = Comparison(protocol, results, out=folder)
         comparison.to_json(folder)
@@ -252,6 +267,16 @@ def _notes(data: MultiTaskData, specs: Sequence[MethodSpec]) -> list[str]:
     for spec in fitted:
         said.setdefault(spec.estimator.note(data.tasks.values()), []).append(spec.label)
     return [*notes, *(f"{', '.join(labels)}: {note}" for note, labels in said.items() if note)]
+
+
+def _timing(schedule: Mapping[str, Any] | None) -> list[str]:
+    """A schedule with its options, in words."""
+    if schedule is None:
+        return []
+    options = ", ".join(f"{key}={value}" for key, value in schedule.items() if key != "name")
+    return [
+        f"schedule of all networks that learn several tasks: {schedule['name']}{f' ({options})' if options else ''}"
+    ]
 
 
 def _sharing(architecture: str | Mapping[str, Any]) -> str:

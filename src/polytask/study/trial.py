@@ -13,9 +13,10 @@ from typing import Any
 from polytask.balance import Balancer
 from polytask.data import MultiTaskData
 from polytask.data.interface import Interface
-from polytask.errors import CheckpointError, DamagedError, StorageError, TrialError
+from polytask.errors import CheckpointError, ConfigError, DamagedError, StorageError, TrialError
 from polytask.files import write_json
 from polytask.folders import make_folder, remove, set_aside, sweep
+from polytask.schedule import get_schedule
 from polytask.share.blueprint import Blueprint
 from polytask.share.network import Network
 from polytask.share.stored import Stored, drop_model, write_model
@@ -167,6 +168,7 @@ def _fit(
         options=spec.options,
         out=folder,
         identity=spec.identity(data),
+        schedule=spec.schedule,
         progress=False,
         on_epoch=on_epoch,
     )
@@ -214,9 +216,10 @@ def train_fully(spec: TrialSpec, data: MultiTaskData, epochs: int) -> Stored | N
     blueprint = blueprint_of(spec, data)
     options = spec.options.replace(epochs=epochs, patience=None, stop=None, restore="last")
     model, balancer = blueprint.build(), balancer_of(spec, data)
-    trainer = Trainer(model, tasks, balancer, options=options, progress=False)
+    trainer = Trainer(model, tasks, balancer, options=options, schedule=spec.schedule, progress=False)
+    validates = balancer.method.needs_metrics or (trainer.schedule is not None and trainer.schedule.needs_validation)
     with threads(1):
-        trainer.fit(data.train, data.val if balancer.method.needs_metrics else None)
+        trainer.fit(data.train, data.val if validates else None)
     return Network(blueprint, model).store({})
 
 
@@ -232,6 +235,23 @@ def rehearse(spec: TrialSpec, data: MultiTaskData) -> None:
         model = blueprint_of(spec, data).build()
         if balancer_of(spec, data).needs_features:
             model.representation.check(type(model).__name__)
+        check_schedule(spec, data)
+
+
+def check_schedule(spec: TrialSpec, data: MultiTaskData) -> None:
+    """Find out whether a trial's schedule fits the data.
+
+    Raises:
+        ConfigError: An option names a task that is none, or there are no rows to validate on.
+    """
+    schedule = get_schedule(spec.schedule)
+    if schedule is not None:
+        schedule.begin(spec.tasks)
+        if schedule.needs_validation and len(data.val) == 0:
+            raise ConfigError(
+                f"{type(schedule).__name__} decides after every validation, and {data.name} has no validation rows; "
+                "split it with val above 0"
+            )
 
 
 def balancer_of(spec: TrialSpec, data: MultiTaskData) -> Balancer:

@@ -36,6 +36,7 @@ class TrialSpec:
         architecture: How tasks share it: a name, or a table with a name and options.
         train: Training options.
         balancer: Options of the balancing engine.
+        schedule: Name and options of the schedule, where there is one.
     """
 
     method: MethodSpec
@@ -46,6 +47,7 @@ class TrialSpec:
     architecture: str | Mapping[str, Any]
     train: TrainOptions
     balancer: tuple[tuple[str, Any], ...] = ()
+    schedule: Mapping[str, Any] | None = None
 
     @property
     def options(self) -> TrainOptions:
@@ -88,6 +90,7 @@ class TrialSpec:
                 "method_options": dict(self.method.options),
                 "balancer": dict(self.balancer),
                 "selection": self.selection,
+                **({} if self.schedule is None else {"schedule": dict(self.schedule)}),
             }
         return {key: _plain(value) for key, value in {**same, **found, "seed": self.seed}.items()}
 
