@@ -146,6 +146,9 @@ def test_the_command_line_trains_with_it_and_goes_on(folder):
     code, told = train("no", "--set", "schedule.main=nobody")
     assert code == 2
     assert "'nobody'" in told
+    checked = runner.invoke(app, ["check", str(file), "--set", "schedule.main=nobody"])
+    assert checked.exit_code == 2
+    assert "'nobody'" in checked.output + checked.stderr
     assert set(pt.load(folder / "out").tasks.names) == {"income", "age", "sick"}
 
 

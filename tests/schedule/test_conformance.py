@@ -135,7 +135,7 @@ def test_the_memory_of_a_task_without_numbers_stays(case, missing):
 def test_one_task_and_five_hundred(case):
     one = make(case, ("a",))
     assert one.next() == {"a"}
-    names = tuple(f"t{place}" for place in range(500)) + ("a",)
+    names = (*(f"t{place}" for place in range(500)), "a")
     assert run(make(case, names), range(1, 3), names)[0] == frozenset(names)
 
 

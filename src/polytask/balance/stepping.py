@@ -6,6 +6,7 @@ import math
 from collections.abc import Callable, Mapping, Sequence
 
 import numpy as np
+
 from polytask.balance.combination import Combination, Scale, combine, of_twins, own_factors
 from polytask.balance.gradients import Step, backward_weighted, poison
 from polytask.balance.guard import Guard

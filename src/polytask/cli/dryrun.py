@@ -13,6 +13,7 @@ from polytask.data import MultiTaskData, MultiTaskLoader
 from polytask.share import MultiTaskModel, build_model
 from polytask.study.classical import check_estimator
 from polytask.study.methods import MethodSpec
+from polytask.study.trial import check_schedule
 from polytask.train import TrainOptions, check_metrics
 
 if TYPE_CHECKING:
@@ -45,6 +46,7 @@ def dry_run(
     data = settings.build_data()
     options = TrainOptions(**settings.train_options())
     asked = settings.compare_options()
+    check_schedule(asked["schedule"], data.tasks.names, data)
     say("building the model")
     model = build_model(data, encoder=asked["encoder"], architecture=asked["architecture"], seed=options.seed)
     say("sending one batch through the model")

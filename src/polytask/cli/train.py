@@ -58,7 +58,7 @@ def train(
         settings.encoder(), settings.model.sharing, options, tuple(sorted(method.engine.items())),
         read_schedule(settings.schedule.chosen),
     )  # fmt: skip
-    check_schedule(spec, data)
+    check_schedule(spec.schedule, spec.tasks, data)
     blueprint, balancer = blueprint_of(spec, data), balancer_of(spec, data)
     model = blueprint.build()
     trainer = Trainer(

@@ -89,4 +89,4 @@ class TaskWiseStopping(Schedule):
         middle = self.window * statistics.median(known["losses"])
         fallen = max(sum(known["losses"]) - middle, 1e-12 * middle)
         # As products: a training loss of zero makes both denominators zero.
-        return middle * (val - known["least"]) > self.threshold * fallen * weight * known["least"]
+        return bool(middle * (val - known["least"]) > self.threshold * fallen * weight * known["least"])

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Mapping, Sequence
-from typing import ClassVar, Literal, final
+from typing import Any, ClassVar, Literal, final
 
 from torch import Tensor
 
@@ -91,9 +91,8 @@ which is exact
             2
         """
         self.check(model)
-        found = flat(encoded)
-        fits = isinstance(encoded, Tensor) if self.form == "one" else not isinstance(encoded, Tensor) and bool(found)
-        if found is None or not fits:
+        found = _flat(encoded)
+        if not found or isinstance(encoded, Tensor) != (self.form == "one"):
             wanted = "one tensor" if self.form == "one" else "several tensors, as a dictionary or a sequence"
             raise ConfigError(
                 f"{model}.encode() says that it returns {wanted}, found {type(encoded).__name__}; make it so, or "
@@ -102,14 +101,12 @@ which is exact
         return found
 
 
-def flat(encoded: Encoded) -> list[Tensor] | None:
-    """The tensors of a representation; ``None`` if something in it is none."""
+def _flat(encoded: Any) -> list[Tensor]:
+    """The tensors of a representation; none if something in it is no tensor."""
     if isinstance(encoded, Tensor):
         return [encoded]
-    if not isinstance(encoded, Mapping | Sequence):
-        return None
-    found = list(encoded.values() if isinstance(encoded, Mapping) else encoded)
-    return found if all(isinstance(tensor, Tensor) for tensor in found) else None
+    found = encoded.values() if isinstance(encoded, Mapping) else encoded if isinstance(encoded, Sequence) else ()
+    return list(found) if all(isinstance(tensor, Tensor) for tensor in found) else []
 
 
 Representation.ONE = Representation("one")

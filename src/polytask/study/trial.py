@@ -6,7 +6,7 @@ import dataclasses
 import logging
 import math
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -33,6 +33,7 @@ __all__ = [
     "balancer_of",
     "blank",
     "blueprint_of",
+    "check_schedule",
     "read_trial",
     "record_failure",
     "rehearse",
@@ -235,18 +236,23 @@ def rehearse(spec: TrialSpec, data: MultiTaskData) -> None:
         model = blueprint_of(spec, data).build()
         if balancer_of(spec, data).needs_features:
             model.representation.check(type(model).__name__)
-        check_schedule(spec, data)
+        check_schedule(spec.schedule, spec.tasks, data)
 
 
-def check_schedule(spec: TrialSpec, data: MultiTaskData) -> None:
-    """Find out whether a trial's schedule fits the data.
+def check_schedule(chosen: Mapping[str, Any] | None, tasks: Sequence[str], data: MultiTaskData) -> None:
+    """Find out whether a schedule fits the data.
+
+    Args:
+        chosen: Its name and options; ``None`` for none.
+        tasks: Tasks to learn.
+        data: On what.
 
     Raises:
         ConfigError: An option names a task that is none, or there are no rows to validate on.
     """
-    schedule = get_schedule(spec.schedule)
+    schedule = get_schedule(chosen)
     if schedule is not None:
-        schedule.begin(spec.tasks)
+        schedule.begin(tasks)
         if schedule.needs_validation and len(data.val) == 0:
             raise ConfigError(
                 f"{type(schedule).__name__} decides after every validation, and {data.name} has no validation rows; "
