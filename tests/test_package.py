@@ -93,6 +93,7 @@ def _loaded_by(statement: str, packages: set[str]) -> set[str]:
         ("import polytask.errors", {"torch", "numpy", "scipy", "sklearn", "pandas"}),
         ("import polytask.folders", {"torch", "numpy", "pydantic", "safetensors"}),
         ("import polytask.solvers", {"torch", "sklearn", "pandas", "matplotlib"}),
+        ("import polytask.schedule", {"torch", "scipy", "sklearn", "pandas", "matplotlib"}),
         ("import polytask.balance", {"accelerate", "pandas", "matplotlib", "sklearn", "torchmetrics"}),
         ("import polytask.train", {"pandas", "torchmetrics", "matplotlib", "sklearn", "accelerate", "scipy.linalg"}),
         ("import polytask.study", {"torchmetrics", "scipy.stats", "sklearn", "polytask.linear", "jinja2"}),

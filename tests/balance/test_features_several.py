@@ -177,6 +177,19 @@ def test_an_own_parameter_on_both_sides_of_the_features_gets_both():
     torch.testing.assert_close(own.weight.grad, want + rest)
 
 
+def test_a_task_with_nothing_past_the_features_gets_what_is_below():
+    trunk, own, b = (nn.Linear(3, 3).double() for _ in range(3))
+    x = torch.ones(2, 3, dtype=torch.float64)
+    z, mine = trunk(x), own(x)
+    losses = {"a": (z + mine).square().mean(), "b": (b(z) - 1).square().mean()}
+    want = torch.autograd.grad(losses["a"], own.weight, retain_graph=True)[0]
+    weights = Balancer("upgrad", grads="features", announce=None).backward(losses, features=[z, mine]).weights
+    torch.testing.assert_close(own.weight.grad, want)
+    z = trunk(x)
+    total = weights["a"] * (z + own(x)).square().mean() + weights["b"] * (b(z) - 1).square().mean()
+    torch.testing.assert_close(trunk.weight.grad, torch.autograd.grad(total, trunk.weight)[0])
+
+
 def test_a_leaf_below_the_features_gets_each_tasks_gradient():
     model = Experts()
     x = rows().requires_grad_()

@@ -26,8 +26,8 @@ class Case:
 
 
 CASES = [
-    Case(StopAndGo, {"patience": 0}, {"improvement": -0.1, "patience": -1, "fall": "deep", "every": 0}),
-    Case(StopAndGo, {"patience": 0, "every": None, "fall": 10.0}),
+    Case(StopAndGo, {"patience": 0}, {"improvement": -0.1, "patience": -1, "fall": "deep", "every": -1}),
+    Case(StopAndGo, {"patience": 0, "every": 0, "fall": 10.0}),
     Case(TaskWiseStopping, {"window": 2, "threshold": 0.1},
          {"main": "", "window": 1, "threshold": 0.0, "importance": {"a": 0.0}}),
     Case(TaskWiseStopping, {"window": 2, "threshold": 0.1, "importance": {"a": 1e9}}, by_names="a is said to matter"),

@@ -178,7 +178,7 @@ def test_options_are_checked(case):
         ("stop_and_gp", "unknown schedule 'stop_and_gp'; did you mean 'stop_and_go'"),
         ({"every": 3}, "a name, or a table with a name and options"),
         ({"name": "stop_and_go", "evry": 3}, "did you mean 'every'"),
-        ({"name": "stop_and_go", "every": 0}, "must be a whole number ≥ 1, or None, found 0"),
+        ({"name": "stop_and_go", "every": 0.5}, "must be a whole number ≥ 0, found 0.5"),
     ],
 )
 def test_what_is_no_schedule_is_told(given, message):
@@ -198,3 +198,14 @@ def test_an_option_that_names_another_task_is_refused():
         schedule = get_schedule({"name": "task_wise_stopping", **options})
         with pytest.raises(ConfigError, match=r"unknown task in TaskWiseStopping\((main|importance)=….*'age'"):
             schedule.begin(["age", "sex"])
+
+
+def test_what_a_checkpoint_cannot_hold_is_refused_when_it_is_to_be_saved():
+    schedule = make(CASES[0])
+    schedule.memory["a"] |= {"best": np.float32(0.5), "few": (1, np.int64(2))}
+    saved = schedule.state_dict()["memory"]["a"]
+    assert (saved["best"], saved["few"]) == (0.5, [1, 2])
+    assert [type(value) for value in (saved["best"], *saved["few"])] == [float, int, int]
+    schedule.memory["a"]["rows"] = torch.ones(2)
+    with pytest.raises(ConfigError, match="found Tensor in the memory of task 'a'"):
+        schedule.state_dict()

@@ -44,7 +44,7 @@ def test_a_stopped_task_takes_every_fourth_step():
 
 
 def test_a_task_can_rest_altogether():
-    schedule = StopAndGo(every=None)
+    schedule = StopAndGo(every=0)
     follow(schedule, [1.0, 1.0, 1.0])
     assert [schedule.next() for _ in range(4)] == [frozenset()] * 4
     assert not schedule.ended  # it goes on when it falls back

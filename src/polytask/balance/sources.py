@@ -6,6 +6,7 @@ A source is an axis of its own, orthogonal to the method.
 from __future__ import annotations
 
 import dataclasses
+import itertools
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, final
 
@@ -147,26 +148,18 @@ class FeatureSource(GradientSource):
         if self._past:
             self._past_rows = fitting(self._past_rows, self._past, len(step.tasks), label="late:")
             buffers.append((self._past_rows, self._past))
-        below = {
-            task: [leaf for leaf in step.own.get(task, ()) if step.heads != "none" and id(leaf) in upstream]
-            for task in step.tasks
-        }
-        own = {
-            task: [leaf for leaf in step.own.get(task, ()) if id(leaf) in past or id(leaf) not in upstream]
-            for task in step.tasks
-        }
+        below = {task: own for task, own in _among(step, upstream).items() if own and step.heads != "none"}
         # A pass to a parameter on both sides of the features, or to features below others, goes through layers that
         # the trunk's pass needs again.
-        both = any(id(leaf) in past for leaves in below.values() for leaf in leaves)
+        both = any(id(leaf) in past for leaf in itertools.chain(*below.values()))
         again = both or len(self._features) > 1 or any(id(tensor) in upstream for tensor in self._past)
         with cut_at(self._features):
-            above = dataclasses.replace(step, own=own)
+            above = dataclasses.replace(step, own=_among(step, past)) if below else step
             self._fill(above, buffers, retain_graph=step.retain_graph or again, must_reach=self._features)
-        self._passes = sum(map(bool, below.values()))
-        for row, task in enumerate(step.tasks):
-            if below[task]:
-                gradients = self._through_features(self._rows.row(row), below[task])
-                add_to(self._own.setdefault(task, {}), below[task], gradients)
+        self._passes = len(below)
+        for task, leaves in below.items():
+            gradients = self._through_features(self._rows.row(step.tasks.index(task)), leaves)
+            add_to(self._own.setdefault(task, {}), leaves, gradients)
         return step.tasks, self._rows.gramian(len(step.tasks))
 
     def _through_features(self, row: Sequence[Tensor], leaves: Sequence[Tensor]) -> Sequence[Tensor | None]:
@@ -197,6 +190,11 @@ class FeatureSource(GradientSource):
         """See :class:`GradientSource`."""
         super().release()
         self._features, self._past, self._upstream = [], [], []
+
+
+def _among(step: Step, leaves: Mapping[int, Tensor]) -> dict[str, list[Tensor]]:
+    """Of every task, its own parameters that are among these leaves."""
+    return {task: [leaf for leaf in step.own.get(task, ()) if id(leaf) in leaves] for task in step.tasks}
 
 
 def feature_tensors(features: Features | None) -> list[Tensor]:

@@ -140,12 +140,16 @@ class Schedule(abc.ABC):
 
     @final
     def state_dict(self) -> dict[str, Any]:
-        """Everything that changes, as plain values keyed by task."""
+        """Everything that changes, as plain values keyed by task.
+
+        Raises:
+            ConfigError: The schedule remembers something that no file can hold safely.
+        """
         return {
             "step": self.step,
             "steps": self._steps,
             "counted": dict(self._counted),
-            "memory": copy.deepcopy(self.memory),
+            "memory": {name: _plain(known, name) for name, known in self.memory.items()},
         }
 
     @final
@@ -159,3 +163,19 @@ class Schedule(abc.ABC):
     def __repr__(self) -> str:
         options = ", ".join(f"{name}={getattr(self, name)!r}" for name in self.declared)
         return f"{type(self).__name__}({options})"
+
+
+def _plain(value: Any, task: str) -> Any:
+    """A copy in values that every checkpoint can hold."""
+    if isinstance(value, dict):
+        return {key: _plain(item, task) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [_plain(item, task) for item in value]
+    if isinstance(value, np.generic):
+        return value.item()
+    if value is None or isinstance(value, bool | int | float | str):
+        return value
+    raise ConfigError(
+        f"a schedule remembers numbers, texts, and lists and dictionaries of them; found {type(value).__name__} in the "
+        f"memory of task {task!r}"
+    )

@@ -25,7 +25,7 @@ class StopAndGo(Schedule):
         improvement: Smallest relative gain over the best value that counts; 0.001 as published.
         patience: Epochs without one that a task may have in a row; 1 as published: the second stops it.
         fall: Relative loss against the best value at which a stopped task goes on; 0.005 as published.
-        every: A stopped task counts in every step whose number is a multiple of it; 4 as published. None: in none.
+        every: A stopped task counts in every step whose number is a multiple of it; 4 as published. 0: in none.
 
     Raises:
         ConfigError: An option is outside its limits.
@@ -52,7 +52,7 @@ class StopAndGo(Schedule):
     improvement: float = option(0.001, Real(0))
     patience: int = option(1, Whole(0))
     fall: float = option(0.005, Real(0))
-    every: int | None = option(4, Whole(1, optional=True))
+    every: int = option(4, Whole(0))
 
     def fresh(self) -> dict[str, Any]:
         """Best value, epochs without a good one, whether the task is stopped."""
@@ -60,7 +60,7 @@ class StopAndGo(Schedule):
 
     def counts(self, step: int) -> Iterable[str]:
         """All that are not stopped, and in every ``every``-th step the others."""
-        turn = self.every is not None and step % self.every == 0
+        turn = self.every > 0 and step % self.every == 0
         return [name for name, known in self.memory.items() if turn or not known["stopped"]]
 
     def follow(self, standing: Standing) -> None:
