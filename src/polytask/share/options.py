@@ -108,7 +108,7 @@ def checked(construct: Callable[..., None]) -> Callable[..., None]:
 
     @functools.wraps(construct)
     def guarded(self: Any, *args: Any, **keywords: Any) -> None:
-        declared = type(self).options
+        declared = getattr(type(self), "options", {})  # a model of one's own, in no registry, need not declare any
         own = {name: value for name, value in keywords.items() if name in declared}
         construct(self, *args, **{**keywords, **check_options(type(self).__name__, declared, own)})
 
