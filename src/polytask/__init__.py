@@ -12,7 +12,21 @@ from typing import TYPE_CHECKING, Any
 from polytask.version import __version__ as __version__
 
 if TYPE_CHECKING:
-    from polytask import balance, data, decide, deploy, errors, linear, share, solvers, study, tables, tasks, train
+    from polytask import (
+        balance,
+        data,
+        decide,
+        deploy,
+        errors,
+        linear,
+        schedule,
+        share,
+        solvers,
+        study,
+        tables,
+        tasks,
+        train,
+    )
     from polytask.balance import Balancer
     from polytask.data import MultiTaskLoader
     from polytask.deploy import load
@@ -36,6 +50,7 @@ __all__ = [
     "errors",
     "linear",
     "load",
+    "schedule",
     "share",
     "solvers",
     "study",
@@ -51,6 +66,7 @@ _ROOMS = (
     "deploy",
     "errors",
     "linear",
+    "schedule",
     "share",
     "solvers",
     "study",

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import dataclasses
 import math
+from collections.abc import Mapping
 from typing import Any, Protocol, final, runtime_checkable
 
 import numpy as np
 
-__all__ = ["Choice", "Flag", "Limit", "Option", "Real", "Whole", "option"]
+__all__ = ["Choice", "Flag", "Limit", "Option", "PerTask", "Real", "TaskName", "Whole", "option"]
 
 
 @runtime_checkable
@@ -94,6 +95,35 @@ class Flag:
         return "True or False"
 
 
+@dataclasses.dataclass(frozen=True)
+class PerTask:
+    """A number within ``each``, for all tasks or by task name."""
+
+    each: Real
+
+    def allows(self, value: object) -> bool:
+        """Whether ``value`` is such a number or a mapping from names to such numbers."""
+        values = value.values() if isinstance(value, Mapping) else [value]
+        return all(self.each.allows(item) for item in values)
+
+    def __str__(self) -> str:
+        return f"{self.each}, or one per task name"
+
+
+@dataclasses.dataclass(frozen=True)
+class TaskName:
+    """The name of a task, or ``None`` where that is allowed."""
+
+    optional: bool = False
+
+    def allows(self, value: object) -> bool:
+        """Whether ``value`` is a text that is not empty."""
+        return self.optional if value is None else isinstance(value, str) and value != ""
+
+    def __str__(self) -> str:
+        return "the name of a task" + (", or None" if self.optional else "")
+
+
 @final
 @dataclasses.dataclass(frozen=True)
 class Option:
@@ -108,7 +138,9 @@ class Option:
     limit: Limit
 
     def plain(self, value: Any) -> Any:
-        """An allowed value as Python's own number, a float where the default is one."""
+        """An allowed value as Python's own number, a float where the default is one; one per task likewise."""
+        if isinstance(value, Mapping):
+            return {name: self.plain(item) for name, item in value.items()}
         value = value.item() if isinstance(value, np.generic) else value
         return float(value) if isinstance(self.default, float) and value is not None else value
 

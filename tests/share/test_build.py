@@ -11,6 +11,8 @@ from polytask.errors import ConfigError, TaskError
 from polytask.share import ARCHITECTURES, HardSharing, MultiTaskModel, build_model, local_seed
 from polytask.tasks import Task, TaskSet
 
+from .cases import CASES
+
 
 @pytest.fixture
 def data():
@@ -109,3 +111,7 @@ def test_architectures_are_multi_task_models_that_override_nothing_concrete(name
         and attribute != "_abc_impl"
     }
     assert not concrete & set(vars(cls))
+
+
+def test_every_architecture_is_in_the_conformance_list():
+    assert set(ARCHITECTURES.own) <= {case.name for case in CASES}

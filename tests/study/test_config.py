@@ -34,6 +34,10 @@ name = "cagrad"
 c = 0.4
 every = 2
 
+[schedule]
+name = "stop_and_go"
+every = 3
+
 [train]
 epochs = 1
 lr = 1e-3
@@ -63,6 +67,7 @@ def test_a_table_from_file_to_comparison(tmp_path):
     assert data.tasks["sex"].weight == 2.0
     options = config.compare_options()
     assert options["balancer"] == {"every": 2}
+    assert options["schedule"] == {"name": "stop_and_go", "every": 3}
     assert options["train"] == {"epochs": 1, "lr": 1e-3, "task_lr": {"sex": 3e-4}}
     assert options["methods"] == ["stl", "equal", {"name": "cagrad", "c": 0.4}, "cagrad:c=0.2"]
     comparison = compare(data, out=tmp_path / "run", progress=False, **options)

@@ -2,45 +2,15 @@
 
 from __future__ import annotations
 
-import dataclasses
 import functools
 import inspect
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 from polytask.errors import ConfigError
-from polytask.options import Choice, Flag, Limit, Real, Whole
+from polytask.options import Choice, Flag, Limit, PerTask, Real, TaskName, Whole
 
 __all__ = ["Choice", "Flag", "Limit", "Limits", "PerTask", "Real", "TaskName", "Whole", "checked", "task_names"]
-
-
-@dataclasses.dataclass(frozen=True)
-class PerTask:
-    """A number within ``each``, for all tasks or by task name."""
-
-    each: Real
-
-    def allows(self, value: object) -> bool:
-        """Whether ``value`` is such a number or a mapping from names to such numbers."""
-        values = value.values() if isinstance(value, Mapping) else [value]
-        return all(self.each.allows(item) for item in values)
-
-    def __str__(self) -> str:
-        return f"{self.each}, or one per task name"
-
-
-@dataclasses.dataclass(frozen=True)
-class TaskName:
-    """The name of a task, or ``None`` where that is allowed."""
-
-    optional: bool = False
-
-    def allows(self, value: object) -> bool:
-        """Whether ``value`` is a text that is not empty."""
-        return self.optional if value is None else isinstance(value, str) and value != ""
-
-    def __str__(self) -> str:
-        return "the name of a task" + (", or None" if self.optional else "")
 
 
 Limits = Mapping[str, Limit]

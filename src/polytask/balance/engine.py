@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any, Literal, final
 
 import numpy as np
@@ -19,7 +19,7 @@ from polytask.balance.method import Evidence, LossMethod, Method
 from polytask.balance.partition import Meeting, Partition, declared_parameters
 from polytask.balance.record import StepRecord
 from polytask.balance.registry import get_method
-from polytask.balance.sources import FeatureSource, ParameterSource, source_of
+from polytask.balance.sources import Features, FeatureSource, ParameterSource, source_of
 from polytask.balance.state import check_owner
 from polytask.balance.stepping import Stepping
 from polytask.balance.transaction import BrokenGradientError
@@ -133,7 +133,7 @@ class Balancer(Stepping):
     def backward(
         self,
         losses: Mapping[str, Tensor | None],
-        features: Tensor | Sequence[Tensor] | None = None,
+        features: Features | None = None,
         *,
         twin: Mapping[str, Tensor | None] | None = None,
         judge: Mapping[str, Tensor] | None = None,
@@ -144,7 +144,8 @@ class Balancer(Stepping):
 
         Args:
             losses: Scalar loss per task present in this batch; a task left out, or ``None``, is absent.
-            features: The shared representation(s) the heads read, for ``grads="features"``.
+            features: The shared representation that the heads read, for ``grads="features"``: a tensor, or a sequence
+                or dictionary of tensors, each read by two tasks or more.
             twin: Losses of the same tasks on an independent batch, for methods that compare two (see
                 :attr:`needs_twin`). ``.grad`` gets the mean over both batches; a task absent from one is absent.
             judge: Losses on part of the batch, from a forward pass of its own, for ``grads="sub_batch"``.

@@ -97,6 +97,10 @@ class GradientRows:
             else:
                 view.copy_(gradient)
 
+    def row(self, index: int) -> list[Tensor]:
+        """One task's gradients, one per tensor and in its shape; views of the buffer."""
+        return self._views[index]
+
     def gramian(self, count: int) -> Float[np.ndarray, "K K"]:
         """Inner products of the first ``count`` rows, as float64; a row that is not finite gives non-finite entries."""
         total = np.zeros((count, count))

@@ -18,7 +18,7 @@ from polytask.balance.transaction import entries
 from polytask.balance.weak import WeakTensors
 from polytask.errors import MethodError
 
-__all__ = ["Array", "GradientSource", "Judged", "fitting", "judged_by"]
+__all__ = ["Array", "GradientSource", "Judged", "add_to", "fitting", "judged_by"]
 
 Array = np.ndarray
 Judged = tuple[tuple[str, ...], Float[Array, "K K"]]
@@ -121,7 +121,7 @@ class GradientSource(abc.ABC):
                 rows.write(row, gradients[start : start + len(group)], add=known)
                 start += len(group)
             if step.heads != "none":
-                _add_to(self._own.setdefault(task, {}), step.own[task], own)
+                add_to(self._own.setdefault(task, {}), step.own[task], own)
 
 
 def judged_by(tensors: WeakTensors[int]) -> list[Tensor]:
@@ -156,7 +156,7 @@ def fitting(
     return GradientRows(tensors, tasks, label, dtype)
 
 
-def _add_to(
+def add_to(
     sums: dict[int, tuple[Tensor, Tensor]], tensors: Sequence[Tensor], gradients: Sequence[Tensor | None]
 ) -> None:
     """Add gradients to what a window has gathered for the same tensors; ``None`` is zero."""

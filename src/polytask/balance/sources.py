@@ -6,7 +6,8 @@ A source is an axis of its own, orthogonal to the method.
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterable, Sequence
+import itertools
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, final
 
 import numpy as np
@@ -22,11 +23,14 @@ from polytask.balance.graph import cut_at, reached
 from polytask.balance.method import Method
 from polytask.balance.penalty import PenaltyMethod, PenaltySource
 from polytask.balance.rows import GradientRows, Mix
-from polytask.balance.source import Array, GradientSource, Judged, fitting
+from polytask.balance.source import Array, GradientSource, Judged, add_to, fitting
 from polytask.errors import MethodError, unknown
 from polytask.remedies import setting
 
-__all__ = ["FeatureSource", "ParameterSource", "source_of"]
+__all__ = ["FeatureSource", "Features", "ParameterSource", "feature_tensors", "source_of"]
+
+Features = Tensor | Sequence[Tensor] | Mapping[str, Tensor]
+"""What the heads read: one tensor, or several, with or without names."""
 
 
 @final
@@ -105,8 +109,10 @@ class ParameterSource(GradientSource):
 class FeatureSource(GradientSource):
     """Gradients at the shared representation: K passes through the heads, one through the trunk.
 
-    Shared parameters that a loss reaches past the features (an output matrix tied to the embedding, a head that also
-    reads an earlier layer) get the weighted sum of what comes to them that way, too, so that ``.grad`` is complete.
+    The representation is one tensor or several; of several, a task's row holds its gradients at all of them, so that
+    inner products are sums over them. Shared parameters that a loss reaches past the features (an output matrix tied to
+    the embedding, a head that also reads an earlier layer) get the weighted sum of what comes to them that way, too,
+    and parameters of one task below the features get that task's own gradient, so that ``.grad`` is complete.
     """
 
     has_coordinates = True
@@ -118,13 +124,14 @@ class FeatureSource(GradientSource):
         self._features: list[Tensor] = []
         self._past: list[Tensor] = []
         self._upstream: list[Tensor] = []
+        self._passes = 0
 
     def collect(self, step: Step, features: Sequence[Tensor]) -> Judged:
         """See :class:`GradientSource`."""
         if not features:
             raise MethodError(
                 "grads='features' needs the shared representation: balancer.backward(losses, features=z), where z is "
-                "the tensor the heads were applied to; grads='params' needs nothing"
+                "the tensor the heads were applied to, or all of them; grads='params' needs nothing"
             )
         self._features = [z for z in {id(z): z for z in features}.values() if z.requires_grad]
         if step.shared and not self._features:
@@ -141,12 +148,25 @@ class FeatureSource(GradientSource):
         if self._past:
             self._past_rows = fitting(self._past_rows, self._past, len(step.tasks), label="late:")
             buffers.append((self._past_rows, self._past))
+        below = {task: own for task, own in _among(step, upstream).items() if own and step.heads != "none"}
         # A pass to a parameter on both sides of the features, or to features below others, goes through layers that
         # the trunk's pass needs again.
-        again = len(self._features) > 1 or any(id(tensor) in upstream for tensor in self._past)
+        both = any(id(leaf) in past for leaf in itertools.chain(*below.values()))
+        again = both or len(self._features) > 1 or any(id(tensor) in upstream for tensor in self._past)
         with cut_at(self._features):
-            self._fill(step, buffers, retain_graph=step.retain_graph or again, must_reach=self._features)
+            above = dataclasses.replace(step, own=_among(step, past)) if below else step
+            self._fill(above, buffers, retain_graph=step.retain_graph or again, must_reach=self._features)
+        self._passes = len(below)
+        for task, leaves in below.items():
+            gradients = self._through_features(self._rows.row(step.tasks.index(task)), leaves)
+            add_to(self._own.setdefault(task, {}), leaves, gradients)
         return step.tasks, self._rows.gramian(len(step.tasks))
+
+    def _through_features(self, row: Sequence[Tensor], leaves: Sequence[Tensor]) -> Sequence[Tensor | None]:
+        """What comes to these leaves from one task's gradient at the features."""
+        seeds = [gradient.to(tensor.dtype) for gradient, tensor in zip(row, self._features, strict=True)]
+        with in_words():
+            return torch.autograd.grad(self._features, leaves, seeds, retain_graph=True, allow_unused=True)
 
     def blocks(self, step: Step, rows: Sequence[int]) -> Iterable[Block]:
         """See :class:`GradientSource`."""
@@ -160,16 +180,43 @@ class FeatureSource(GradientSource):
         if self._past and self._past_rows is not None:
             _add(self._past, self._past_rows.mix(weighted(weights), rows))
         if not self._upstream:
-            return 0
+            return self._passes
         seeds = [gradient.to(tensor.dtype) for gradient, tensor in zip(mixed, self._features, strict=True)]
         with in_words():
             torch.autograd.backward(self._features, seeds, inputs=self._upstream, retain_graph=step.retain_graph)
-        return 1
+        return 1 + self._passes
 
     def release(self) -> None:
         """See :class:`GradientSource`."""
         super().release()
         self._features, self._past, self._upstream = [], [], []
+
+
+def _among(step: Step, leaves: Mapping[int, Tensor]) -> dict[str, list[Tensor]]:
+    """Of every task, its own parameters that are among these leaves."""
+    return {task: [leaf for leaf in step.own.get(task, ()) if id(leaf) in leaves] for task in step.tasks}
+
+
+def feature_tensors(features: Features | None) -> list[Tensor]:
+    """The tensors of a shared representation; none for ``None``.
+
+    Raises:
+        MethodError: It holds something that is no tensor.
+    """
+    if features is None:
+        return []
+    if isinstance(features, Tensor):
+        return [features]
+    named = features.items() if isinstance(features, Mapping) else enumerate(features)
+    found = []
+    for name, tensor in named:
+        if not isinstance(tensor, Tensor):
+            raise MethodError(
+                f"features= must be a tensor, or a sequence or dictionary of tensors; found {type(tensor).__name__} at "
+                f"{name!r}"
+            )
+        found.append(tensor)
+    return found
 
 
 def source_of(

@@ -6,7 +6,6 @@ import math
 from collections.abc import Callable, Mapping, Sequence
 
 import numpy as np
-from torch import Tensor
 
 from polytask.balance.combination import Combination, Scale, combine, of_twins, own_factors
 from polytask.balance.gradients import Step, backward_weighted, poison
@@ -15,7 +14,7 @@ from polytask.balance.method import Evidence, Method
 from polytask.balance.partition import Partition
 from polytask.balance.record import StepRecord
 from polytask.balance.source import GradientSource
-from polytask.balance.sources import ParameterSource
+from polytask.balance.sources import Features, ParameterSource, feature_tensors
 from polytask.balance.transaction import BrokenGradientError
 
 __all__ = ["Stepping"]
@@ -123,11 +122,10 @@ class Stepping:
         step: Step,
         values: Mapping[str, float],
         skipped: Sequence[str],
-        features: Tensor | Sequence[Tensor] | None,
+        features: Features | None,
     ) -> StepRecord:
         """Collect gradients, solve over the tasks whose gradient is finite, apply."""
-        tensors = [] if features is None else [features] if isinstance(features, Tensor) else list(features)
-        source = self._source
+        source, tensors = self._source, feature_tensors(features)
         try:
             names, scaled = source.collect(step, tensors)
             gramian, cross = of_twins(scaled / step.loss_scale**2, paired=step.twin is not None)

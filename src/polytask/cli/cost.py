@@ -136,6 +136,8 @@ class Bench:
         for place, name in enumerate(EVIDENCE):
             if time.perf_counter() > deadline:
                 return found, list(EVIDENCE)[place:]
+            if name == "features" and not self.model.representation.is_shared:
+                continue
             options, steps = self._options(name), REUSED if name == "every" else 1
             make = functools.partial(self.start, build, {**kept, **options}, judged=name == "sub_batch")
             with contextlib.suppress(MethodError):  # the method cannot work with it
@@ -190,6 +192,8 @@ class Bench:
         """
         balancer = Balancer(build(), tasks=self.tasks, announce=None, **engine)
         balancer.know(self.model)
+        if balancer.needs_features:
+            self.model.representation.check(type(self.model).__name__)
 
         def step() -> int:
             if balancer.needs_twin:

@@ -45,6 +45,7 @@ def train(
     from polytask.share.stored import predicting
     from polytask.study.contenders import Request
     from polytask.study.contenders.network import NetworkContender
+    from polytask.study.contenders.timing import check_schedule
     from polytask.train import Trainer
 
     settings = read_config(config, overrides)
@@ -56,8 +57,11 @@ def train(
     network = NetworkContender.read(Request.of({"name": method.name, **method.options}), setting)[0]
     asked = (data, data.tasks.names, options.seed)
     blueprint, balancer, identity = network.blueprint(*asked), network.balancer(*asked), network.identity(*asked)
+    check_schedule(network.schedule, data.tasks.names, data)
     model = blueprint.build()
-    trainer = Trainer(model, data.tasks, balancer, options=options, out=folder, identity=identity)
+    trainer = Trainer(
+        model, data.tasks, balancer, options=options, schedule=network.schedule, out=folder, identity=identity
+    )
     with locked(folder):
         history = trainer.fit(data, resume=False if fresh else "auto")
         about = {"data": data.name, "fingerprint": data.fingerprint, "method": method.name}

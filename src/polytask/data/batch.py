@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from typing import final
 
 import torch
@@ -36,6 +36,11 @@ class Batch:
     def size(self) -> int:
         """Number of rows over all parts."""
         return sum(map(_rows, self.parts))
+
+    def only(self, tasks: Collection[str]) -> Batch:
+        """The same rows with the targets of these tasks alone."""
+        parts = (Part(p.inputs, {name: y for name, y in p.targets.items() if name in tasks}) for p in self.parts)
+        return Batch(tuple(parts), self.sources)
 
     def to(self, device: torch.device | str, non_blocking: bool = False) -> Batch:
         """The same batch on another device."""

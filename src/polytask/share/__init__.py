@@ -12,6 +12,7 @@ from polytask.share.model import Inputs, MultiTaskModel
 from polytask.share.naming import TaskModules
 from polytask.share.options import Option
 from polytask.share.popart import PopArt
+from polytask.share.representation import Encoded, Representation
 from polytask.share.rotograd import Rotations
 from polytask.share.seats import Seat, Seats
 from polytask.share.seeding import local_seed
@@ -23,12 +24,14 @@ __all__ = [
     "ENCODERS",
     "MLP",
     "Blueprint",
+    "Encoded",
     "HardSharing",
     "Inputs",
     "ModelSummary",
     "MultiTaskModel",
     "Option",
     "PopArt",
+    "Representation",
     "Rotations",
     "Seat",
     "Seats",

@@ -9,7 +9,8 @@ from typing import Any, ClassVar, final
 from torch import Tensor, nn
 
 from polytask.errors import TaskError, unknown
-from polytask.share.options import Option
+from polytask.share.options import Option, checked
+from polytask.share.representation import Encoded, Representation
 from polytask.share.summary import ModelSummary, summarise
 from polytask.tasks import Task, TaskSet
 
@@ -22,10 +23,13 @@ Inputs = Tensor | Mapping[str, Tensor]
 class MultiTaskModel(nn.Module, abc.ABC):
     """A model with one output per task, keyed by the task's name.
 
-    The forward pass is ``decode(encode(inputs))``: :meth:`encode` ends at the last representation that all tasks read,
-    which is where ``grads="features"`` takes gradients; :meth:`decode` is everything after it. A concrete architecture
-    is final and implements the abstract methods; nothing concrete here is meant to be overridden. It is called as
-    ``(encoder, tasks, seed=…, **options)`` and declares its options in :attr:`options`.
+    The forward pass is ``decode(encode(inputs))``: :meth:`encode` ends at the last tensors that several tasks read,
+    which is where ``grads="features"`` takes gradients; :meth:`decode` is everything after them. What these tensors
+    are, one, several or none, the architecture says in :attr:`representation`. A concrete architecture is final and
+    implements the abstract methods; nothing concrete here is meant to be overridden. It is called as
+    ``(encoder, tasks, seed=…, **options)`` and declares its options in :attr:`options`, which are checked before its
+    ``__init__`` runs. Terms of its own in the loss are those that a part of it gives in ``extra_losses``
+    (:class:`~polytask.share.Seat`).
 
     Args:
         tasks: The tasks, or whatever describes a :class:`~polytask.tasks.TaskSet`.
@@ -33,6 +37,14 @@ class MultiTaskModel(nn.Module, abc.ABC):
 
     options: ClassVar[Mapping[str, Option]]
     """Keyword arguments that are plain values; they are checked before a model is built, and kept with it."""
+    representation: Representation = Representation.ONE
+    """What :meth:`encode` returns, and whether ``grads="features"`` can use it; of the class, or set in ``__init__``
+    where options decide."""
+
+    def __init_subclass__(cls, **keywords: Any) -> None:
+        super().__init_subclass__(**keywords)
+        if "__init__" in vars(cls):
+            cls.__init__ = checked(cls.__init__)  # type: ignore[method-assign]
 
     def __init__(self, tasks: TaskSet | Task | Iterable[Task] | Mapping[str, Task | str]) -> None:
         super().__init__()
@@ -73,12 +85,12 @@ class MultiTaskModel(nn.Module, abc.ABC):
         return tuple(name for name in self._tasks if name in wanted)
 
     @abc.abstractmethod
-    def encode(self, inputs: Inputs) -> Tensor:
-        """The shared representation of a batch."""
+    def encode(self, inputs: Inputs) -> Encoded:
+        """The representation of a batch, as :attr:`representation` says."""
 
     @abc.abstractmethod
-    def decode(self, features: Tensor, tasks: Iterable[str] | None = None) -> dict[str, Tensor]:
-        """Outputs by task from the shared representation."""
+    def decode(self, features: Any, tasks: Iterable[str] | None = None) -> dict[str, Tensor]:
+        """Outputs by task from what :meth:`encode` returned."""
 
     @abc.abstractmethod
     def shared_parameters(self) -> Iterator[nn.Parameter]:

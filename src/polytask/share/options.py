@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 import numbers
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, final
 
 from polytask.errors import ConfigError, unknown
 
-__all__ = ["Option", "check_options", "fraction", "whole", "widths"]
+__all__ = ["Option", "check_options", "checked", "fraction", "whole", "widths"]
 
 
 @final
@@ -93,3 +94,22 @@ def check_options(what: str, declared: Mapping[str, Option], given: Mapping[str,
         except (ValueError, TypeError):
             raise ConfigError(f"{what}: {name} must be {declared[name].words}, found {value!r}") from None
     return found
+
+
+def checked(construct: Callable[..., None]) -> Callable[..., None]:
+    """A constructor behind a look at its options, which are held against what its class declares in ``options``.
+
+    Args:
+        construct: An ``__init__`` that takes the options as keyword arguments.
+
+    Raises:
+        ConfigError: By the result: an option has a value that is not allowed.
+    """
+
+    @functools.wraps(construct)
+    def guarded(self: Any, *args: Any, **keywords: Any) -> None:
+        declared = getattr(type(self), "options", {})  # a model of one's own, in no registry, need not declare any
+        own = {name: value for name, value in keywords.items() if name in declared}
+        construct(self, *args, **{**keywords, **check_options(type(self).__name__, declared, own)})
+
+    return guarded

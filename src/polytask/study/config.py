@@ -14,6 +14,7 @@ from pydantic import Field
 from polytask.balance.section import ENGINE_OPTIONS, MethodSection
 from polytask.data.section import DataSection
 from polytask.errors import ConfigError
+from polytask.schedule.section import ScheduleSection
 from polytask.section import Section
 from polytask.share.section import ModelSection
 from polytask.study import toml
@@ -28,7 +29,15 @@ from polytask.tasks.section import TaskSection
 if TYPE_CHECKING:
     from polytask.study.contenders import Setting
 
-__all__ = ["Config", "DataSection", "MethodSection", "ModelSection", "ProtocolSection", "TaskSection"]
+__all__ = [
+    "Config",
+    "DataSection",
+    "MethodSection",
+    "ModelSection",
+    "ProtocolSection",
+    "ScheduleSection",
+    "TaskSection",
+]
 
 DEFAULT = ("stl", "equal")
 """What a configuration compares its method with unless it says."""
@@ -45,6 +54,7 @@ class Config(Section):
         tasks: What to predict, by name; empty means every task of a built-in dataset.
         model: The network.
         method: The balancing method.
+        schedule: Which tasks count in which step.
         train: Options of :class:`~polytask.train.TrainOptions`.
         protocol: How methods are compared.
 
@@ -67,6 +77,7 @@ class Config(Section):
     tasks: dict[str, TaskSection] = Field(default_factory=dict)
     model: ModelSection = ModelSection()
     method: MethodSection = MethodSection()
+    schedule: ScheduleSection = ScheduleSection()
     train: dict[str, Any] = Field(default_factory=dict)
     protocol: ProtocolSection = ProtocolSection()
 
@@ -124,6 +135,7 @@ class Config(Section):
             raise ConfigError("\n".join(f"{where}: {say(problem, cls)}" for problem in error.errors())) from None
         config._where, config._folder = where, Path(folder)
         config._check_model()
+        config._check_schedule()
         config._check_tasks()
         config._check_method()
         config._check_train()
@@ -203,6 +215,7 @@ class Config(Section):
             "refit": self.protocol.refit,
             "encoder": self.encoder(),
             "architecture": self.model.sharing,
+            "schedule": self.schedule.chosen,
             "train": self.train_options(),
             "balancer": self.method.engine,
             **({} if out is None else {"out": self._folder / out}),
@@ -210,6 +223,7 @@ class Config(Section):
 
     def setting(self) -> Setting:
         """What the rows of a study of this configuration have in common."""
+        from polytask.schedule import read_schedule
         from polytask.study.contenders import Setting
         from polytask.study.contenders.network import read_architectures
         from polytask.train import TrainOptions
@@ -220,6 +234,7 @@ class Config(Section):
             read_architectures(self.model.sharing),
             TrainOptions(**self.train_options()),
             tuple(sorted(self.method.engine.items())),
+            read_schedule(self.schedule.chosen),
         )
 
     def encoder(self) -> Any:
@@ -260,6 +275,12 @@ class Config(Section):
             read_architectures(self.model.sharing)
         except ConfigError as error:
             raise ConfigError(f"{self._where}: [model] {error}") from None
+
+    def _check_schedule(self) -> None:
+        try:
+            self.schedule.check(no_key)
+        except ConfigError as error:
+            raise ConfigError(f"{self._where}: [schedule] {error}") from None
 
     def _check_tasks(self) -> None:
         """Keys that are options of the tasks' kinds; where the kind is to be guessed, of any kind."""

@@ -13,6 +13,7 @@ from polytask.data import MultiTaskData, load
 from polytask.errors import ConfigError, TrialError, unknown
 from polytask.folders import locked
 from polytask.remedies import elsewhere, worded
+from polytask.schedule import read_schedule
 from polytask.share.blueprint import encoder_name
 from polytask.study.best import check_keep, keep_models
 from polytask.study.comparison import Comparison
@@ -41,6 +42,7 @@ def compare(
     seeds: int | Sequence[int] = 3,
     encoder: str | Callable[..., Any] | None = None,
     architecture: str | Mapping[str, Any] | Sequence[str | Mapping[str, Any]] = "hard",
+    schedule: str | Mapping[str, Any] | None = None,
     train: TrainOptions | Mapping[str, Any] | None = None,
     balancer: Mapping[str, Any] | None = None,
     selection: str = "val",
@@ -77,6 +79,8 @@ def compare(
             default.
         architecture: How tasks share it: a name, ``"name:option=value"``, or a table with ``name`` and options; or
             several of these.
+        schedule: Which tasks count in which step, for all networks that learn several: a name, or a table with
+            ``name`` and options. All tasks in all steps by default.
         train: Training options; its ``seed`` is replaced by each trial's.
         balancer: Options of the engine for all methods: :data:`~polytask.balance.section.ENGINE_OPTIONS`.
         selection: ``"val"``; ``"last"`` judges the last epoch; ``"test"`` chooses on test and marks every table.
@@ -123,7 +127,9 @@ def compare(
         raise ConfigError(f"workers must be at least 1, found {workers}")
     options = train if isinstance(train, TrainOptions) else TrainOptions(**dict(train or {}))
     _check_names(options, data)
-    setting = Setting(selection, encoder, architectures, options, _engine(balancer or {}))
+    setting = Setting(
+            selection, encoder, architectures, options, _engine(balancer or {}), read_schedule(schedule)
+        )
     rows = read_contenders(methods, setting)
     _check_splits(data, selection if any(row.by_epochs for row in rows) else "last")
     against = _baseline(baseline, rows)

@@ -1,8 +1,11 @@
-"""What a balancing method asks of validation."""
+"""What a balancing method, a schedule and losses with parameters ask of training."""
 
 from __future__ import annotations
 
 import math
+from typing import TYPE_CHECKING
+
+from torch import nn
 
 from polytask.balance import Balancer, Method
 from polytask.errors import ConfigError
@@ -10,7 +13,11 @@ from polytask.remedies import setting
 from polytask.tasks import TaskSet
 from polytask.train.evaluation import Evaluation
 
-__all__ = ["check_evidence", "check_metrics", "skills"]
+if TYPE_CHECKING:
+    from polytask.schedule import Schedule
+    from polytask.train.options import TrainOptions
+
+__all__ = ["check_evidence", "check_losses", "check_metrics", "check_validation", "skills"]
 
 UNIT = ("accuracy", "auroc", "average_precision", "balanced_accuracy", "f1")
 """Metrics in [0, 1] of which higher is better."""
@@ -69,6 +76,37 @@ def check_evidence(balancer: Balancer) -> None:
             f"the trainer does not make; use {setting('grads', 'features')} for cheap gradients, or a loop of your own "
             "with balancer.backward(losses, judge=…)"
         )
+
+
+def check_losses(model: nn.Module, tasks: TaskSet) -> None:
+    """Refuse losses whose parameters would not train.
+
+    Raises:
+        ConfigError: A loss has parameters that are no parameters of the model.
+    """
+    own = {id(p) for p in model.parameters()}
+    for name, task in tasks.items():
+        if isinstance(task.loss_function, nn.Module):
+            left = [p for p in task.loss_function.parameters() if p.requires_grad and id(p) not in own]
+            if left:
+                raise ConfigError(
+                    f"the loss of task {name!r} has {len(left)} parameters that would not train; make the module a "
+                    "part of the model, or freeze them with requires_grad_(False)"
+                )
+
+
+def check_validation(method: Method, options: TrainOptions, schedule: Schedule | None) -> None:
+    """Refuse what waits for validations in a run without any.
+
+    Raises:
+        ConfigError: Method, early stopping or schedule need them.
+    """
+    if method.needs_metrics:
+        raise ConfigError(f"{type(method).__name__} weighs tasks by their validation metrics: pass val= to fit()")
+    if options.patience is not None and options.stop is not None:
+        raise ConfigError("patience= needs validation data: pass val=, or leave patience out")
+    if schedule is not None and schedule.needs_validation:
+        raise ConfigError(f"{type(schedule).__name__} decides after every validation: pass val= to fit()")
 
 
 def skills(found: Evaluation, tasks: TaskSet) -> dict[str, float]:

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from polytask.data import Batch, Inputs, Part
 from polytask.errors import ConfigError, TaskError, unknown
-from polytask.share import Seats
+from polytask.share import Encoded, Representation, Seats
 from polytask.tasks import Task, TaskSet
 
 if TYPE_CHECKING:
@@ -29,7 +29,7 @@ class Losses(NamedTuple):
     Attributes:
         values: Mean loss over present labels, of every task that has at least one.
         counts: Labels present, of every task with targets in the batch.
-        features: The shared representation of each part, when it was asked for.
+        features: The shared tensors of all parts, when they were asked for.
         extra: Losses of the model's seats (mean over parts), outside the balancing; none without gradients.
     """
 
@@ -51,7 +51,8 @@ class Forward:
         features: Whether to go through ``model.encode`` and ``model.decode`` and hand out what is between.
 
     Raises:
-        ConfigError: ``features`` is asked for and the model has no ``encode`` and ``decode``.
+        ConfigError: ``features`` is asked for and the model has no ``encode`` and ``decode``, or says that its tasks
+            share no tensor.
 
     Attributes:
         seats: The model's seats.
@@ -86,6 +87,7 @@ class Forward:
                     "has no "
                     f'{" and no ".join(missing)}. Use polytask.share.HardSharing, add them, or use grads="params"'
                 )
+            self._representation().check(type(model).__name__)
 
     @functools.cached_property
     def meter(self) -> TaskMeter:
@@ -163,9 +165,9 @@ class Forward:
         inputs = self._in_the_models_type(inputs)
         with self.autocast():
             if features is not None:
-                representation = model.encode(inputs)
-                features.append(representation)
-                found = model.decode(representation, tasks=wanted)
+                encoded = model.encode(inputs)
+                features += self._representation(encoded).tensors(encoded, type(model).__name__)
+                found = model.decode(encoded, tasks=wanted)
             else:
                 found = model(inputs, tasks=wanted) if self._takes_tasks else model(inputs)
         if not isinstance(found, Mapping):
@@ -177,6 +179,13 @@ class Forward:
             if name not in found:
                 raise TaskError(f"{type(model).__name__} predicted nothing for {unknown('task', name, found)}")
         return {name: _full_precision(found[name]) for name in wanted}
+
+    def _representation(self, encoded: Encoded | None = None) -> Representation:
+        """What the tasks share: as the model says, or, of one that says nothing, what it gave."""
+        said = getattr(self.model, "representation", None)
+        if isinstance(said, Representation):
+            return said
+        return Representation.ONE if encoded is None or isinstance(encoded, Tensor) else Representation.SEVERAL
 
     def _in_the_models_type(self, inputs: Inputs) -> Inputs:
         """Double precision, which NumPy gives unasked, as single, unless the model computes in it."""

@@ -39,9 +39,10 @@ class History:
             ``weight`` and ``share`` (method weight and effective share), ``norm`` and ``cosine`` (of the shared
             gradients, where the method looks at them; of more than 512 pairs of tasks, the 512 that pointed apart most
             in the epoch), ``labels`` (labels seen), ``skipped`` (steps without a task whose loss was not finite) per
-            task; ``extra`` (a loss that a part of the model adds by itself, under its name in the place of a task);
-            ``conflicts`` (share of pairs of gradients that point apart), ``iterations`` (of the solver) and ``lr``
-            without or with a parameter group as task. Of split ``val``: ``loss``, ``labels``, every metric, and
+            task; ``active`` (under a schedule: share of the steps in which a task counted) per task; ``extra`` (a loss
+            that a part of the model adds by itself, under its name in the place of a task); ``conflicts`` (share of
+            pairs of gradients that point apart), ``iterations`` (of the solver) and ``lr`` without or with a parameter
+            group as task. Of split ``val``: ``loss``, ``labels``, every metric, and
             ``gain`` per task; ``score`` without a task. Wall-clock times are kept apart, so that rows of two equal runs
             are equal.
         best_epoch: The epoch with the best validation score (see :class:`~polytask.train.EarlyStopping` for the score

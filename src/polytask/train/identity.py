@@ -5,13 +5,16 @@ from __future__ import annotations
 import contextlib
 import json
 from collections.abc import Iterator, Mapping, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from polytask.errors import CheckpointError, DamagedError, PolytaskError
 from polytask.files import encode
 from polytask.remedies import afresh, elsewhere
 
-__all__ = ["check_identity", "check_options", "check_owner", "complete", "few"]
+if TYPE_CHECKING:
+    from polytask.schedule import Schedule
+
+__all__ = ["check_identity", "check_options", "check_owner", "check_schedule", "complete", "few"]
 
 _WORDS = {"fingerprint": "fingerprint of the data and their split", "data": "name of the data"}
 
@@ -64,6 +67,32 @@ def check_options(meta: Mapping[str, Any], options: Mapping[str, Any], free: Seq
             f"{where} was written with other options ({'; '.join(differing)}); resume with the same ones, or "
             f"{afresh()}. What may change here: {', '.join(free)}"
         )
+
+
+def check_schedule(meta: Mapping[str, Any], schedule: Schedule | None, where: str) -> None:
+    """Refuse a checkpoint of a run under another schedule.
+
+    Args:
+        meta: What the checkpoint says of itself.
+        schedule: This run's.
+        where: What to call the checkpoint.
+
+    Raises:
+        CheckpointError: Schedules or their options differ.
+    """
+    saved, here = meta.get("schedule"), _plain(None if schedule is None else schedule.describe())
+    if saved != here:
+        raise CheckpointError(
+            f"{where} was written under {_named(saved)}; this run has {_named(here)}. Use the same schedule, or "
+            f"{afresh()}"
+        )
+
+
+def _named(schedule: dict[str, Any] | None) -> str:
+    if schedule is None:
+        return "no schedule"
+    options = ", ".join(f"{key}={value!r}" for key, value in schedule.items() if key != "schedule")
+    return f"the schedule {schedule['schedule']}({options})"
 
 
 def check_identity(meta: Mapping[str, Any], identity: Mapping[str, Any] | None, where: str) -> None:

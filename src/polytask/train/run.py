@@ -15,6 +15,7 @@ from torch.optim.lr_scheduler import ReduceLROnPlateau
 from polytask.balance import Balancer
 from polytask.data import Batch, MultiTaskLoader, Source
 from polytask.errors import ConfigError, NonFiniteError
+from polytask.schedule import Schedule, Standing
 from polytask.tasks import TaskSet
 from polytask.train import checkpoint as checkpoints
 from polytask.train.demands import skills
@@ -45,6 +46,7 @@ class Run:
         loader: Batches to learn from; it is set to its first epoch.
         val: Rows to select and stop by.
         options: How to train.
+        schedule: Says which tasks count in a step, and begins anew; ``None``: all.
 
     Attributes:
         windows: Optimizer steps per epoch.
@@ -60,12 +62,16 @@ class Run:
         loader: MultiTaskLoader,
         val: Source | Mapping[str, Source] | None,
         options: TrainOptions,
+        schedule: Schedule | None = None,
     ) -> None:
         self.forward = forward
         self.tasks = tasks
         self.loader = loader
         self.val = val
         self.options = options
+        self.schedule = schedule
+        if schedule is not None:
+            schedule.begin(tasks.names, options.seed)
         self.windows = -(-len(loader) // options.accumulate)
         self.history = History()
         self.best: dict[str, Tensor] | None = None
@@ -80,6 +86,7 @@ class Run:
             options.clip,
             EpochMeter(tasks.names),
             exact=options.accumulation == "exact",
+            schedule=schedule,
         )
         self._health = Health(forward.model, optimizer)
         if val is None and isinstance(self.stepper.scheduler, ReduceLROnPlateau):
@@ -90,7 +97,8 @@ class Run:
     @property
     def finished(self) -> bool:
         """Whether there is nothing more to do."""
-        return self.history.epochs >= self.options.epochs or bool(self.stopping.stopped)
+        ended = self.schedule is not None and self.schedule.ended
+        return self.history.epochs >= self.options.epochs or bool(self.stopping.stopped) or ended
 
     def epoch(self, interrupts: Interrupts, bar: Progress, save: Callable[[], None]) -> None:
         """Train for one epoch, or for what is left of it, and validate.
@@ -126,7 +134,10 @@ class Run:
         self.stepper.meter.reset()
         number = self.history.epochs + 1
         self.history.add_training(number, self.stepper.taken, summary, self.stepper.rates())
-        self._say(number, summary, self._validate(number), bar)
+        if self.schedule is not None:
+            for task, share in self.schedule.end_epoch().items():
+                self.history.add(number, self.stepper.taken, "train", task, "active", share)
+        self._say(number, summary, self._validate(number, summary), bar)
 
     def _step(self, window: list[Batch]) -> None:
         """One step; where it finds a loss that is not finite, the parameters may be the cause."""
@@ -136,7 +147,7 @@ class Run:
             self._health.check(self.stepper.taken)
             raise
 
-    def _validate(self, epoch: int) -> Verdict | None:
+    def _validate(self, epoch: int, summary: EpochSummary) -> Verdict | None:
         history = self.history
         if self.val is None:
             history.best_epoch = epoch
@@ -151,13 +162,17 @@ class Run:
         if self.stepper.balancer.method.needs_metrics:
             self.stepper.balancer.observe_metrics(skills(found, self.tasks))
         verdict = self.stopping.update(epoch, values)
+        if self.schedule is not None:
+            trained = {name: summary.losses[name] for name, count in summary.labels.items() if count}
+            self.schedule.follow(Standing(epoch, trained, found.losses, values))
         self.stepper.validated(verdict.score)
         if verdict.best and self.options.restore == "best":
             self.best = checkpoints.weights(self.forward.model)
         history.add_validation(epoch, self.stepper.taken, found, verdict)
         history.best_epoch = self.stopping.best_epoch or epoch
         history.best_epochs = dict(self.stopping.best_epochs)
-        history.stopped = verdict.reason
+        ended = self.schedule is not None and self.schedule.ended
+        history.stopped = verdict.reason or ("the schedule has ended every task" if ended else "")
         history.val_seconds.append(time.perf_counter() - since)
         return verdict
 
@@ -174,6 +189,7 @@ class Run:
             "stepper": self.stepper.state_dict(),
             "loader": self.loader.state_dict(),
             "stopping": self.stopping.state_dict(),
+            "schedule": None if self.schedule is None else self.schedule.state_dict(),
             "modules": _extra_state(self.forward.model),
             "generators": generators(),
             "within": list(self._within),
@@ -184,6 +200,8 @@ class Run:
         self.loader.load_state_dict(state["loader"])
         self.stepper.load_state_dict(state["stepper"])
         self.stopping.load_state_dict(state["stopping"])
+        if self.schedule is not None:
+            self.schedule.load_state_dict(state["schedule"])
         self._within = (int(state["within"][0]), float(state["within"][1]))
         modules = dict(self.forward.model.named_modules())
         for name, extra in state["modules"].items():
@@ -192,7 +210,7 @@ class Run:
 
     def _say(self, epoch: int, summary: EpochSummary, verdict: Verdict | None, bar: Progress) -> None:
         for task, count in summary.labels.items():
-            if count == 0:
+            if count == 0 and self.history.value("active", task) != 0.0:
                 logger.warning("task %r had no labels in epoch %d; it was not trained", task, epoch)
         losses = ", ".join(
             f"{task} {summary.losses.get(task, float('nan')):.4g} ({count:,} labels)"

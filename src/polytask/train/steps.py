@@ -1,6 +1,7 @@
 """One optimizer step, in the one order in which its operations are correct.
 
-0. *seats*: parts of the model that listen see the step's targets, and may replace them (:class:`polytask.share.Seat`).
+0. *schedule*: tasks that do not count in this step are taken out of its batch.
+   *seats*: parts of the model that listen see the step's targets, and may replace them (:class:`polytask.share.Seat`).
 1. *forward*: every part of the batch through the model (autocast under mixed precision), losses in float32.
 2. *unscale, reduce, solve, apply*: :meth:`polytask.balance.Balancer.backward`. Under fp16 the gradients in ``.grad``
    carry the loss scale afterwards, while the method has seen losses and gradients without it.
@@ -29,6 +30,7 @@ from torch.optim.lr_scheduler import LRScheduler, ReduceLROnPlateau
 from polytask.balance import Balancer, StepRecord
 from polytask.data import Batch, halves
 from polytask.errors import NonFiniteError
+from polytask.schedule import Schedule
 from polytask.train.forward import Forward, frozen_side_effects, random_state
 from polytask.train.meter import EpochMeter
 from polytask.train.optim import clip_by_norm
@@ -66,6 +68,7 @@ class Stepper:
         scaler: Dynamic loss scale of fp16; ``None`` otherwise.
         clip: Largest norm of the combined gradient.
         exact: Whether a window of several micro-batches is one step of the method, or one for each.
+        schedule: Says which tasks count in a step; ``None``: all.
         meter: Is told every record and every label count.
         taken: Optimizer steps taken.
     """
@@ -78,6 +81,7 @@ class Stepper:
     clip: float | None
     meter: EpochMeter
     exact: bool = True
+    schedule: Schedule | None = None
     taken: int = 0
 
     def __post_init__(self) -> None:
@@ -101,6 +105,9 @@ class Stepper:
                 method are as they were before the step.
         """
         self.optimizer.zero_grad(set_to_none=True)
+        if self.schedule is not None:
+            counting = self.schedule.next()
+            window = [batch.only(counting) for batch in window]
         batches = [batch.to(self.forward.device, non_blocking=True) if self._moves else batch for batch in window]
         if not self.forward.seats.listens:
             return self._step(batches)

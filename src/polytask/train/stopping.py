@@ -8,27 +8,9 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from polytask.errors import ConfigError, unknown
+from polytask.schedule import gain
 
 __all__ = ["EarlyStopping", "Verdict", "gain"]
-
-
-def gain(value: float, reference: float, direction: int) -> float:
-    """Signed relative improvement s·(M − M₁)/|M₁| of a metric M over its reference M₁.
-
-    Args:
-        value: M, the metric now.
-        reference: M₁, the metric at the first validation.
-        direction: s, +1 when higher is better and −1 when lower is.
-
-    Returns:
-        The gain, positive when better; NaN when either value is. A reference of zero counts as one, so that the
-        gain is then the plain difference.
-
-    Examples:
-        >>> gain(0.6, 0.5, +1), gain(3.0, 4.0, -1)
-        (0.19999999999999996, 0.25)
-    """
-    return direction * (value - reference) / (abs(reference) or 1.0)
 
 
 @dataclasses.dataclass(frozen=True)

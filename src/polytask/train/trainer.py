@@ -15,14 +15,15 @@ from polytask.balance import Balancer, Method
 from polytask.data import MultiTaskData, MultiTaskLoader, Source, given_rows
 from polytask.errors import CheckpointError, ConfigError, unknown
 from polytask.remedies import setting, worded
+from polytask.schedule import Schedule, get_schedule
 from polytask.share import Seats
 from polytask.tasks import Task, TaskSet
 from polytask.train import checkpoint as checkpoints
-from polytask.train.demands import check_evidence, check_metrics
+from polytask.train.demands import check_evidence, check_losses, check_metrics, check_validation
 from polytask.train.evaluation import Evaluation, evaluate, predict, sources_of
 from polytask.train.forward import Forward
 from polytask.train.history import History
-from polytask.train.identity import check_identity, check_options, check_owner, complete
+from polytask.train.identity import check_identity, check_options, check_owner, check_schedule, complete
 from polytask.train.options import TrainOptions
 from polytask.train.rehearsal import rehearse
 from polytask.train.run import Run
@@ -59,6 +60,8 @@ class Trainer:
             of many.
         method: Balancing method: a registry name, a method, or a configured :class:`~polytask.balance.Balancer`.
         options: How to train.
+        schedule: Which tasks count in which step: a registry name, a table with ``name`` and options, or a
+            :class:`~polytask.schedule.Schedule`; every fit begins it anew. All tasks in all steps by default.
         out: Directory for the checkpoint and trackers' files; nothing is written without it.
         identity: Plain values that determine the numbers besides model, tasks and options, such as the fingerprint of
             the data. They are kept in the checkpoint, and one with others is not resumed from.
@@ -97,6 +100,7 @@ class Trainer:
         method: str | Method | Balancer = "equal",
         *,
         options: TrainOptions | Mapping[str, Any] | None = None,
+        schedule: str | Mapping[str, Any] | Schedule | None = None,
         out: str | Path | None = None,
         identity: Mapping[str, Any] | None = None,
         progress: bool = True,
@@ -106,6 +110,7 @@ class Trainer:
         given = options if isinstance(options, TrainOptions) else TrainOptions(**dict(options or {}))
         self.options = given.replace(**overrides) if overrides else given
         self.tasks = TaskSet.of(tasks)
+        self.schedule = get_schedule(schedule)
         self.out = None if out is None else Path(out)
         self.identity = None if identity is None else dict(identity)
         self.progress = progress
@@ -122,7 +127,7 @@ class Trainer:
         )
         self.balancer.know(self.model)
         Seats.of(self.model).check(self.model, self.tasks)
-        self._check_losses()
+        check_losses(self.model, self.tasks)
         check_metrics(self.balancer.method, self.tasks)
         check_evidence(self.balancer)
         if self.options.accumulate > 1 and self.options.accumulation == "exact" and not self.balancer.can_accumulate:
@@ -190,7 +195,7 @@ class Trainer:
             start = starting_point(self._store, resume)
             if start is None:
                 self.balancer.reset()
-            run = Run(self._forward, self.tasks, self.balancer, loader, val, self.options)
+            run = Run(self._forward, self.tasks, self.balancer, loader, val, self.options, self.schedule)
             self.history = run.history
             rehearse(self._forward, self.balancer, loader)
             if start is not None:
@@ -259,6 +264,7 @@ class Trainer:
             "kinds": {name: task.kind for name, task in self.tasks.items()},
             "method": type(self.balancer.method).__name__,
             "options": self.options.to_dict(),
+            "schedule": None if self.schedule is None else self.schedule.describe(),
             "identity": self.identity,
             "epoch": self.history.epochs,
             "step": self.history.steps if self._run is None else self._run.stepper.taken,
@@ -300,17 +306,6 @@ class Trainer:
         if options.trackers and self.out is None:
             raise ConfigError(f"trackers ({', '.join(options.trackers)}) need a place for their files: pass out=")
 
-    def _check_losses(self) -> None:
-        own = {id(p) for p in self.model.parameters()}
-        for name, task in self.tasks.items():
-            if isinstance(task.loss_function, nn.Module):
-                left = [p for p in task.loss_function.parameters() if p.requires_grad and id(p) not in own]
-                if left:
-                    raise ConfigError(
-                        f"the loss of task {name!r} has {len(left)} parameters that would not train; make the module a "
-                        "part of the model, or freeze them with requires_grad_(False)"
-                    )
-
     def _accelerate(self) -> Any:
         from accelerate import Accelerator  # slow to import, and needed only when something is trained
 
@@ -324,12 +319,8 @@ class Trainer:
         if isinstance(train, MultiTaskData):
             val = train.val if val is None else val
             train = train.train
-        if val is None and self.balancer.method.needs_metrics:
-            raise ConfigError(
-                f"{type(self.balancer.method).__name__} weighs tasks by their validation metrics: pass val= to fit()"
-            )
-        if val is None and options.patience is not None and options.stop is not None:
-            raise ConfigError("patience= needs validation data: pass val=, or leave patience out")
+        if val is None:
+            check_validation(self.balancer.method, options, self.schedule)
         if not isinstance(train, MultiTaskLoader):
             given = given_rows(train, self.tasks.names)
             size = given.batching.get("batch_size", options.batch_size)
@@ -373,6 +364,7 @@ class Trainer:
             )
         free = _FREE if self.options.scheduler is None else tuple(name for name in _FREE if name != "epochs")
         check_options(found.meta, self.options.to_dict(), free, str(path))
+        check_schedule(found.meta, self.schedule, str(path))
         check_identity(found.meta, self.identity, str(path))
         checkpoints.load_weights(self.model, found.model, str(path))
         with complete(str(path)):

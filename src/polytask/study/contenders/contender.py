@@ -37,6 +37,7 @@ class Setting:
         architectures: How tasks share it, once or several times: names, or tables with a name and options.
         train: Training options.
         balancer: Options of the balancing engine, sorted by name.
+        schedule: Name and options of the schedule of networks that learn several tasks; ``None`` for none.
     """
 
     selection: str = "val"
@@ -44,6 +45,7 @@ class Setting:
     architectures: tuple[str | Mapping[str, Any], ...] = ("hard",)
     train: TrainOptions = dataclasses.field(default_factory=TrainOptions)
     balancer: tuple[tuple[str, Any], ...] = ()
+    schedule: Mapping[str, Any] | None = None
 
 
 @final

@@ -19,6 +19,7 @@ from polytask.share.stored import Stored, write_model
 from polytask.study.contenders.contender import Contender, OnEpoch, Setting, Step
 from polytask.study.contenders.identity import plain, surroundings
 from polytask.study.contenders.request import Request
+from polytask.study.contenders.timing import check_schedule, schedule_in_words
 from polytask.study.results import TrialResult
 from polytask.train import History, Trainer, TrainOptions, check_metrics
 from polytask.train import checkpoint as checkpoints
@@ -107,6 +108,11 @@ class NetworkContender(Contender):
         return self.name == STL
 
     @property
+    def schedule(self) -> Mapping[str, Any] | None:
+        """Name and options of the schedule; none for a task alone."""
+        return None if self.alone else self.setting.schedule
+
+    @property
     def is_reference(self) -> bool:  # type: ignore[override]
         """Whether this is the single-task networks."""
         return self.alone
@@ -128,6 +134,11 @@ class NetworkContender(Contender):
         if not several or (self.alone and mine == _text(self.setting.architectures[0])):
             return self
         return dataclasses.replace(self, label=f"{self.entry} @ {mine}")
+
+    @classmethod
+    def notes(cls, rows: Sequence[NetworkContender], data: MultiTaskData) -> list[str]:
+        """The schedule, where there is one."""
+        return list(dict.fromkeys(schedule_in_words(row.schedule) for row in rows if row.schedule is not None))
 
     def title(self, data: MultiTaskData) -> str:
         """Nothing: the study's lines on model and training describe networks."""
@@ -177,8 +188,10 @@ class NetworkContender(Contender):
         Raises:
             PolytaskError: Options do not fit.
         """
-        self.blueprint(data, tasks, 0).build()
-        self.balancer(data, tasks, 0)
+        model = self.blueprint(data, tasks, 0).build()
+        if self.balancer(data, tasks, 0).needs_features:
+            model.representation.check(type(model).__name__)
+        check_schedule(self.schedule, tasks, data)
 
     def config(self, data: MultiTaskData, tasks: tuple[str, ...], seed: int) -> dict[str, Any]:
         """Encoder, architecture, method, engine, selection and training."""
@@ -198,6 +211,7 @@ class NetworkContender(Contender):
             "method_options": dict(self.options),
             "balancer": dict(self.setting.balancer),
             "selection": self.setting.selection,
+            **({} if self.schedule is None else {"schedule": dict(self.schedule)}),
         }
 
     def run(
@@ -218,9 +232,11 @@ class NetworkContender(Contender):
         blueprint = self.blueprint(data, tasks, seed)
         options = self.training(tasks, seed).replace(epochs=epochs, patience=None, stop=None, restore="last")
         model, balancer = blueprint.build(), self.balancer(data, tasks, seed)
-        trainer = Trainer(model, data.tasks.subset(tasks), balancer, options=options, progress=False)
+        chosen = data.tasks.subset(tasks)
+        trainer = Trainer(model, chosen, balancer, options=options, schedule=self.schedule, progress=False)
+        validates = balancer.method.needs_metrics or (trainer.schedule is not None and trainer.schedule.needs_validation)
         with threads(1):
-            trainer.fit(data.train, data.val if balancer.method.needs_metrics else None)
+            trainer.fit(data.train, data.val if validates else None)
         return Network(blueprint, model).store({})
 
     def step(self, data: MultiTaskData) -> Step:
@@ -247,6 +263,7 @@ class NetworkContender(Contender):
             options=self.training(tasks, seed),
             out=folder,
             identity=self.identity(data, tasks, seed),
+            schedule=self.schedule,
             progress=False,
             on_epoch=on_epoch,
         )
