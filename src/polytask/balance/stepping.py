@@ -187,10 +187,9 @@ class Stepping:
         """Let the method learn from the step, and record it."""
         if combination.memory:
             self._guard.check_memory(combination.memory, self.step)
-        learns = getattr(self.method.observe, "__func__", None) is not Method.observe
-        if combination.seen is not None and learns:
+        if combination.seen is not None and combination.seen[1].remember:
             with self.method.state.whole():
-                self.method.observe(*combination.seen)
+                self.method.remember(*combination.seen)
         for name, block, tasks, remembered in combination.memory:
             self.method.memory.write(name, block, tasks, remembered)
         self._held.update(zip(evidence.tasks, combination.weights.tolist(), strict=True))

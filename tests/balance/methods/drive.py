@@ -38,7 +38,7 @@ def run(method: Method, steps: range, tasks=NAMES, seed=7) -> list[np.ndarray]:
             method.observe_metrics({name: skill[name] for name in tasks})
         solution = solve(method, given)
         history.append(solution.weights)
-        method.observe(given, solution)
+        method.remember(given, solution)
         if method.needs_after_step:
             factor = dict(zip(NAMES, np.random.default_rng([step, 99]).uniform(0.5, 1.1, len(NAMES)), strict=True))
             after = {name: loss * factor[name] for name, loss in zip(tasks, given.losses, strict=True)}

@@ -32,7 +32,7 @@ def descend(name, starts, *, steps, lr, first=1.0, **options):
 
 def _weights(method, evidence):
     solution = method.solve_present(evidence) if isinstance(method, GramianMethod) else method.solve(evidence)
-    method.observe(evidence, solution)
+    method.remember(evidence, solution)
     return solution.weights
 
 

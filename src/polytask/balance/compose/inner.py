@@ -8,7 +8,7 @@ from polytask.balance.method import Evidence, GramianMethod, Method, Solution
 from polytask.balance.registry import METHODS, get_method
 from polytask.errors import ConfigError
 
-__all__ = ["Inner", "observe", "resolve", "solve"]
+__all__ = ["Inner", "resolve", "solve_inner"]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -46,12 +46,6 @@ def resolve(inner: str | GramianMethod) -> GramianMethod:
     return method
 
 
-def solve(method: GramianMethod, evidence: Evidence) -> Solution:
+def solve_inner(method: GramianMethod, evidence: Evidence) -> Solution:
     """The method's solution with the preference applied, whether it uses it by itself or not."""
-    return method.preferred(evidence, method.solve(evidence))
-
-
-def observe(method: Method, evidence: Evidence) -> None:
-    """Let a method inside take note of a step; its own solution is computed again only if it takes note at all."""
-    if type(method).observe is not Method.observe:
-        method.observe(evidence, method.solve(evidence))
+    return method.preferred(evidence, method.solution(evidence))

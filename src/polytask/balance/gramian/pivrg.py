@@ -76,7 +76,7 @@ class PIVRG(GramianMethod):
     def __init__(self, bound: float = 2.0, temperature: float = 10.0) -> None:
         super().__init__()
         self.bound, self.temperature = bound, temperature
-        self.state.declare("lag", 0.0)
+        self.state.declare("lag", 0.0, reduce="same")
 
     def observe_metrics(self, values: Mapping[str, float]) -> None:
         """Take in what tasks have lost against their single-task models, in percent, positive when worse."""

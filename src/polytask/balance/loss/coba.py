@@ -81,7 +81,7 @@ class CoBa(LossMethod):
         self.warmup, self.window, self.tau, self.sharpen = warmup, window, tau, sharpen
         if window < warmup:
             raise ConfigError(f"CoBa(window=…) must be at least warmup = {warmup}, found {window}")
-        self.state.declare("first", 0.0)
+        self.state.declare("first", 0.0, reduce="same")
         self._losses, self._slopes = Trail(window), Trail(window)
         self._worst, self._worst_slopes = Trail(window), Trail()
         self.state.attach("loss", self._losses)

@@ -83,7 +83,7 @@ class FAMO(LossMethod):
         logits = self.state.read("logit", tasks)
         z = np.exp(logits - logits.max())
         z /= z.sum()
-        self._adam.update(tasks, z * (delta - z @ delta))
+        self.state.remember(tasks, self._adam.step(tasks, z * (delta - z @ delta)))
 
     def _above(self, tasks: Sequence[str], losses: Array) -> Array:
         """Losses above their bounds, kept positive."""

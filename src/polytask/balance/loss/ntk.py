@@ -83,7 +83,7 @@ class NTK(LossMethod):
     def __init__(self) -> None:
         super().__init__()
         # Zero stands for a task without a trace.
-        self.state.declare("trace", 0.0)
+        self.state.declare("trace", 0.0, reduce="same")
 
     def observe_metrics(self, values: Mapping[str, float]) -> None:
         """Take in the traces tr K of some tasks."""
