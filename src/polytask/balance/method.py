@@ -13,6 +13,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from polytask.balance._params import Limits, checked
+from polytask.balance.asks import ASKS, Ask, check_declared
 from polytask.balance.evidence import (
     Block,
     Card,
@@ -78,16 +79,8 @@ class Method(abc.ABC):
     card: ClassVar[Card]
     limits: ClassVar[Limits] = {}
     """What each option of ``__init__`` may be, by name; arguments are held against it before ``__init__`` runs."""
-    needs_after_step: ClassVar[bool] = False
-    """Whether the method wants the same batch's losses again after the optimizer's step."""
-    needs_metrics: ClassVar[bool] = False
-    """Whether the method wants numbers that it cannot compute itself, through :meth:`observe_metrics`."""
-    metrics_wanted: ClassVar[str] = "numbers of its own"
-    """What those numbers are, in words."""
-    needs_twin: ClassVar[bool] = False
-    """Whether the method compares the gradients of two independent batches (methods on Gramians only)."""
-    takes_skill: ClassVar[bool] = False
-    """Whether those numbers are how well a task does, in [0, 1] with 1 the best, so that validation can give them."""
+    asks: ClassVar[frozenset[Ask]] = frozenset()
+    """What the method wants besides the evidence of a step; see :mod:`polytask.balance.asks`."""
     constant: ClassVar[bool] = False
     """Whether the weights depend on nothing but the preference: a weighted sum."""
     uses_preference: ClassVar[bool] = False
@@ -102,6 +95,8 @@ class Method(abc.ABC):
 
     def __init_subclass__(cls, **options: Any) -> None:
         super().__init_subclass__(**options)
+        hooks = {ask.hook for ask in (*ASKS, *cls.asks) if ask.hook}
+        check_declared(cls, cls.asks, frozenset(h for h in hooks if getattr(cls, h, None) is getattr(Method, h, None)))
         if "__init__" in vars(cls):
             cls.__init__ = checked(cls.__init__)  # type: ignore[method-assign]
 
@@ -155,13 +150,13 @@ class Method(abc.ABC):
         return Solution(weights, solution.iterations, solution.parts, solution.remember, solution.tasks)
 
     def after_step(self, before: Evidence, losses: Mapping[str, float]) -> None:
-        """Take note of the losses after the step; called when :attr:`needs_after_step` is set."""
+        """Take note of the losses after the step, for methods that ask for them."""
 
     def know(self, names: Mapping[str, Tensor]) -> None:
         """Take note of the model's parameters by name, before the first step; only where the balancer knows them."""
 
     def observe_metrics(self, values: Mapping[str, float]) -> None:
-        """Take note of a number per task, measured by the caller; what it has to be, the method's class says."""
+        """Take note of a number per task, for methods that ask for one; what it has to be, their class says."""
 
     def end_epoch(self) -> None:
         """Take note of an epoch's end."""
@@ -245,7 +240,7 @@ class GramianMethod(Method):
 
         Args:
             gramian: Symmetric positive semi-definite matrix, (K, K).
-            cross: J₁J₂ᵀ of two independent batches, (K, K), for methods with :attr:`needs_twin`, whose ``gramian`` is
+            cross: J₁J₂ᵀ of two independent batches, (K, K), for methods that ask for a twin batch, whose ``gramian`` is
                 that of ½(J₁ + J₂); by default ``gramian``, as if both batches were the same.
             losses: Loss values, (K,), for methods that use them; ones by default.
             **given: Names of the tasks, their preference and so on: see :class:`~polytask.balance.Given`.
@@ -271,7 +266,7 @@ class GramianMethod(Method):
 
         Args:
             jacobian: One gradient per row, (K, P).
-            twin: The same on another batch, for methods with :attr:`needs_twin`; the result is ½(J₁ + J₂)ᵀw.
+            twin: The same on another batch, for methods that ask for a twin batch; the result is ½(J₁ + J₂)ᵀw.
             **options: As for :meth:`weights`.
 
         Returns:

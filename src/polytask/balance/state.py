@@ -103,7 +103,7 @@ class MethodState:
     def attach(self, name: str, learned: Stateful) -> None:
         """Add an object with state of its own, to be saved, loaded and reset with the numbers.
 
-        A :class:`Learner` learns from what ``solve`` remembers under its name. The state must be the same in all processes.
+        A :class:`Learner` learns from what ``solve`` remembers under its name. All processes need the same of it.
         """
         self._objects[name] = learned
 

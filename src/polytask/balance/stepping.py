@@ -8,6 +8,7 @@ from collections.abc import Callable, Mapping, Sequence
 import numpy as np
 from torch import Tensor
 
+from polytask.balance.asks import LOSSES_AFTER_STEP
 from polytask.balance.combination import Combination, Scale, combine, of_twins, own_factors
 from polytask.balance.gradients import Step, backward_weighted, poison
 from polytask.balance.guard import Guard
@@ -193,7 +194,7 @@ class Stepping:
         for name, block, tasks, remembered in combination.memory:
             self.method.memory.write(name, block, tasks, remembered)
         self._held.update(zip(evidence.tasks, combination.weights.tolist(), strict=True))
-        self._before = evidence if self.method.needs_after_step else None
+        self._before = evidence if LOSSES_AFTER_STEP in self.method.asks else None
         record = StepRecord(
             self.step,
             evidence.tasks,

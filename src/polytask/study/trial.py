@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from polytask.balance import Balancer
+from polytask.balance.asks import VALIDATION_METRICS
 from polytask.data import MultiTaskData
 from polytask.data.interface import Interface
 from polytask.errors import CheckpointError, DamagedError, StorageError, TrialError
@@ -216,7 +217,7 @@ def train_fully(spec: TrialSpec, data: MultiTaskData, epochs: int) -> Stored | N
     model, balancer = blueprint.build(), balancer_of(spec, data)
     trainer = Trainer(model, tasks, balancer, options=options, progress=False)
     with threads(1):
-        trainer.fit(data.train, data.val if balancer.method.needs_metrics else None)
+        trainer.fit(data.train, data.val if VALIDATION_METRICS in balancer.asks else None)
     return Network(blueprint, model).store({})
 
 

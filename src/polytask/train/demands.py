@@ -1,10 +1,12 @@
-"""What a balancing method asks of validation."""
+"""What a balancing method asks of the trainer."""
 
 from __future__ import annotations
 
 import math
+from collections.abc import Iterable
 
-from polytask.balance import Balancer, Method
+from polytask.balance import Ask, Balancer, Method
+from polytask.balance.asks import VALIDATION_METRICS
 from polytask.errors import ConfigError
 from polytask.remedies import setting
 from polytask.tasks import TaskSet
@@ -17,15 +19,15 @@ UNIT = ("accuracy", "auroc", "average_precision", "balanced_accuracy", "f1")
 
 
 def check_metrics(method: Method, tasks: TaskSet) -> None:
-    """Refuse a method that asks for numbers which validation does not give.
+    """Refuse a method that asks for what training does not give.
 
     Args:
         method: What balances the tasks.
-        tasks: Their primary metrics are what the method would get.
+        tasks: Their primary metrics are what a method that asks for validation metrics would get.
 
     Raises:
-        ConfigError: It wants numbers that only the caller can measure, or a task's primary metric is not in [0, 1]
-            with 1 the best.
+        ConfigError: It asks for what only the caller of a balancer can give, or for validation metrics where a task's
+            primary metric is not in [0, 1] with 1 the best.
 
     Examples:
         >>> from polytask.balance import get_method
@@ -35,15 +37,10 @@ def check_metrics(method: Method, tasks: TaskSet) -> None:
             ...
         polytask.errors.ConfigError: DTP weighs tasks by their validation metrics, ...
     """
-    if not method.needs_metrics:
-        return
     name = type(method).__name__
-    if not method.takes_skill:
-        raise ConfigError(
-            f"{name} needs {method.metrics_wanted}, which the trainer does not measure; write a loop of your own and "
-            "call balancer.observe_metrics({task: value}) in it (the method's documentation says how to measure), or "
-            "train with a method that looks at losses (dwa, uw)"
-        )
+    _refuse(method.asks, name)
+    if VALIDATION_METRICS not in method.asks:
+        return
     unfit = {task.name: task.primary for task in tasks.values() if task.primary not in UNIT}
     if unfit:
         found = ", ".join(
@@ -63,12 +60,13 @@ def check_evidence(balancer: Balancer) -> None:
     Raises:
         ConfigError: The balancer judges by part of the batch.
     """
-    if balancer.needs_judge:
-        raise ConfigError(
-            f"{setting('grads', 'sub_batch')} judges by the losses of part of the batch, from a forward pass that "
-            f"the trainer does not make; use {setting('grads', 'features')} for cheap gradients, or a loop of your own "
-            "with balancer.backward(losses, judge=…)"
-        )
+    _refuse(balancer.asks - balancer.method.asks, setting("grads", "sub_batch"))
+
+
+def _refuse(asks: Iterable[Ask], who: str) -> None:
+    for ask in asks:
+        if "trainer" not in ask.by:
+            raise ConfigError(ask.refusal(who, "training does not give"))
 
 
 def skills(found: Evaluation, tasks: TaskSet) -> dict[str, float]:

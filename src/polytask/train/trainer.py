@@ -12,6 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from polytask.balance import Balancer, Method
+from polytask.balance.asks import VALIDATION_METRICS
 from polytask.data import MultiTaskData, MultiTaskLoader, Source, given_rows
 from polytask.errors import CheckpointError, ConfigError, unknown
 from polytask.remedies import setting, worded
@@ -324,7 +325,7 @@ class Trainer:
         if isinstance(train, MultiTaskData):
             val = train.val if val is None else val
             train = train.train
-        if val is None and self.balancer.method.needs_metrics:
+        if val is None and VALIDATION_METRICS in self.balancer.asks:
             raise ConfigError(
                 f"{type(self.balancer.method).__name__} weighs tasks by their validation metrics: pass val= to fit()"
             )

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from polytask.balance.evidence import Block
 from polytask.balance.method import GramianMethod
-from polytask.balance.state import MethodState
+from polytask.balance.state import Lesson, MethodState
 from polytask.errors import MethodError
 
 __all__ = ["GroupState", "Grouping", "Groups", "grouped", "layers"]
@@ -94,8 +94,9 @@ class GroupState(MethodState):
 
     def remember(self, tasks: Sequence[str], news: Mapping[str, Any]) -> None:
         """See :class:`MethodState`; the news are lessons by the group's name."""
-        for group in news:
-            self.member(group)
+        for group, lesson in news.items():
+            if isinstance(lesson, Lesson):
+                self.member(group)
         super().remember(tasks, news)
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:

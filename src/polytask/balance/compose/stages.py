@@ -10,6 +10,7 @@ from jaxtyping import Float
 from numpy import full, ndarray
 
 from polytask.balance._scales import row_scales
+from polytask.balance.compose.inner import refuse_asks
 from polytask.balance.method import Evidence, LossMethod, Method, Solution
 from polytask.balance.registry import METHODS, get_method
 from polytask.errors import ConfigError, unknown
@@ -100,8 +101,5 @@ def stage_of(given: Stage | LossMethod | str) -> Stage:
         made = get_method(method)
         assert isinstance(made, LossMethod)
         method = made
-    if method.needs_after_step:
-        raise ConfigError(f"{type(method).__name__} wants losses after the step and cannot be a stage")
-    if method.needs_metrics:
-        raise ConfigError(f"{type(method).__name__} wants metrics and cannot be a stage")
+    refuse_asks(method)
     return Weigh(method)

@@ -8,6 +8,7 @@ import numpy as np
 
 from polytask.balance._params import Limits, Real
 from polytask.balance._scales import rescaled
+from polytask.balance.asks import TWIN_BATCH
 from polytask.balance.gramian._simplex_state import SimplexState
 from polytask.balance.method import Card, Evidence, GramianMethod, Solution
 from polytask.solvers.simplex import project_simplex
@@ -51,7 +52,7 @@ class MoDo(GramianMethod):
         conflict-avoidance", NeurIPS 2023.
     """
 
-    needs_twin = True
+    asks = frozenset({TWIN_BATCH})
     uses_preference = True
     limits: ClassVar[Limits] = {"gamma": Real(0), "rho": Real(0)}
     card = Card(

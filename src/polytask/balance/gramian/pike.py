@@ -8,6 +8,7 @@ import numpy as np
 from jaxtyping import Float
 
 from polytask.balance._params import Limits, Real, Whole
+from polytask.balance.asks import TWIN_BATCH
 from polytask.balance.gradients import Heads
 from polytask.balance.method import Card, Evidence, GramianMethod, Solution
 
@@ -55,7 +56,7 @@ class PiKE(GramianMethod):
         gradient conflicts", NeurIPS 2025.
     """
 
-    needs_twin = True
+    asks = frozenset({TWIN_BATCH})
     computes = False
     limits: ClassVar[Limits] = {"zeta1": Real(0), "zeta2": Real(0), "every": Whole(1)}
     heads: Heads = "weighted"

@@ -8,6 +8,7 @@ import numpy as np
 from jaxtyping import Float
 
 from polytask.balance._params import Limits, Real, Whole
+from polytask.balance.asks import TWIN_BATCH
 from polytask.balance.gramian._simplex_state import SimplexState
 from polytask.balance.method import Card, Evidence, GramianMethod, Solution
 from polytask.solvers.simplex import project_simplex
@@ -56,7 +57,7 @@ class StochasticSDMGrad(GramianMethod):
         NeurIPS 2023.
     """
 
-    needs_twin = True
+    asks = frozenset({TWIN_BATCH})
     uses_preference = True
     limits: ClassVar[Limits] = {
         "lam": Real(0),

@@ -10,6 +10,7 @@ import numpy as np
 from jaxtyping import Float
 
 from polytask.balance._params import Flag, Limits, Real, Whole
+from polytask.balance.asks import VALIDATION_LOSSES
 from polytask.balance.loss._tools import softmax
 from polytask.balance.loss._trail import Trail
 from polytask.balance.method import Card, Evidence, LossMethod, Solution
@@ -62,8 +63,7 @@ class CoBa(LossMethod):
         Gong et al., "CoBa: convergence balancer for multitask finetuning of large language models", EMNLP 2024.
     """
 
-    needs_metrics = True
-    metrics_wanted = "the loss of a validation batch after every optimizer step"
+    asks = frozenset({VALIDATION_LOSSES})
     limits: ClassVar[Limits] = {"warmup": Whole(2), "window": Whole(2), "tau": Real(0), "sharpen": Flag()}
     card = Card(
         title="CoBa",

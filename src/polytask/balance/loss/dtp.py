@@ -8,6 +8,7 @@ from typing import ClassVar, final
 import numpy as np
 
 from polytask.balance._params import Limits, PerTask, Real
+from polytask.balance.asks import VALIDATION_METRICS
 from polytask.balance.loss._tools import RunningMean, per_task
 from polytask.balance.method import Card, Evidence, LossMethod, Solution
 from polytask.errors import MethodError
@@ -50,8 +51,7 @@ class DTP(LossMethod):
         Guo et al., "Dynamic task prioritization for multitask learning", ECCV 2018.
     """
 
-    needs_metrics = True
-    takes_skill = True
+    asks = frozenset({VALIDATION_METRICS})
     limits: ClassVar[Limits] = {
         "gamma": PerTask(Real(0)),
         "rate": Real(0, 1, open_low=True),
