@@ -9,6 +9,7 @@ from polytask.balance.asks import Ask
 from polytask.balance.compliance import UpdateCompliance, update_compliance
 from polytask.balance.engine import Balancer
 from polytask.balance.graph import reached
+from polytask.balance.merging import merged_states
 from polytask.balance.method import (
     Block,
     Card,
@@ -47,6 +48,7 @@ __all__ = [
     "StepRecord",
     "UpdateCompliance",
     "get_method",
+    "merged_states",
     "reached",
     "update_compliance",
 ]
