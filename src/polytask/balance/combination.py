@@ -17,7 +17,7 @@ from polytask.balance.method import Block, Evidence, GramianMethod, JacobianMeth
 from polytask.balance.rows import Mix
 from polytask.errors import NonFiniteError
 
-__all__ = ["Combination", "Scale", "combine", "of_twins", "own_factors", "weighted"]
+__all__ = ["Combination", "Scale", "combination_of", "of_twins", "own_factors", "weighted"]
 
 Array = np.ndarray
 Scale = Literal["native", "sum_to_k", "norm_of_mean"]
@@ -48,10 +48,10 @@ class Combination:
     memory: list[tuple[str, str, tuple[str, ...], Tensor]] = dataclasses.field(default_factory=list)
 
 
-def combine(
+def combination_of(
     method: Method, evidence: Evidence, scale: Scale, blocks: Blocks = lambda keep: (), loss_scale: float = 1.0
 ) -> Combination:
-    """Solve for the weights of one step.
+    """Solve for the weights of one step: what is to be applied, and what is to be remembered.
 
     Args:
         method: Decides.

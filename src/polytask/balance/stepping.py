@@ -9,7 +9,7 @@ import numpy as np
 from torch import Tensor
 
 from polytask.balance.asks import LOSSES_AFTER_STEP
-from polytask.balance.combination import Combination, Scale, combine, of_twins, own_factors
+from polytask.balance.combination import Combination, Scale, combination_of, of_twins, own_factors
 from polytask.balance.gradients import Step, backward_weighted, poison
 from polytask.balance.guard import Guard
 from polytask.balance.method import Evidence, Method
@@ -89,7 +89,7 @@ class Stepping:
     def _weigh(self, values: Mapping[str, float]) -> tuple[Evidence, Combination]:
         """What a method that looks at losses sees, and what it makes of it."""
         evidence = self._evidence(values, None)
-        return evidence, combine(self.method, evidence, self.scale)
+        return evidence, combination_of(self.method, evidence, self.scale)
 
     def _apply_part(self, step: Step, values: Mapping[str, float]) -> Sequence[str]:
         """Add a micro-batch to ``.grad``; the tasks left out because their gradients are not finite."""
@@ -148,7 +148,7 @@ class Stepping:
                 kept = np.ix_(rows, rows)
                 among = None if cross is None else cross[kept]
                 evidence = self._evidence({name: sums[name] for name in tasks}, gramian[kept], among)
-                combination = combine(
+                combination = combination_of(
                     self.method,
                     evidence,
                     self.scale,
