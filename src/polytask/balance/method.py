@@ -294,7 +294,7 @@ class GramianMethod(Method):
         part = evidence.subset(keep.tolist())
         solution = self._solve_calmly(part)
         weights[keep] = solution.weights
-        return Solution(weights, solution.iterations, solution.parts, solution.remember, part.tasks)
+        return Solution(weights, solution.iterations, solution.parts, solution.remember, solution.lesson(part).tasks)
 
     @final
     def _solve_calmly(self, evidence: Evidence) -> Solution:

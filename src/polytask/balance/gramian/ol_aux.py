@@ -92,20 +92,21 @@ class OLAUX(GramianMethod):
     def solve(self, evidence: Evidence) -> Solution:
         """The weights learned so far; this step's inner products are added, and every n of them move the weights."""
         weights = self.state.read("weight", evidence.tasks)
-        if self.primary not in evidence.tasks or evidence.size == 1:
+        if self.primary not in evidence.tasks:
             return Solution(weights)
         main = evidence.tasks.index(self.primary)
-        gain = evidence.inner[main]
+        others = [i for i in range(evidence.size) if i != main]
+        tasks, gain = tuple(evidence.tasks[i] for i in others), evidence.inner[main, others]
         if self.similarity == "cosine":
-            norms = np.sqrt(np.diag(evidence.inner))
-            gain = gain / norms / norms[main]
-        total = self.state.read("sum", evidence.tasks) + gain
-        count = self.state.read("count", evidence.tasks) + 1
+            squared = np.diag(evidence.inner)
+            gain = gain / np.sqrt(squared[others]) / np.sqrt(squared[main])
+        total = self.state.read("sum", tasks) + gain
+        count = self.state.read("count", tasks) + 1
         due = count >= self.horizon
-        moved = weights + self.lr * np.where(due, total, 0.0)
-        if self.nonnegative:
-            moved = np.maximum(moved, 0.0)
-        news = {"weight": moved, "sum": np.where(due, 0.0, total), "count": np.where(due, 0.0, count)}
-        for name, values in news.items():
-            values[main] = self.state.declared[name].default  # the primary task has nothing to learn
-        return Solution(weights, remember=news)
+        moved = weights[others] + self.lr * np.where(due, total, 0.0)
+        news = {
+            "weight": np.maximum(moved, 0.0) if self.nonnegative else moved,
+            "sum": np.where(due, 0.0, total),
+            "count": np.where(due, 0.0, count),
+        }
+        return Solution(weights, remember=news, tasks=tasks)
