@@ -184,10 +184,8 @@ def test_what_is_reduced_is_linear_in_the_losses(entry):
             assert merged[name][task] == pytest.approx(factor * value, rel=1e-9), (name, task)
 
 
-@of_any_kind
+@pytest.mark.parametrize("entry", ENTRIES, ids=str)
 def test_processes_that_have_seen_the_same_merge_to_the_same(entry):
-    if entry not in ENTRIES:
-        pytest.skip("the engine's evidence is alike in all processes")
     states = [learned(entry, np.exp(np.random.default_rng(2).normal(size=(5, len(NAMES))))).state_dict() for _ in "12"]
     sums = {name for name, quantity in make(entry).state.declared.items() if quantity.reduce == "sum"}
     if METHODS[entry.name].__name__ == "IGBv2":
