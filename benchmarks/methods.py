@@ -33,6 +33,7 @@ import numpy as np
 import torch
 
 from polytask.balance import METHODS, Balancer, get_method
+from polytask.balance.asks import TWIN_BATCH
 from polytask.data import MultiTaskData, load
 from polytask.errors import PolytaskError
 from polytask.files import write_atomically
@@ -165,12 +166,12 @@ class Tug:
         for step in range(steps):
             x = torch.randn(batch, len(root), generator=generator) * root
             y = (x @ wanted.T + self.sigma * torch.randn(batch, len(places), generator=generator)) * scales
-            if method.needs_metrics:
+            if any(ask.hook == "observe_metrics" for ask in method.asks):
                 self._tell(balancer, x, y, theta.detach())
             shared = x @ theta
             losses = {task: (shared * scales[k] - y[:, k]).square().mean() for k, task in enumerate(self.tasks)}
             adam.zero_grad()
-            if method.needs_twin:  # the same number of rows, in two independent halves
+            if TWIN_BATCH in method.asks:  # the same number of rows, in two independent halves
                 first, second = (
                     {task: error.mean() for task, error in zip(self.tasks, half, strict=True)}
                     for half in zip(
@@ -225,7 +226,7 @@ def options_of(name: str, tasks: Sequence[str]) -> dict[str, Any]:
 
 def own_loop(name: str) -> str | None:
     """Why the trainer cannot run a method; ``None`` if it can."""
-    if METHODS[name].needs_metrics and not getattr(METHODS[name], "takes_skill", False):
+    if any(ask.hook == "observe_metrics" and "trainer" not in ask.by for ask in METHODS[name].asks):
         return "asks its caller for a number per task (`balancer.observe_metrics`)."
     return None
 

@@ -57,8 +57,8 @@ def _table() -> str:
 def _page(name: str, method: type[Method]) -> str:
     card = method.card
     needs = _NEEDS.get(method.needs, method.needs)
-    if method.needs_after_step:
-        needs += ", and the losses of the same batch again after the step"
+    for ask in method.asks:
+        needs += f", and {ask.in_words}: `{ask.give}`"
     return "\n".join(
         [
             f"# {card.title} (`{name}`)",

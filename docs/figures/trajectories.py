@@ -38,7 +38,7 @@ def direction(method, values: np.ndarray, J: np.ndarray, x: np.ndarray, step: in
     evidence = Evidence(NAMES, values + SHIFT, np.full(2, 0.5), J @ J.T, step, step // 1000, 0)
     if not isinstance(method, JacobianMethod):
         solution = method.solve_present(evidence) if isinstance(method, GramianMethod) else method.solve(evidence)
-        method.observe(evidence, solution)
+        method.remember(evidence, solution)
         return solution.weights @ J
     point = torch.tensor(x)
     block = Block("x", torch.tensor(J), (slice(0, 2),), point if method.needs == "features" else None, 1, (point,))
@@ -46,7 +46,7 @@ def direction(method, values: np.ndarray, J: np.ndarray, x: np.ndarray, step: in
     combined = method.combine(block, evidence, solution)
     for name, memory in combined.memory.items():
         method.memory.write(name, "x", NAMES, memory)
-    method.observe(evidence, solution)
+    method.remember(evidence, solution)
     return combined.gradient.numpy()
 
 

@@ -23,6 +23,10 @@ class SignVote(JacobianMethod):
 
     card = CARD
 
+    def __init__(self):
+        super().__init__()
+        self.memory.declare("past", reduce="mean")
+
     def solve(self, evidence):
         return Solution(np.ones(evidence.size))
 

@@ -24,7 +24,7 @@ def run(balancer, seed=0):
         x = torch.randn(8, 4, dtype=torch.float64)
         losses, z = model.losses(x, None if step % 2 else ["t0", "t2"])
         twin = model.losses(x + 1, list(losses))[0] if balancer.needs_twin else None
-        if balancer.method.needs_metrics:
+        if any(ask.hook == "observe_metrics" for ask in balancer.asks):
             balancer.observe_metrics({name: 0.2 + 0.1 * i + 0.01 * step for i, name in enumerate(model.names)})
         record = balancer.backward(losses, features=z if balancer.needs_features else None, twin=twin)
         weights.append(record.raw_weights.tolist())

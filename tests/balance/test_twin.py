@@ -7,6 +7,7 @@ import pytest
 import torch
 
 from polytask.balance import Balancer, Card, GramianMethod, LossMethod, Solution
+from polytask.balance.asks import TWIN_BATCH
 from polytask.balance.compose.inner import resolve
 from polytask.errors import ConfigError, MethodError, NonFiniteError, TaskError
 
@@ -19,7 +20,7 @@ class Twins(GramianMethod):
 
     card = Card("", "", "", "", "", (), ())
     uses_preference = True
-    needs_twin = True
+    asks = frozenset({TWIN_BATCH})
 
     def __init__(self, **weights: float) -> None:
         super().__init__()
@@ -33,7 +34,7 @@ class Twins(GramianMethod):
 
 class ByLosses(LossMethod):
     card = Twins.card
-    needs_twin = True
+    asks = frozenset({TWIN_BATCH})
 
     def solve(self, evidence):
         return Solution(evidence.preference)
@@ -161,7 +162,7 @@ def test_needs_are_checked_up_front_and_say_what_would_work():
             Balancer(Twins(), announce=None, **options)
     with pytest.raises(MethodError, match="only methods on Gramians"):
         Balancer(ByLosses(), announce=None)
-    with pytest.raises(MethodError, match=r"twin=other_losses.*mgda and sdmgrad work with one batch"):
+    with pytest.raises(MethodError, match=r"twin=other_losses.*looks at one batch \(mgda, sdmgrad\)"):
         Balancer(Twins(), announce=None).backward(first)
     with pytest.raises(MethodError, match="UPGrad looks at one batch: leave twin= out"):
         Balancer("upgrad", announce=None).backward(first, twin=second)
@@ -169,5 +170,8 @@ def test_needs_are_checked_up_front_and_say_what_would_work():
         Balancer(Twins(), announce=None).accumulate(first)
     with pytest.raises(TaskError, match="did you mean 't1'"):
         Balancer(Twins(), tasks=model.names, announce=None).backward(first, twin={**second, "t11": second["t1"]})
-    with pytest.raises(ConfigError, match="MoDo compares two batches and cannot be part of another method"):
+    with pytest.raises(
+        ConfigError,
+        match=r"MoDo asks for .* independent batch .* part of another one does not",
+    ):
         resolve("modo")

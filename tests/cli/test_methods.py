@@ -45,7 +45,7 @@ def test_an_unknown_method_names_the_nearest(polytask):
 
 
 FACTS = {
-    *("name", "title", "needs", "needs_after_step", "needs_metrics", "also_needs", "state", "cost", "idea"),
+    *("name", "title", "needs", "needs_after_step", "needs_metrics", "also_needs", "asks", "state", "cost", "idea"),
     *("invariances", "verified", "notes", "task_weights", "heads", "paper", "url", "package"),
 }
 

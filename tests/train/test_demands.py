@@ -78,7 +78,9 @@ class TestMetrics:
         check_metrics(get_method("uw"), tasks)
 
     def test_what_only_the_user_can_measure_is_said(self, tasks, make_net):
-        with pytest.raises(ConfigError, match=r"NTK needs numbers .* loop of your own .*observe_metrics"):
+        with pytest.raises(
+            ConfigError, match=r"NTK asks for the trace .* training does not give; a loop of your own .*observe_metrics"
+        ):
             Trainer(make_net(), tasks, "ntk", progress=False)
 
     @pytest.mark.parametrize("kind", ["binary", "multiclass", "multilabel"])

@@ -5,9 +5,11 @@ Every method class is here by its own name too (``polytask.balance.FairGrad``), 
 
 from typing import Any
 
+from polytask.balance.asks import Ask
 from polytask.balance.compliance import UpdateCompliance, update_compliance
 from polytask.balance.engine import Balancer
 from polytask.balance.graph import reached
+from polytask.balance.merging import merged_states
 from polytask.balance.method import (
     Block,
     Card,
@@ -28,6 +30,7 @@ from polytask.balance.state import MethodState
 
 __all__ = [
     "METHODS",
+    "Ask",
     "Balancer",
     "Block",
     "Card",
@@ -45,6 +48,7 @@ __all__ = [
     "StepRecord",
     "UpdateCompliance",
     "get_method",
+    "merged_states",
     "reached",
     "update_compliance",
 ]

@@ -32,7 +32,7 @@ class TaskAdam:
     Examples:
         >>> state = MethodState()
         >>> adam = TaskAdam(state, "x", start=0.0, lr=0.1)
-        >>> adam.update(["a"], np.array([5.0]))
+        >>> state.remember(["a"], adam.step(["a"], np.array([5.0])))
         >>> state.read("x", ["a", "b"]).round(6).tolist()
         [-0.1, 0.0]
 
@@ -44,25 +44,34 @@ class TaskAdam:
 
     def __init__(self, state: MethodState, name: str, *, start: float, lr: float, weight_decay: float = 0.0) -> None:
         self._state, self._name, self._lr, self._decay = state, name, lr, weight_decay
-        state.declare(name, start)
+        state.declare(name, start, reduce="same")
         for moment in ("mean", "square", "count"):
-            state.declare(f"{name}_{moment}", 0.0)
+            state.declare(f"{name}_{moment}", 0.0, reduce="same")
 
-    def update(
+    def step(
         self,
         tasks: Sequence[str],
         gradient: Float[Array, "K"],
         low: float = -np.inf,
         high: float = np.inf,
-    ) -> None:
-        """One step for ``tasks``; the result is kept within [low, high]."""
+        *,
+        start: Float[Array, "K"] | None = None,
+    ) -> dict[str, Float[Array, "K"]]:
+        """What is to be remembered of one step for ``tasks``, which ends within [low, high].
+
+        Args:
+            tasks: Whose numbers move.
+            gradient: g, (K,).
+            low: Lower bound.
+            high: Upper bound.
+            start: x, (K,), where it is not the one that is remembered.
+        """
         name, state = self._name, self._state
-        x = state.read(name, tasks)
+        x = state.read(name, tasks) if start is None else start
         g = gradient + self._decay * x
         count = state.read(f"{name}_count", tasks) + 1
         mean = self.beta1 * state.read(f"{name}_mean", tasks) + (1 - self.beta1) * g
         square = self.beta2 * state.read(f"{name}_square", tasks) + (1 - self.beta2) * g * g
         step = mean / (1 - self.beta1**count) / (np.sqrt(square / (1 - self.beta2**count)) + self.epsilon)
-        for key, value in (("count", count), ("mean", mean), ("square", square)):
-            state.write(f"{name}_{key}", tasks, value)
-        state.write(name, tasks, np.clip(x - self._lr * step, low, high))
+        moved = np.clip(x - self._lr * step, low, high)
+        return {f"{name}_count": count, f"{name}_mean": mean, f"{name}_square": square, name: moved}

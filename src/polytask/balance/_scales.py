@@ -65,7 +65,6 @@ class LogScales:
         """e^s."""
         return np.asarray(np.exp(self._state.read("log_scale", tasks)))
 
-    def learn(self, evidence: Evidence) -> None:
-        """One Adam step on s; the gradient is e^s·L − 1."""
-        gradient = self.read(evidence.tasks) * evidence.losses - 1.0
-        self._adam.update(evidence.tasks, gradient, -self._reach, self._reach)
+    def step(self, evidence: Evidence, scales: Float[Array, "K"]) -> dict[str, Float[Array, "K"]]:
+        """What is to be remembered of one Adam step on s, from e^s; the gradient is e^s·L − 1."""
+        return self._adam.step(evidence.tasks, scales * evidence.losses - 1.0, -self._reach, self._reach)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Mapping, Sequence
 from typing import Any, final
 
@@ -13,9 +14,28 @@ from torch import Tensor
 from polytask.balance._sac import Replay, Settings, SoftActorCritic
 from polytask.balance.loss._tools import softmax
 
-__all__ = ["TaskAgent"]
+__all__ = ["Seen", "TaskAgent"]
 
 Array = np.ndarray
+
+
+@dataclasses.dataclass(frozen=True)
+class Seen:
+    """One step, for the agent to take in.
+
+    Attributes:
+        losses: Loss per task present.
+        weights: The weights they got.
+        base: Early loss per task, which divides rewards; no rewards where ``None``.
+        seeds: Decide the first parameters of a new agent, and what is drawn while it learns.
+        updates: How many updates to learn after it.
+    """
+
+    losses: Mapping[str, float]
+    weights: Mapping[str, float]
+    base: Mapping[str, float] | None
+    seeds: tuple[int, int]
+    updates: int
 
 
 @final
@@ -56,6 +76,12 @@ class TaskAgent:
         state = _vector({**self._losses, **losses}, self.tasks)
         drawn = dict(zip(self.tasks, self.learner.act(state, _vector(noise, self.tasks)).tolist(), strict=True))
         return len(losses) * softmax(np.array([drawn[task] for task in losses]))
+
+    def take(self, news: Seen, /) -> None:
+        """Take in one step, and learn where it is time."""
+        self.see(news.losses, news.weights, news.base, news.seeds[0])
+        if news.updates:
+            self.learn(news.updates, news.seeds[1])
 
     def see(
         self, losses: Mapping[str, float], weights: Mapping[str, float], base: Mapping[str, float] | None, seed: int

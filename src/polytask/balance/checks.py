@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Mapping, Sequence
 from typing import Literal, Never, Protocol, runtime_checkable
 
@@ -9,6 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor, distributed
 
+from polytask.balance.asks import LOSSES_AFTER_STEP, TWIN_BATCH
 from polytask.balance.cheap_sources import SubBatchSource
 from polytask.balance.gradients import Heads
 from polytask.balance.method import GramianMethod, JacobianMethod, LossMethod, Method
@@ -22,6 +24,7 @@ __all__ = [
     "Scaler",
     "Weighted",
     "check_batches",
+    "check_heard",
     "check_needs",
     "check_options",
     "check_processes",
@@ -31,6 +34,9 @@ __all__ = [
     "refuse_windows",
     "working",
 ]
+
+_PATIENCE = 100
+"""Steps after which it is odd that nothing was heard: more than the micro-batches of one step."""
 
 
 @runtime_checkable
@@ -81,9 +87,9 @@ def check_needs(method: Method, source: GradientSource, scale: str, every: int) 
             f"{setting('scale', 'norm_of_mean')} needs gradients, and {name} looks at losses only; use "
             f"{setting('scale', 'sum_to_k')}"
         )
-    if method.needs_twin and not isinstance(method, GramianMethod):
+    if TWIN_BATCH in method.asks and not isinstance(method, GramianMethod):
         raise MethodError(f"{name} asks for two batches, which only methods on Gramians get: make it a GramianMethod")
-    if method.needs_twin and not isinstance(source, ParameterSource):
+    if TWIN_BATCH in method.asks and not isinstance(source, ParameterSource):
         raise MethodError(
             f"{name} compares the gradients of two batches and needs their rows: use "
             f"{setting('grads', 'params')} without low_memory"
@@ -151,18 +157,21 @@ def check_batches(
 ) -> None:
     """Raise :class:`MethodError` for a second batch that is missing, or that nobody asked for."""
     name = type(method).__name__
-    if method.needs_twin and twin is None:
-        raise MethodError(
-            f"{name} compares the gradients of two independent batches: balancer.backward(losses, twin=other_losses), "
-            "with losses of the same tasks on other rows, e.g. the other half of the batch; mgda and sdmgrad work with "
-            "one batch"
-        )
-    if twin is not None and not method.needs_twin:
+    if TWIN_BATCH in method.asks and twin is None:
+        raise MethodError(TWIN_BATCH.refusal(name, "this step does not have"))
+    if twin is not None and TWIN_BATCH not in method.asks:
         raise MethodError(f"{name} looks at one batch: leave twin= out and average the losses over all rows")
     if judge is not None and not isinstance(source, SubBatchSource):
         raise MethodError(
             "judge= holds losses on part of the batch, which only grads='sub_batch' looks at; leave it out"
         )
+
+
+def check_heard(method: Method, steps: int) -> None:
+    """Warn of a method that learns from the losses after the step, and was never told any."""
+    if steps == _PATIENCE and LOSSES_AFTER_STEP in method.asks:
+        said = LOSSES_AFTER_STEP.refusal(type(method).__name__, f"it never got in {steps} steps, and it learns nothing")
+        warnings.warn(said, stacklevel=3)
 
 
 def check_real(leaves: Sequence[Tensor], method: Method) -> None:

@@ -17,7 +17,7 @@ from polytask.balance.method import Block, Evidence, GramianMethod, JacobianMeth
 from polytask.balance.rows import Mix
 from polytask.errors import NonFiniteError
 
-__all__ = ["Combination", "Scale", "combine", "of_twins", "own_factors", "weighted"]
+__all__ = ["Combination", "Scale", "combination_of", "of_twins", "own_factors", "weighted"]
 
 Array = np.ndarray
 Scale = Literal["native", "sum_to_k", "norm_of_mean"]
@@ -35,7 +35,8 @@ class Combination:
         weights: One weight per task of the evidence, after preference and scale convention.
         mix: The rule that mixes the rows of the tasks in ``keep``.
         keep: Positions, in the evidence, of the tasks whose rows are mixed.
-        seen: The evidence and solution the method learns from once all is applied; ``None`` where there was nothing.
+        seen: The evidence solved for, and its solution, which says what to remember once all is applied; ``None`` where
+            there was nothing.
         memory: What the method wants to remember: (quantity, block, tasks, values), to be stored once all is applied.
     """
 
@@ -47,10 +48,10 @@ class Combination:
     memory: list[tuple[str, str, tuple[str, ...], Tensor]] = dataclasses.field(default_factory=list)
 
 
-def combine(
+def combination_of(
     method: Method, evidence: Evidence, scale: Scale, blocks: Blocks = lambda keep: (), loss_scale: float = 1.0
 ) -> Combination:
-    """Solve for the weights of one step.
+    """Solve for the weights of one step: what is to be applied, and what is to be remembered.
 
     Args:
         method: Decides.
@@ -64,7 +65,7 @@ def combine(
     """
     if isinstance(method, JacobianMethod):
         return _by_coordinates(method, evidence, blocks, loss_scale)
-    solution = method.solve_present(evidence) if isinstance(method, GramianMethod) else method.solve(evidence)
+    solution = method.solve_present(evidence) if isinstance(method, GramianMethod) else method.solution(evidence)
     weights = _final(method, evidence, solution, scale)
     return Combination(solution, weights, weighted(weights), list(range(evidence.size)), (evidence, solution))
 
@@ -126,6 +127,7 @@ def _by_coordinates(method: JacobianMethod, evidence: Evidence, blocks: Blocks, 
                 f"{type(method).__name__} gave a gradient that is not finite at step {evidence.step} for tasks "
                 f"{', '.join(part.tasks)}; parameters and method state are unchanged"
             )
+        method.memory.check(combined.memory)
         combination.memory += [(name, block.name, part.tasks, values) for name, values in combined.memory.items()]
         return combined.gradient if loss_scale == 1.0 else combined.gradient * loss_scale
 

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from polytask.balance import checks
+from polytask.balance.asks import JUDGE_BATCH, LOSSES_AFTER_STEP, TWIN_BATCH, Ask
 from polytask.balance.cheap_sources import SubBatchSource
 from polytask.balance.combination import Scale
 from polytask.balance.compiled import CompiledGraphs
@@ -125,6 +126,7 @@ class Balancer(Stepping):
         self._gathered: dict[str, float] = {}  # losses of an open window whose gradients are kept as rows
         self._applied: dict[str, float] = {}  # losses of an open window whose gradients are in .grad already
         self._before: Evidence | None = None
+        self._heard = False  # whether anybody has called after_step
         self._claim = object()  # copied with the balancer, so that a copy owns the copied method
         self._shares = ((), np.zeros(0))  # the tasks of the last step, and their parts of the preference
         if isinstance(shared, nn.Module):
@@ -164,6 +166,8 @@ class Balancer(Stepping):
             NonFiniteError: A loss or gradient is not finite (see ``nonfinite``).
         """
         checks.check_batches(self.method, self._source, twin, judge)
+        if not self._heard:
+            checks.check_heard(self.method, self.step)
         scaler = checks.working(scaler, losses)
         self._guard.admit_judge(judge)
         present, second, values, skipped = self._guard.admit_twins(losses, twin, self.step)
@@ -248,7 +252,7 @@ class Balancer(Stepping):
         Args:
             losses: Loss per task; tasks that were absent before, or are not finite now, are ignored.
         """
-        before, self._before = self._before, None
+        before, self._before, self._heard = self._before, None, True
         known = {name: loss for name, loss in losses.items() if loss is not None and before and name in before.tasks}
         finite = {name: float(loss.detach()) for name, loss in known.items() if torch.isfinite(loss)}
         if before is not None and finite:
@@ -272,9 +276,15 @@ class Balancer(Stepping):
         return isinstance(self._source, FeatureSource) and not self._by_losses
 
     @property
+    def asks(self) -> frozenset[Ask]:
+        """What whoever runs this balancer has to give besides the losses; see :mod:`polytask.balance.asks`."""
+        judged = isinstance(self._source, SubBatchSource) and not self._by_losses
+        return self.method.asks | ({JUDGE_BATCH} if judged else frozenset())
+
+    @property
     def needs_judge(self) -> bool:
         """Whether :meth:`backward` wants losses on part of the batch."""
-        return isinstance(self._source, SubBatchSource) and not self._by_losses
+        return JUDGE_BATCH in self.asks
 
     @property
     def can_accumulate(self) -> bool:
@@ -289,12 +299,12 @@ class Balancer(Stepping):
     @property
     def needs_twin(self) -> bool:
         """Whether :meth:`backward` wants the losses of a second, independent batch."""
-        return self.method.needs_twin
+        return TWIN_BATCH in self.method.asks
 
     @property
     def needs_after_step(self) -> bool:
         """Whether the method wants :meth:`after_step` to be called after every step."""
-        return self.method.needs_after_step
+        return LOSSES_AFTER_STEP in self.method.asks
 
     def state_dict(self) -> dict[str, Any]:
         """Everything that changes with steps, as plain values keyed by task."""
@@ -328,7 +338,7 @@ class Balancer(Stepping):
         self._guard = Guard(self.tasks, self.nonfinite, self.method)
         self.step = self.epoch = 0
         self.last = self._before = None
-        self._announced = False
+        self._announced = self._heard = False
         for remembered in (self._held, self._gathered, self._applied):
             remembered.clear()
         self._source.release()

@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import functools
 from collections.abc import Mapping, Sequence
-from typing import TypedDict
+from typing import Any, TypedDict
 
 import numpy as np
 import torch
@@ -13,6 +13,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from polytask.balance._seeding import generator
+from polytask.balance.state import Lesson
 from polytask.errors import MethodError, NonFiniteError
 
 __all__ = ["Block", "Card", "Combined", "Evidence", "Given", "Solution", "all_move", "evidence_of", "tensor_like"]
@@ -121,17 +122,27 @@ class Evidence:
 
 @dataclasses.dataclass(frozen=True)
 class Solution:
-    """Weights of the tasks' losses or gradients, and how many solver iterations they took.
+    """Weights of the tasks' losses or gradients, and what the method is to know in the next step.
 
     Attributes:
         weights: One weight per task, (K,).
         iterations: What the solver needed.
-        parts: Weights of single parts of the gradient, by the part's name, from methods that weigh parts differently.
+        parts: Numbers for single parts of the gradient, by the part's name, from methods that weigh parts differently.
+        remember: What to store if the step succeeds, by the name it was declared under: (K,) for a quantity per task,
+            (K, K) per pair, for the tasks that were solved for; for an attached object what it takes; for a method
+            inside its :meth:`lesson`. Nothing is stored where the step fails or its weights are reused.
+        tasks: Whom ``remember`` is about, where that is not everyone in the evidence.
     """
 
     weights: Float[Array, "K"]
     iterations: int = 0
     parts: Mapping[str, Array] = dataclasses.field(default_factory=dict)
+    remember: Mapping[str, Any] = dataclasses.field(default_factory=dict)
+    tasks: tuple[str, ...] | None = None
+
+    def lesson(self, evidence: Evidence) -> Lesson:
+        """What is to be stored, and for whom: all tasks in the evidence, or those that were solved for."""
+        return Lesson(evidence.tasks if self.tasks is None else self.tasks, self.remember)
 
 
 @dataclasses.dataclass(frozen=True)

@@ -13,6 +13,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from polytask.balance._params import Limits, checked
+from polytask.balance.asks import ASKS, Ask, check_declared
 from polytask.balance.evidence import (
     Block,
     Card,
@@ -27,6 +28,7 @@ from polytask.balance.evidence import (
 from polytask.balance.gradients import Heads
 from polytask.balance.state import CoordinateMemory, MethodState
 from polytask.blas import one_blas_thread
+from polytask.errors import MethodError
 
 __all__ = [
     "Block",
@@ -68,24 +70,17 @@ class Method(abc.ABC):
     """A rule that turns evidence about the present tasks into one weight per task.
 
     A concrete method sets :attr:`card`, declares its state in ``__init__`` through :attr:`state`, and implements
-    :meth:`solve`. ``solve`` is pure: it reads state but never writes it. What changes with time is written in
-    :meth:`observe`, :meth:`after_step` and :meth:`end_epoch`, which the engine calls only for steps that succeed.
+    :meth:`solve`. ``solve`` is pure: it reads state but never writes it, and says with the weights what to remember,
+    which the engine stores once the step has succeeded. What comes at another time is taken in by the hooks of what
+    the method :attr:`asks` for, and by :meth:`end_epoch`.
     """
 
     needs: ClassVar[Need]
     card: ClassVar[Card]
     limits: ClassVar[Limits] = {}
     """What each option of ``__init__`` may be, by name; arguments are held against it before ``__init__`` runs."""
-    needs_after_step: ClassVar[bool] = False
-    """Whether the method wants the same batch's losses again after the optimizer's step."""
-    needs_metrics: ClassVar[bool] = False
-    """Whether the method wants numbers that it cannot compute itself, through :meth:`observe_metrics`."""
-    metrics_wanted: ClassVar[str] = "numbers of its own"
-    """What those numbers are, in words."""
-    needs_twin: ClassVar[bool] = False
-    """Whether the method compares the gradients of two independent batches (methods on Gramians only)."""
-    takes_skill: ClassVar[bool] = False
-    """Whether those numbers are how well a task does, in [0, 1] with 1 the best, so that validation can give them."""
+    asks: ClassVar[frozenset[Ask]] = frozenset()
+    """What the method wants besides the evidence of a step; see :mod:`polytask.balance.asks`."""
     constant: ClassVar[bool] = False
     """Whether the weights depend on nothing but the preference: a weighted sum."""
     uses_preference: ClassVar[bool] = False
@@ -100,6 +95,8 @@ class Method(abc.ABC):
 
     def __init_subclass__(cls, **options: Any) -> None:
         super().__init_subclass__(**options)
+        hooks = {ask.hook for ask in (*ASKS, *cls.asks) if ask.hook}
+        check_declared(cls, cls.asks, frozenset(h for h in hooks if getattr(cls, h, None) is getattr(Method, h, None)))
         if "__init__" in vars(cls):
             cls.__init__ = checked(cls.__init__)  # type: ignore[method-assign]
 
@@ -108,8 +105,34 @@ class Method(abc.ABC):
         self.memory = CoordinateMemory()
 
     @abc.abstractmethod
-    def solve(self, evidence: Evidence) -> Solution:
-        """Weights for the present tasks, whose evidence is finite and whose gradients are not zero."""
+    def solve(self, evidence: Evidence) -> Solution | Array | Tensor:
+        """Weights for the present tasks, whose evidence is finite and whose gradients are not zero.
+
+        Plain numbers, (K,), or a :class:`~polytask.balance.Solution` that also says what to remember.
+        """
+
+    @final
+    def solution(self, evidence: Evidence) -> Solution:
+        """What :meth:`solve` answers, as a :class:`~polytask.balance.Solution`.
+
+        Raises:
+            MethodError: There is not one weight per task.
+        """
+        found = self.solve(evidence)
+        if not isinstance(found, Solution):
+            found = Solution(np.asarray(found, dtype=np.float64))
+        if found.weights.shape != (evidence.size,):
+            raise MethodError(
+                f"{type(self).__name__}.solve must give one weight for each of {', '.join(evidence.tasks)}, shape "
+                f"({evidence.size},), found shape {found.weights.shape}"
+            )
+        return found
+
+    @final
+    def remember(self, evidence: Evidence, solution: Solution) -> None:
+        """Store what the solution says is to be remembered; the engine does this where a step succeeds."""
+        lesson = solution.lesson(evidence)
+        self.state.remember(lesson.tasks, lesson.news)
 
     def loss_slopes(self, evidence: Evidence) -> Float[Array, "K"]:
         """φ'(L_i), (K,), for methods that descend φ(L_i) in the place of L_i: the factor of ``heads="transformed"``.
@@ -123,19 +146,17 @@ class Method(abc.ABC):
         """The solution with the task weights in it: as it is, if ``solve`` has read them, or else times K·p."""
         if self.uses_preference:
             return solution
-        return Solution(solution.weights * evidence.emphasis, solution.iterations, solution.parts)
-
-    def observe(self, evidence: Evidence, solution: Solution) -> None:
-        """Take note of a step that is about to be applied."""
+        weights = solution.weights * evidence.emphasis
+        return Solution(weights, solution.iterations, solution.parts, solution.remember, solution.tasks)
 
     def after_step(self, before: Evidence, losses: Mapping[str, float]) -> None:
-        """Take note of the losses after the step; called when :attr:`needs_after_step` is set."""
+        """Take note of the losses after the step, for methods that ask for them."""
 
     def know(self, names: Mapping[str, Tensor]) -> None:
         """Take note of the model's parameters by name, before the first step; only where the balancer knows them."""
 
     def observe_metrics(self, values: Mapping[str, float]) -> None:
-        """Take note of a number per task, measured by the caller; what it has to be, the method's class says."""
+        """Take note of a number per task, for methods that ask for one; what it has to be, their class says."""
 
     def end_epoch(self) -> None:
         """Take note of an epoch's end."""
@@ -194,7 +215,7 @@ class LossMethod(Method):
             NonFiniteError: A loss is NaN or infinite.
         """
         evidence = evidence_of(losses, None, **given)
-        return tensor_like(self.preferred(evidence, self.solve(evidence)).weights, losses)
+        return tensor_like(self.preferred(evidence, self.solution(evidence)).weights, losses)
 
 
 class GramianMethod(Method):
@@ -219,7 +240,7 @@ class GramianMethod(Method):
 
         Args:
             gramian: Symmetric positive semi-definite matrix, (K, K).
-            cross: J₁J₂ᵀ of two independent batches, (K, K), for methods with :attr:`needs_twin`, whose ``gramian`` is
+            cross: J₁J₂ᵀ of two independent batches, (K, K), for methods that ask for a twin batch, whose ``gramian`` is
                 that of ½(J₁ + J₂); by default ``gramian``, as if both batches were the same.
             losses: Loss values, (K,), for methods that use them; ones by default.
             **given: Names of the tasks, their preference and so on: see :class:`~polytask.balance.Given`.
@@ -233,7 +254,7 @@ class GramianMethod(Method):
         """
         if not self.reads and all_move(gramian):
             evidence = evidence_of(losses, None, size=gramian.shape[0], **given)
-            return tensor_like(self.preferred(evidence, self.solve(evidence)).weights, gramian)
+            return tensor_like(self.preferred(evidence, self.solution(evidence)).weights, gramian)
         evidence = evidence_of(losses, gramian, cross=cross, **given)
         return tensor_like(self.preferred(evidence, self.solve_present(evidence)).weights, gramian)
 
@@ -245,7 +266,7 @@ class GramianMethod(Method):
 
         Args:
             jacobian: One gradient per row, (K, P).
-            twin: The same on another batch, for methods with :attr:`needs_twin`; the result is ½(J₁ + J₂)ᵀw.
+            twin: The same on another batch, for methods that ask for a twin batch; the result is ½(J₁ + J₂)ᵀw.
             **options: As for :meth:`weights`.
 
         Returns:
@@ -270,17 +291,18 @@ class GramianMethod(Method):
         weights = evidence.preference.copy() if self.uses_preference else np.full(evidence.size, 1 / evidence.size)
         if len(keep) == 0:
             return Solution(weights)
-        solution = self._solve_calmly(evidence.subset(keep.tolist()))
+        part = evidence.subset(keep.tolist())
+        solution = self._solve_calmly(part)
         weights[keep] = solution.weights
-        return Solution(weights, solution.iterations)
+        return Solution(weights, solution.iterations, solution.parts, solution.remember, solution.lesson(part).tasks)
 
     @final
     def _solve_calmly(self, evidence: Evidence) -> Solution:
         """Solve; on one BLAS thread where matrices are large enough for BLAS to use several, which slows it down."""
         if evidence.size < _LARGE or not self.computes:
-            return self.solve(evidence)
+            return self.solution(evidence)
         with one_blas_thread():
-            return self.solve(evidence)
+            return self.solution(evidence)
 
 
 class JacobianMethod(Method):
@@ -311,7 +333,7 @@ class JacobianMethod(Method):
                 else:
                     merged[name] = np.maximum(merged[name], value) if name in self.maxima else merged[name] + value
         evidence = dataclasses.replace(evidence, measures=merged)
-        return evidence, self.solve(evidence)
+        return evidence, self.solution(evidence)
 
     @abc.abstractmethod
     def combine(self, block: Block, evidence: Evidence, solution: Solution) -> Combined:

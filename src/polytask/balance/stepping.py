@@ -7,7 +7,8 @@ from collections.abc import Callable, Mapping, Sequence
 
 import numpy as np
 
-from polytask.balance.combination import Combination, Scale, combine, of_twins, own_factors
+from polytask.balance.asks import LOSSES_AFTER_STEP
+from polytask.balance.combination import Combination, Scale, combination_of, of_twins, own_factors
 from polytask.balance.gradients import Step, backward_weighted, poison
 from polytask.balance.guard import Guard
 from polytask.balance.method import Evidence, Method
@@ -87,7 +88,7 @@ class Stepping:
     def _weigh(self, values: Mapping[str, float]) -> tuple[Evidence, Combination]:
         """What a method that looks at losses sees, and what it makes of it."""
         evidence = self._evidence(values, None)
-        return evidence, combine(self.method, evidence, self.scale)
+        return evidence, combination_of(self.method, evidence, self.scale)
 
     def _apply_part(self, step: Step, values: Mapping[str, float]) -> Sequence[str]:
         """Add a micro-batch to ``.grad``; the tasks left out because their gradients are not finite."""
@@ -145,7 +146,7 @@ class Stepping:
                 kept = np.ix_(rows, rows)
                 among = None if cross is None else cross[kept]
                 evidence = self._evidence({name: sums[name] for name in tasks}, gramian[kept], among)
-                combination = combine(
+                combination = combination_of(
                     self.method,
                     evidence,
                     self.scale,
@@ -185,14 +186,13 @@ class Stepping:
         """Let the method learn from the step, and record it."""
         if combination.memory:
             self._guard.check_memory(combination.memory, self.step)
-        learns = getattr(self.method.observe, "__func__", None) is not Method.observe
-        if combination.seen is not None and learns:
+        if combination.seen is not None and combination.seen[1].remember:
             with self.method.state.whole():
-                self.method.observe(*combination.seen)
+                self.method.remember(*combination.seen)
         for name, block, tasks, remembered in combination.memory:
             self.method.memory.write(name, block, tasks, remembered)
         self._held.update(zip(evidence.tasks, combination.weights.tolist(), strict=True))
-        self._before = evidence if self.method.needs_after_step else None
+        self._before = evidence if LOSSES_AFTER_STEP in self.method.asks else None
         record = StepRecord(
             self.step,
             evidence.tasks,

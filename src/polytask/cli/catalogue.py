@@ -15,7 +15,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from polytask.balance import Method
+    from collections.abc import Iterable
+
+    from polytask.balance import Ask, Method
 
 __all__ = ["catalogue", "fresh", "method_facts", "write"]
 
@@ -75,9 +77,19 @@ def method_facts(name: str, method: type[Method]) -> dict[str, Any]:
         "name": name,
         "title": card.title,
         "needs": method.needs,
-        "needs_after_step": method.needs_after_step,
-        "needs_metrics": method.needs_metrics,
-        "also_needs": _also(method),
+        "needs_after_step": any(ask.hook == "after_step" for ask in method.asks),
+        "needs_metrics": any(ask.hook == "observe_metrics" for ask in method.asks),
+        "also_needs": [ask.in_words for ask in _sorted(method.asks)],
+        "asks": [
+            {
+                "name": ask.name,
+                "what": ask.what,
+                "call": ask.give,
+                "by": sorted(ask.by),
+                "without": ask.without if isinstance(ask.without, str) else "=".join(ask.without),
+            }
+            for ask in _sorted(method.asks)
+        ],
         "state": _state(method),
         "cost": card.cost,
         "idea": card.idea,
@@ -92,54 +104,28 @@ def method_facts(name: str, method: type[Method]) -> dict[str, Any]:
     }
 
 
-def _also(method: type[Method]) -> list[str]:
-    """What a method wants besides the evidence of a step."""
-    wanted = []
-    if method.needs_after_step:
-        wanted.append("the losses of the same batch after the step")
-    if method.needs_twin:
-        wanted.append("the losses of a second, independent batch in every step")
-    if method.needs_metrics:
-        wanted.append(
-            "each task's validation metric, in [0, 1] with 1 the best"
-            if method.takes_skill
-            else "numbers that only a loop of your own can measure (not available in train and compare)"
-        )
-    return wanted
+def _sorted(asks: Iterable[Ask]) -> list[Ask]:
+    return sorted(asks, key=lambda ask: ask.name)
 
 
 def _state(method: type[Method]) -> dict[str, list[str]] | None:
     """Names of what a method remembers from step to step: per task, per pair of tasks, per task and coordinate.
 
-    Of a method made of another one, ``"inner"`` holds the option's name; the other's state comes on top. The
-    names are read off an example that has combined one small Jacobian; ``None`` where none can be made.
+    Of a method made of another one, ``"inner"`` holds the option's name; the other's state comes on top. ``None``
+    where no example can be made to ask.
     """
-    import numpy as np
-    import torch
-
-    from polytask.balance import Block, Evidence, JacobianMethod
-
     signature = inspect.signature(method).parameters.values()
-    tasks = ("a", "b")
+    wanted = {p.name: "a" for p in signature if p.default is p.empty and p.kind is not p.VAR_KEYWORD}
     try:
-        example = method(
-            **{p.name: tasks[0] for p in signature if p.default is p.empty and p.kind is not p.VAR_KEYWORD}
-        )
-        found: dict[str, list[str]] = {"task": [], "pair": [], "coordinate": [], "inner": [], "object": []}
-        found["object"] += example.state.attached
-        for quantity in [name for name in example.state.state_dict() if name not in found["object"]]:
-            found["task" if example.state.read(quantity, tasks).ndim == 1 else "pair"].append(quantity)
-        if hasattr(example, "inner"):
-            found["inner"].append("inner")
-        if isinstance(example, JacobianMethod):
-            rows, point = torch.tensor([[1.0, 0.5, 0.0], [0.2, 1.0, 0.3]]), torch.ones(3)
-            evidence = Evidence(tasks, np.ones(2), np.full(2, 0.5), (rows @ rows.T).double().numpy())
-            block = Block("example", rows, (slice(0, 3),), point, 1, (point,))
-            memory = example.combine(block, *example.solve_blocks(evidence, [block])).memory
-            for quantity, values in memory.items():
-                found["coordinate" if values.shape[1] == 3 else "task"].append(quantity)
+        example = method(**wanted)
     except Exception:  # noqa: BLE001 - whatever a method of another package needs, the list goes on
         return None
+    found: dict[str, list[str]] = {"task": [], "pair": [], "coordinate": [], "inner": [], "object": []}
+    found["object"] += example.state.attached
+    for quantity, declared in [*example.state.declared.items(), *example.memory.declared.items()]:
+        found["task" if declared.per == "tensor" else declared.per].append(quantity)
+    if hasattr(example, "inner"):
+        found["inner"].append("inner")
     return found
 
 

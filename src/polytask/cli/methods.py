@@ -147,11 +147,14 @@ def _card(facts: Mapping[str, Any]) -> Table:
     remembered = [f"{', '.join(names)}{per[kind]}" for kind, names in state.items() if names]
     shown = {
         **facts,
-        "needs": ", and ".join([facts["needs"], *facts["also_needs"]]),
+        "asks": [
+            f"{ask['what']}, by {' or '.join(ask['by'])}: {ask['call']}; without it, {ask['without']}"
+            for ask in facts["asks"]
+        ],
         "state": "; ".join(remembered) or ("unknown" if facts["state"] is None else "none"),
     }
-    keys = ["name", "title", "idea", "needs", "state", "cost", "task_weights", "heads", "invariances", "verified"]
-    keys += ["notes", "paper", "url"]
+    keys = ["name", "title", "idea", "needs", "asks", "state", "cost", "task_weights", "heads"]
+    keys += ["invariances", "verified", "notes", "paper", "url"]
     for key in [*keys, *(["package"] if facts["package"] != "polytask" else [])]:
         text = "; ".join(shown[key]) if isinstance(shown[key], list) else str(shown[key])
         table.add_row(key, Text(text or "-"))

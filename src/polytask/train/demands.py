@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
 from torch import nn
 
-from polytask.balance import Balancer, Method
+from polytask.balance import Ask, Balancer, Method
+from polytask.balance.asks import VALIDATION_METRICS
 from polytask.errors import ConfigError
 from polytask.remedies import setting
 from polytask.tasks import TaskSet
@@ -24,15 +26,15 @@ UNIT = ("accuracy", "auroc", "average_precision", "balanced_accuracy", "f1")
 
 
 def check_metrics(method: Method, tasks: TaskSet) -> None:
-    """Refuse a method that asks for numbers which validation does not give.
+    """Refuse a method that asks for what training does not give.
 
     Args:
         method: What balances the tasks.
-        tasks: Their primary metrics are what the method would get.
+        tasks: Their primary metrics are what a method that asks for validation metrics would get.
 
     Raises:
-        ConfigError: It wants numbers that only the caller can measure, or a task's primary metric is not in [0, 1]
-            with 1 the best.
+        ConfigError: It asks for what only the caller of a balancer can give, or for validation metrics where a task's
+            primary metric is not in [0, 1] with 1 the best.
 
     Examples:
         >>> from polytask.balance import get_method
@@ -42,15 +44,10 @@ def check_metrics(method: Method, tasks: TaskSet) -> None:
             ...
         polytask.errors.ConfigError: DTP weighs tasks by their validation metrics, ...
     """
-    if not method.needs_metrics:
-        return
     name = type(method).__name__
-    if not method.takes_skill:
-        raise ConfigError(
-            f"{name} needs {method.metrics_wanted}, which the trainer does not measure; write a loop of your own and "
-            "call balancer.observe_metrics({task: value}) in it (the method's documentation says how to measure), or "
-            "train with a method that looks at losses (dwa, uw)"
-        )
+    _refuse(method.asks, name)
+    if VALIDATION_METRICS not in method.asks:
+        return
     unfit = {task.name: task.primary for task in tasks.values() if task.primary not in UNIT}
     if unfit:
         found = ", ".join(
@@ -70,12 +67,13 @@ def check_evidence(balancer: Balancer) -> None:
     Raises:
         ConfigError: The balancer judges by part of the batch.
     """
-    if balancer.needs_judge:
-        raise ConfigError(
-            f"{setting('grads', 'sub_batch')} judges by the losses of part of the batch, from a forward pass that "
-            f"the trainer does not make; use {setting('grads', 'features')} for cheap gradients, or a loop of your own "
-            "with balancer.backward(losses, judge=…)"
-        )
+    _refuse(balancer.asks - balancer.method.asks, setting("grads", "sub_batch"))
+
+
+def _refuse(asks: Iterable[Ask], who: str) -> None:
+    for ask in asks:
+        if "trainer" not in ask.by:
+            raise ConfigError(ask.refusal(who, "training does not give"))
 
 
 def check_losses(model: nn.Module, tasks: TaskSet) -> None:
@@ -95,14 +93,14 @@ def check_losses(model: nn.Module, tasks: TaskSet) -> None:
                 )
 
 
-def check_validation(method: Method, options: TrainOptions, schedule: Schedule | None) -> None:
+def check_validation(balancer: Balancer, options: TrainOptions, schedule: Schedule | None) -> None:
     """Refuse what waits for validations in a run without any.
 
     Raises:
         ConfigError: Method, early stopping or schedule need them.
     """
-    if method.needs_metrics:
-        raise ConfigError(f"{type(method).__name__} weighs tasks by their validation metrics: pass val= to fit()")
+    if VALIDATION_METRICS in balancer.asks:
+        raise ConfigError(f"{type(balancer.method).__name__} weighs tasks by their validation metrics: pass val= to fit()")
     if options.patience is not None and options.stop is not None:
         raise ConfigError("patience= needs validation data: pass val=, or leave patience out")
     if schedule is not None and schedule.needs_validation:

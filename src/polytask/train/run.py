@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from torch.optim.lr_scheduler import ReduceLROnPlateau
 
 from polytask.balance import Balancer
+from polytask.balance.asks import VALIDATION_METRICS
 from polytask.data import Batch, MultiTaskLoader, Source
 from polytask.errors import ConfigError, NonFiniteError
 from polytask.schedule import Schedule, Standing
@@ -159,7 +160,7 @@ class Run:
             for name, task in self.tasks.items()
             if task.primary in found.metrics.get(name, {})
         }
-        if self.stepper.balancer.method.needs_metrics:
+        if VALIDATION_METRICS in self.stepper.balancer.asks:
             self.stepper.balancer.observe_metrics(skills(found, self.tasks))
         verdict = self.stopping.update(epoch, values)
         if self.schedule is not None:

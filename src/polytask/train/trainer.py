@@ -12,6 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from polytask.balance import Balancer, Method
+from polytask.balance.asks import VALIDATION_METRICS
 from polytask.data import MultiTaskData, MultiTaskLoader, Source, given_rows
 from polytask.errors import CheckpointError, ConfigError, unknown
 from polytask.remedies import setting, worded
@@ -320,7 +321,7 @@ class Trainer:
             val = train.val if val is None else val
             train = train.train
         if val is None:
-            check_validation(self.balancer.method, options, self.schedule)
+            check_validation(self.balancer, options, self.schedule)
         if not isinstance(train, MultiTaskLoader):
             given = given_rows(train, self.tasks.names)
             size = given.batching.get("batch_size", options.batch_size)

@@ -3,6 +3,7 @@
 import numpy as np
 
 from polytask.balance import Evidence, GramianMethod, Method, get_method
+from polytask.balance.asks import LOSSES_AFTER_STEP
 from tests.solvers.draws import jacobian
 
 NAMES = ("depth", "age", "sex", "tag", "zip")
@@ -33,13 +34,13 @@ def run(method: Method, steps: range, tasks=NAMES, seed=7) -> list[np.ndarray]:
     history = []
     for step in steps:
         given = evidence(method, tasks, step, seed=seed)
-        if method.needs_metrics and step % 2:
+        if any(ask.hook == "observe_metrics" for ask in method.asks) and step % 2:
             skill = dict(zip(NAMES, np.random.default_rng([step, 98]).uniform(0.2, 0.9, len(NAMES)), strict=True))
             method.observe_metrics({name: skill[name] for name in tasks})
         solution = solve(method, given)
         history.append(solution.weights)
-        method.observe(given, solution)
-        if method.needs_after_step:
+        method.remember(given, solution)
+        if LOSSES_AFTER_STEP in method.asks:
             factor = dict(zip(NAMES, np.random.default_rng([step, 99]).uniform(0.5, 1.1, len(NAMES)), strict=True))
             after = {name: loss * factor[name] for name, loss in zip(tasks, given.losses, strict=True)}
             method.after_step(given, after)

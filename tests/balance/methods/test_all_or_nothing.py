@@ -5,12 +5,14 @@ One list of all registered methods, from the three conformance lists; one step t
 
 import contextlib
 import copy
+import dataclasses
 
+import numpy as np
 import pytest
 import torch
 from torch import nn
 
-from polytask.balance import METHODS, Balancer, get_method
+from polytask.balance import METHODS, Balancer, MethodState, get_method
 from polytask.balance._params import task_names
 from polytask.errors import MethodError, NonFiniteError
 
@@ -232,21 +234,37 @@ def test_a_fresh_scaler_and_one_that_is_switched_off(entry):
 
 @every_method
 def test_a_method_that_fails_while_it_learns_takes_back_what_it_wrote(entry, monkeypatch):
+    """The last of what it wants remembered cannot be: all that was written before, for every part of it, is undone."""
     loop = Loop(entry).warm()
     method = loop.balancer.method
-    numbers = [
-        name for name in method.state_dict() if name not in (*method.state.attached, "memory") and "." not in name
-    ]
+    method.state.declare("one too many", 0.0, reduce="same")
+    solve, asked = method.solve, []
 
-    def fails(evidence, solution):
-        for name in numbers:
-            shape = (evidence.size, evidence.size) if method.state._defaults[name][1] == "pair" else (evidence.size,)
-            method.state.write(name, evidence.tasks, torch.full(shape, 7.0).numpy())
-        raise RuntimeError("while learning")
+    def fails(evidence):
+        solution = solve(evidence)
+        asked.append(dict(solution.remember))
+        return dataclasses.replace(
+            solution, remember={**solution.remember, "one too many": np.full(evidence.size, np.inf)}
+        )
 
-    monkeypatch.setattr(method, "observe", fails)
-    with nothing_happens(loop, RuntimeError):
+    monkeypatch.setattr(method, "solve", fails)
+    written = []
+    monkeypatch.setattr(MethodState, "write", spied(MethodState.write, written))
+    with nothing_happens(loop, NonFiniteError) as caught:
         loop.backward(3)
+    assert "one too many" in str(caught.value)
+    numbers = [name for name, value in asked[-1].items() if isinstance(value, np.ndarray)]
+    assert set(numbers) <= set(written)
+
+
+def spied(write, names):
+    """The same function, which leaves the names it was called with."""
+
+    def spy(self, name, tasks, values):
+        names.append(name)
+        write(self, name, tasks, values)
+
+    return spy
 
 
 @some_methods

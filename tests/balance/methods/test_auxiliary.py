@@ -43,7 +43,7 @@ def test_without_the_primary_task_the_others_count_fully(name, options):
 def observed(method, J, step, losses=(1.0, 1.0, 1.0)):
     given = Evidence(TASKS, np.asarray(losses, float), np.full(3, 1 / 3), J @ J.T, step)
     solution = method.solve_present(given)
-    method.observe(given, solution)
+    method.remember(given, solution)
     return solution.weights
 
 

@@ -66,7 +66,7 @@ def test_imtl_is_a_chain():
         pair = [method.solve(given) for method in (chain, hybrid)]
         np.testing.assert_allclose(pair[0].weights, pair[1].weights, rtol=1e-9)
         for method, solution in zip((chain, hybrid), pair, strict=True):
-            method.observe(given, solution)
+            method.remember(given, solution)
     assert chain.state_dict()["0.log_scale"] == hybrid.state_dict()["log_scale"]
 
 
@@ -113,7 +113,7 @@ def test_the_state_of_parts_is_saved_and_loaded_with_the_whole():
     one, two = (Chain(["imtl_l", "log"], CRMOGM("gradvac")) for _ in range(2))
     for step in range(4):
         given, _ = evidence(step)
-        one.observe(given, one.solve(given))
+        one.remember(given, one.solve(given))
     assert set(one.state_dict()) == {
         "0.log_scale", "0.log_scale_mean", "0.log_scale_square", "0.log_scale_count", "1.weight", "1.inner.cosine"
     }  # fmt: skip
@@ -134,7 +134,7 @@ def test_cr_mogm_agrees_with_torchjd():
         given = Evidence(TASKS, np.ones(3), np.full(3, 1 / 3), J @ J.T, step)
         solution = ours.solve(given)
         np.testing.assert_allclose(solution.weights, theirs(torch.tensor(J @ J.T)), rtol=5e-3)
-        ours.observe(given, solution)
+        ours.remember(given, solution)
 
 
 def test_smoothing_follows_its_recursion_by_task():
@@ -147,7 +147,7 @@ def test_smoothing_follows_its_recursion_by_task():
         past |= {task: 0.75 * past[task] + 0.25 * value if task in past else value for task, value in now.items()}
         solution = method.solve(given)
         np.testing.assert_allclose(solution.weights, [past[task] for task in tasks], rtol=1e-12)
-        method.observe(given, solution)
+        method.remember(given, solution)
 
 
 def test_without_memory_smoothing_does_nothing():
@@ -156,7 +156,7 @@ def test_without_memory_smoothing_does_nothing():
         given, _ = evidence(step)
         solution = method.solve(given)
         np.testing.assert_allclose(solution.weights, get_method("cagrad").solve(given).weights)
-        method.observe(given, solution)
+        method.remember(given, solution)
 
 
 def test_a_smoothed_learner_learns_as_by_itself():
@@ -165,7 +165,7 @@ def test_a_smoothed_learner_learns_as_by_itself():
     for step in range(6):
         given, _ = evidence(step)
         for method in (smooth, plain):
-            method.observe(given, method.solve(given))
+            method.remember(given, method.solve(given))
     assert smooth.state_dict()["inner.weight"] == plain.state_dict()["weight"]
 
 

@@ -63,6 +63,6 @@ def test_imtl_is_imtl_g_for_rows_scaled_by_imtl_l():
         scale, solution = losses_part.solve(plain), hybrid.solve(given)
         rows = torch.tensor(scale.weights[:, None] * J)
         np.testing.assert_allclose(solution.weights @ J, get_method("imtl_g").direction(rows), rtol=1e-9)
-        hybrid.observe(given, solution)
-        losses_part.observe(plain, scale)
+        hybrid.remember(given, solution)
+        losses_part.remember(plain, scale)
     assert abs(np.log(scale.weights)).min() > 0.5

@@ -13,8 +13,8 @@ TASKS = ("a", "b", "c")
 def step_of(method, J, losses, step=0, tasks=TASKS):
     size = len(tasks)
     given = Evidence(tasks, np.asarray(losses, float), np.full(size, 1 / size), J @ J.T, step)
-    solution = method.solve(given)
-    method.observe(given, solution)
+    solution = method.solve_present(given)
+    method.remember(given, solution)
     return solution.weights
 
 

@@ -229,7 +229,7 @@ def run(method, steps, per_epoch=5, names=("b", "a", "c"), seed=0):
         evidence = given(drawn(step, names), step, step // per_epoch, seed)
         solution = method.solve(evidence)
         found.append(solution.weights)
-        method.observe(evidence, solution)
+        method.remember(evidence, solution)
     return found
 
 
@@ -366,7 +366,7 @@ def test_resume_through_a_file_equals_no_interruption():
 def test_inside_a_chain_the_agent_is_saved_and_reset_with_it():
     chain = Chain(get_method("igb_v2", **QUICK), "mgda")
     evidence = Evidence(("a", "b"), np.array([1.0, 2.0]), np.full(2, 0.5), np.eye(2))
-    chain.observe(evidence, chain.solve(evidence))
+    chain.remember(evidence, chain.solve(evidence))
     assert chain.state_dict()["0.agent"]["tasks"] == ["a", "b"]
     other = Chain(get_method("igb_v2", **QUICK), "mgda")
     other.load_state_dict(chain.state_dict())

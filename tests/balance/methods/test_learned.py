@@ -14,7 +14,7 @@ def observed(method, losses, tasks=TASKS, step=0):
     """One step: weights for these losses, then learning from them."""
     given = Evidence(tuple(tasks), np.asarray(losses, float), np.full(len(losses), 1 / len(losses)), None, step)
     solution = method.solve(given)
-    method.observe(given, solution)
+    method.remember(given, solution)
     return given, solution.weights
 
 

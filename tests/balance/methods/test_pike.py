@@ -39,7 +39,7 @@ def test_it_is_the_published_recursion():
         evidence = given(one, two, step)
         solution = method.solve_present(evidence)
         np.testing.assert_allclose(solution.weights, weights, rtol=1e-12)
-        method.observe(evidence, solution)
+        method.remember(evidence, solution)
     assert moved == 4
 
 
@@ -91,7 +91,7 @@ def test_tasks_with_the_same_exponent_keep_their_weights():
         evidence = given(one, two, step, NAMES[:2])
         solution = method.solve_present(evidence)
         np.testing.assert_allclose(solution.weights, [0.5, 0.5], rtol=1e-12)
-        method.observe(evidence, solution)
+        method.remember(evidence, solution)
 
 
 def test_one_batch_counts_as_free_of_noise():
@@ -107,14 +107,14 @@ def test_present_tasks_keep_their_total_and_nothing_is_lost_to_underflow():
     evidence = given(one, one)
     solution = method.solve_present(evidence)
     np.testing.assert_allclose(solution.weights, [1.0, 0.0, 0.0], atol=1e-300)
-    method.observe(evidence, solution)
+    method.remember(evidence, solution)
     held = method.state.read("log_weight", NAMES)
     assert np.isfinite(held).all()
     assert np.exp(held).sum() == pytest.approx(3.0)
     part = evidence.subset([1, 2])
     weights = method.solve_present(part).weights
     assert weights[0] / weights[1] == pytest.approx(math.exp(2 * (1.0 - 0.01)))
-    method.observe(part, method.solve_present(part))
+    method.remember(part, method.solve_present(part))
     after = method.state.read("log_weight", NAMES)
     assert after[0] == held[0]
     assert np.logaddexp.reduce(after[1:]) == pytest.approx(np.logaddexp.reduce(held[1:]), rel=1e-12)
@@ -133,4 +133,4 @@ def test_through_the_engine_it_is_the_method_on_the_jacobians():
         expected = alone.direction(torch.tensor(one), torch.tensor(two), tasks=NAMES, step=step)
         torch.testing.assert_close(theta.grad, expected)
         evidence = given(one, two, step)
-        alone.observe(evidence, alone.solve(evidence))
+        alone.remember(evidence, alone.solve(evidence))

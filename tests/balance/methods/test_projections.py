@@ -94,7 +94,7 @@ def test_gradvac_is_the_published_loop_and_learns_its_averages(size):
         rows, found = row_by_row(J, goal, partners(given).tolist())
         solution = method.solve(given)
         np.testing.assert_allclose(solution.weights @ J, rows.sum(axis=0), rtol=1e-7, atol=1e-9)
-        method.observe(given, solution)
+        method.remember(given, solution)
         goal = 0.7 * goal + 0.3 * found
         np.fill_diagonal(goal, 0.0)
         np.testing.assert_allclose(method.state.read("cosine", tasks), goal, atol=1e-9)
@@ -114,7 +114,7 @@ def test_gradvac_agrees_with_torchjd_for_two_tasks():
         _, G = drawn(2, 0.5, step)
         np.testing.assert_allclose(ours.weights(G, step=step), theirs(G), rtol=1e-6)
         given = Evidence(("0", "1"), np.ones(2), np.full(2, 0.5), G.numpy(), step)
-        ours.observe(given, ours.solve(given))
+        ours.remember(given, ours.solve(given))
 
 
 def test_gradvac_treats_tiny_gradients_like_large_ones():
@@ -133,7 +133,7 @@ def test_gradvac_stays_finite_where_cosines_are_one():
         given = Evidence(("a", "b"), np.ones(2), np.full(2, 0.5), G, step)
         solution = method.solve(given)
         assert np.isfinite(solution.weights).all()
-        method.observe(given, solution)
+        method.remember(given, solution)
 
 
 # ------------------------------------------------------------------------------------------------------- PCD
@@ -153,7 +153,7 @@ def test_pcd_agrees_with_torchjd_over_several_steps(size, tau):
         given = Evidence(tasks, np.ones(size), np.full(size, 1 / size), G.numpy(), step)
         solution = ours.solve(given)
         np.testing.assert_allclose(torch.tensor(solution.weights) @ J, theirs(G) @ J, rtol=1e-6, atol=1e-8)
-        ours.observe(given, solution)
+        ours.remember(given, solution)
 
 
 @pytest.mark.parametrize("size", [2, 4, 12])
@@ -194,7 +194,7 @@ def test_pcd_is_indifferent_to_a_constant_factor_on_a_secondary_loss():
             given = Evidence(("0", "1", "2"), np.ones(3), np.full(3, 1 / 3), rows @ rows.T, step)
             solution = method.solve(given)
             steps.append(solution.weights @ rows)
-            method.observe(given, solution)
+            method.remember(given, solution)
         np.testing.assert_allclose(steps[0], steps[1], rtol=1e-8)
 
 

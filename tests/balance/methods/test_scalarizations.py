@@ -194,7 +194,7 @@ def test_stch_goes_through_its_recipe():
             np.testing.assert_allclose(solution.weights, torch.autograd.grad(phi, L)[0], rtol=1e-9)
         if epoch == 2:
             seen.append(values)
-        method.observe(given, solution)
+        method.remember(given, solution)
 
 
 @pytest.mark.parametrize("name", ["stch", "igb_v1"])
@@ -203,10 +203,10 @@ def test_a_task_that_missed_the_measuring_epoch_starts_from_its_first_loss(name)
     for epoch, tasks, values in [(0, ("a", "b"), [2.0, 4.0]), (1, TASKS, [2.0, 4.0, 7.0]), (2, TASKS, [2.0, 4.0, 7.0])]:
         given = Evidence(tasks, np.array(values), np.full(len(tasks), 1 / len(tasks)), None, epoch, epoch)
         solution = method.solve(given)
-        method.observe(given, solution)
+        method.remember(given, solution)
         # Every loss stands where it was measured, so nobody is behind: the sum of logarithms.
         np.testing.assert_allclose(solution.weights, 1 / given.losses, rtol=1e-12)
-    method.observe(Evidence(TASKS, np.array([9.0, 9.0, 9.0]), np.full(3, 1 / 3), None, 3, 3), solution)
+    method.remember(Evidence(TASKS, np.array([9.0, 9.0, 9.0]), np.full(3, 1 / 3), None, 3, 3), solution)
     prefix = "nadir" if name == "stch" else "base"
     np.testing.assert_allclose(method.state.read(f"{prefix}_total", TASKS), [2, 4, 7])
 
@@ -261,7 +261,7 @@ def test_other_methods_take_losses_of_any_sign(name):
         given = Evidence(TASKS, np.array([-1.0, 0.0, 2.0]), np.full(3, 1 / 3), None, step)
         solution = method.solve(given)
         assert np.isfinite(solution.weights).all()
-        method.observe(given, solution)
+        method.remember(given, solution)
 
 
 def test_stch_refuses_negative_losses_only_where_it_takes_logarithms():

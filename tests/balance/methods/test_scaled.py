@@ -18,7 +18,7 @@ def observed(method, losses, tasks=TASKS, step=0, epoch=0):
     losses = np.asarray(losses, float)
     given = Evidence(tuple(tasks), losses, np.full(len(losses), 1 / len(losses)), None, step, epoch)
     solution = method.solve(given)
-    method.observe(given, solution)
+    method.remember(given, solution)
     return solution.weights
 
 

@@ -225,7 +225,7 @@ def test_modo_and_moco_end_at_mgda_with_the_same_task_weights():
     for step in range(3000):
         given = Evidence(tasks, np.ones(3), q / 3, J @ J.T, step)
         solution = modo.solve(given)
-        modo.observe(given, solution)
+        modo.remember(given, solution)
     np.testing.assert_allclose(solution.weights @ J, goal, atol=1e-3 * np.linalg.norm(goal))
     x = torch.zeros(12, dtype=torch.float64, requires_grad=True)
     liking = dict(zip(tasks, p.tolist(), strict=True))

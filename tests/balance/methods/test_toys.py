@@ -10,6 +10,7 @@ import pytest
 from two_valleys import OPTIMUM, STARTS, gradients, losses
 
 from polytask.balance import Evidence, GramianMethod, get_method
+from polytask.balance.asks import LOSSES_AFTER_STEP
 
 
 def descend(name, starts, *, steps, lr, first=1.0, **options):
@@ -24,7 +25,7 @@ def descend(name, starts, *, steps, lr, first=1.0, **options):
         mean = 0.9 * mean + 0.1 * direction
         square = 0.999 * square + 0.001 * direction**2
         x = x - lr * mean / (1 - 0.9 ** (step + 1)) / (np.sqrt(square / (1 - 0.999 ** (step + 1))) + 1e-8)
-        if methods[0].needs_after_step:
+        if LOSSES_AFTER_STEP in methods[0].asks:
             for method, given, after in zip(methods, seen, losses(x, first).tolist(), strict=True):
                 method.after_step(given, {"one": after[0], "two": after[1]})
     return x
@@ -32,7 +33,7 @@ def descend(name, starts, *, steps, lr, first=1.0, **options):
 
 def _weights(method, evidence):
     solution = method.solve_present(evidence) if isinstance(method, GramianMethod) else method.solve(evidence)
-    method.observe(evidence, solution)
+    method.remember(evidence, solution)
     return solution.weights
 
 

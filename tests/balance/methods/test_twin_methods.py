@@ -44,7 +44,7 @@ def test_modo_is_the_published_recursion():
         evidence = given(one, two, step)
         solution = method.solve_present(evidence)
         np.testing.assert_allclose(solution.weights, weights, atol=1e-12)
-        method.observe(evidence, solution)
+        method.remember(evidence, solution)
         empty += np.count_nonzero(weights == 0)
     assert empty > 0, "the projection took part"
 
@@ -69,7 +69,7 @@ def test_modo_with_equal_batches_comes_to_the_min_norm_weights():
     method = get_method("modo", gamma=0.02, rho=0.0)
     for step in range(4000):
         evidence = given(mean, mean, step)
-        method.observe(evidence, method.solve(evidence))
+        method.remember(evidence, method.solve(evidence))
     found = method.solve(given(mean, mean)).weights
     exact = get_method("mgda").weights(torch.tensor(mean @ mean.T)).numpy()
     np.testing.assert_allclose(found, exact, atol=1e-6)
@@ -90,7 +90,7 @@ def test_stochastic_sdmgrad_is_its_recursion():
         evidence = given(one, two, step, liking)
         solution = method.solve_present(evidence)
         np.testing.assert_allclose(solution.weights, (held + 0.4 * liking) / 1.4, atol=1e-11)
-        method.observe(evidence, solution)
+        method.remember(evidence, solution)
 
 
 @pytest.mark.parametrize("lam", [0.0, 0.3, 3.0])
@@ -114,11 +114,11 @@ def test_absent_tasks_keep_their_part_and_starved_tasks_come_back(name):
     one = np.diag([3.0, 2.0, 0.1])
     for step in range(50):
         evidence = given(one, one, step)
-        method.observe(evidence, method.solve_present(evidence))
+        method.remember(evidence, method.solve_present(evidence))
     before = method.state.read("mass", ["a", "b", "c"])
     assert before.sum() == pytest.approx(3.0)
     part = given(one, one).subset([0, 2])
-    method.observe(part, method.solve_present(part))
+    method.remember(part, method.solve_present(part))
     after = method.state.read("mass", ["a", "b", "c"])
     assert after[1] == before[1]
     assert after.sum() == pytest.approx(3.0)
@@ -126,7 +126,7 @@ def test_absent_tasks_keep_their_part_and_starved_tasks_come_back(name):
     lone = given(one, one).subset([0, 1])
     weights = method.solve_present(lone).weights
     assert np.isfinite(weights).all()
-    method.observe(lone, method.solve_present(lone))
+    method.remember(lone, method.solve_present(lone))
     assert method.state.read("mass", ["a", "b"]).sum() > 0
 
 
@@ -161,4 +161,4 @@ def test_through_the_engine_it_is_the_method_on_the_jacobians(name):
             0,
             cross=(one @ two.T).numpy(),
         )
-        alone.observe(evidence, alone.solve(evidence))
+        alone.remember(evidence, alone.solve(evidence))

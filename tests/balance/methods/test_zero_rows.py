@@ -16,7 +16,7 @@ on_gramians = pytest.mark.parametrize(
 def stepped(method, J, step):
     given = Evidence(NAMES, np.linspace(0.5, 2.0, 5), np.full(5, 0.2), J @ J.T, step, step // 3, 7)
     solution = method.solve_present(given)
-    method.observe(given, solution)
+    method.remember(given, solution)
     return solution.weights
 
 

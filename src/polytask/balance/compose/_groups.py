@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import copy
 import dataclasses
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Literal
 
 from torch import Tensor, nn
 
 from polytask.balance.evidence import Block
 from polytask.balance.method import GramianMethod
-from polytask.balance.state import MethodState
+from polytask.balance.state import Lesson, MethodState
 from polytask.errors import MethodError
 
 __all__ = ["GroupState", "Grouping", "Groups", "grouped", "layers"]
@@ -91,6 +91,13 @@ class GroupState(MethodState):
             self.members[group] = copy.deepcopy(self.method)
             self.adopt(group, self.members[group].state)
         return self.members[group]
+
+    def remember(self, tasks: Sequence[str], news: Mapping[str, Any]) -> None:
+        """See :class:`MethodState`; the news are lessons by the group's name."""
+        for group, lesson in news.items():
+            if isinstance(lesson, Lesson):
+                self.member(group)
+        super().remember(tasks, news)
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """See :class:`MethodState`."""

@@ -11,9 +11,10 @@ from jaxtyping import Float
 
 from polytask.balance._params import Limits
 from polytask.balance._scales import rescaled
-from polytask.balance.compose.inner import Inner, observe, resolve, solve
+from polytask.balance.compose.inner import Inner, resolve, solve_inner
 from polytask.balance.compose.stages import Stage, stage_of
 from polytask.balance.method import Card, Evidence, GramianMethod, LossMethod, Solution
+from polytask.balance.state import Lesson
 from polytask.errors import ConfigError
 
 __all__ = ["Chain"]
@@ -110,24 +111,17 @@ class Chain(GramianMethod):
     def solve(self, evidence: Evidence) -> Solution:
         """The inner method's weights for the rescaled rows, times the factors."""
         scales, scaled = np.ones(evidence.size), evidence
+        lessons: list[Lesson] = []
         for stage in self._stages:
-            factors = stage.scales(scaled)
-            scales = scales * factors
-            scaled = dataclasses.replace(scaled, gramian=rescaled(scaled.inner, factors))
-        solution = solve(self._method, scaled)
-        return Solution(scales * solution.weights, solution.iterations)
-
-    def observe(self, evidence: Evidence, solution: Solution) -> None:
-        """Every part takes note, of the rows as it saw them."""
-        seen = np.flatnonzero(np.diag(evidence.inner) > 0).tolist()
-        if not seen:
-            return
-        scaled = evidence.subset(seen)
-        for stage in self._stages:
-            factors = stage.scales(scaled)
-            stage.observe(scaled)
-            scaled = dataclasses.replace(scaled, gramian=rescaled(scaled.inner, factors))
-        observe(self._method, scaled)
+            found = stage.solution(scaled)
+            if stage.method is not None:
+                lessons.append(found.lesson(scaled))
+            scales = scales * found.weights
+            scaled = dataclasses.replace(scaled, gramian=rescaled(scaled.inner, found.weights))
+        solution = solve_inner(self._method, scaled)
+        lessons.append(solution.lesson(scaled))
+        news = {str(position): lesson for position, lesson in enumerate(lessons) if lesson.news}
+        return Solution(scales * solution.weights, solution.iterations, remember=news)
 
     def end_epoch(self) -> None:
         """Tell every part."""

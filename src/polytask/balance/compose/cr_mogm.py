@@ -10,7 +10,7 @@ from jaxtyping import Float
 from numpy import ndarray
 
 from polytask.balance._params import Limits, Real
-from polytask.balance.compose.inner import Inner, observe, resolve, solve
+from polytask.balance.compose.inner import Inner, resolve, solve_inner
 from polytask.balance.method import Card, Evidence, GramianMethod, Solution
 
 __all__ = ["CRMOGM"]
@@ -66,7 +66,7 @@ class CRMOGM(GramianMethod):
         self.inner, self.alpha = inner, alpha
         self._method = resolve(inner)
         self.heads = self._method.heads
-        self.state.declare("weight", math.nan)
+        self.state.declare("weight", math.nan, reduce="same")
         self.state.adopt("inner", self._method.state)
 
     def loss_slopes(self, evidence: Evidence) -> Float[ndarray, "K"]:
@@ -75,19 +75,12 @@ class CRMOGM(GramianMethod):
 
     def solve(self, evidence: Evidence) -> Solution:
         """The average, this step included."""
-        solution = solve(self._method, evidence)
+        solution = solve_inner(self._method, evidence)
         past = self.state.read("weight", evidence.tasks)
         smooth = self.alpha * past + (1 - self.alpha) * solution.weights
-        return Solution(np.where(np.isnan(past), solution.weights, smooth), solution.iterations)
-
-    def observe(self, evidence: Evidence, solution: Solution) -> None:
-        """Keep the averages; the inner method takes note of its own step."""
-        seen = np.flatnonzero(np.diag(evidence.inner) > 0).tolist()
-        if not seen:
-            return
-        part = evidence.subset(seen)
-        self.state.write("weight", part.tasks, solution.weights[seen])
-        observe(self._method, part)
+        weights = np.where(np.isnan(past), solution.weights, smooth)
+        news = {"weight": weights, "inner": solution.lesson(evidence)}
+        return Solution(weights, solution.iterations, remember=news)
 
     def end_epoch(self) -> None:
         """Tell the inner method."""

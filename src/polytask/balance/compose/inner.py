@@ -8,7 +8,7 @@ from polytask.balance.method import Evidence, GramianMethod, Method, Solution
 from polytask.balance.registry import METHODS, get_method
 from polytask.errors import ConfigError
 
-__all__ = ["Inner", "observe", "resolve", "solve"]
+__all__ = ["Inner", "refuse_asks", "resolve", "solve_inner"]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -29,7 +29,7 @@ def resolve(inner: str | GramianMethod) -> GramianMethod:
     """The method meant by ``inner``, which has been checked.
 
     Raises:
-        ConfigError: It cannot be made from its name alone, or wants losses after the step or of a second batch.
+        ConfigError: It cannot be made from its name alone, or asks for more than the evidence of a step.
     """
     if not isinstance(inner, str):
         method: Method = inner
@@ -39,19 +39,16 @@ def resolve(inner: str | GramianMethod) -> GramianMethod:
         except ConfigError as error:
             raise ConfigError(f"{error}; inside another method, pass the method itself instead of its name") from error
     assert isinstance(method, GramianMethod)
-    if method.needs_after_step:
-        raise ConfigError(f"{type(method).__name__} wants losses after the step and cannot be part of another method")
-    if method.needs_twin:
-        raise ConfigError(f"{type(method).__name__} compares two batches and cannot be part of another method")
+    refuse_asks(method)
     return method
 
 
-def solve(method: GramianMethod, evidence: Evidence) -> Solution:
+def refuse_asks(method: Method) -> None:
+    """Raise :class:`ConfigError` for a method that asks for more than the evidence of a step."""
+    for ask in method.asks:
+        raise ConfigError(ask.refusal(type(method).__name__, "a method that is part of another one does not get"))
+
+
+def solve_inner(method: GramianMethod, evidence: Evidence) -> Solution:
     """The method's solution with the preference applied, whether it uses it by itself or not."""
-    return method.preferred(evidence, method.solve(evidence))
-
-
-def observe(method: Method, evidence: Evidence) -> None:
-    """Let a method inside take note of a step; its own solution is computed again only if it takes note at all."""
-    if type(method).observe is not Method.observe:
-        method.observe(evidence, method.solve(evidence))
+    return method.preferred(evidence, method.solution(evidence))

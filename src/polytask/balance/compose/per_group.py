@@ -13,9 +13,10 @@ from torch import Tensor, nn
 
 from polytask.balance._params import Limits
 from polytask.balance.compose._groups import Grouping, Groups, GroupState, grouped, layers
-from polytask.balance.compose.inner import Inner, observe, resolve, solve
+from polytask.balance.compose.inner import Inner, resolve, solve_inner
 from polytask.balance.jacobian._tools import wide
 from polytask.balance.method import Block, Card, Combined, Evidence, GramianMethod, JacobianMethod, Solution
+from polytask.balance.state import Lesson
 from polytask.balance.weak import WeakTensors
 
 __all__ = ["PerGroup"]
@@ -94,26 +95,22 @@ class PerGroup(JacobianMethod):
     def solve(self, evidence: Evidence) -> Solution:
         """Weights of every group, and their average."""
         parts: dict[str, Array] = {}
+        news: dict[str, Lesson] = {}
         weights, iterations = np.zeros(evidence.size), 0
         for group in evidence.measures:
             weights_here = evidence.preference.copy()
             keep, part = self._part(group, evidence)
             if keep:
                 member = self._state.members.get(group, self._state.method)
-                solution = solve(member, part)
+                solution = solve_inner(member, part)
+                if solution.remember:
+                    news[group] = solution.lesson(part)
                 weights_here[keep] = solution.weights
                 iterations += solution.iterations
             parts[group] = weights_here
             weights += weights_here * np.diag(evidence.measures[group])
         norms = np.sum([np.diag(gramian) for gramian in evidence.measures.values()], axis=0)
-        return Solution(weights / norms, iterations, parts)
-
-    def observe(self, evidence: Evidence, solution: Solution) -> None:
-        """Every group's method takes note."""
-        for group in evidence.measures:
-            keep, part = self._part(group, evidence)
-            if keep:
-                observe(self._state.member(group), part)
+        return Solution(weights / norms, iterations, parts, news)
 
     def combine(self, block: Block, evidence: Evidence, solution: Solution) -> Combined:
         """Every group's weighted sum."""

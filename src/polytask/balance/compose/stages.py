@@ -10,8 +10,8 @@ from jaxtyping import Float
 from numpy import full, ndarray
 
 from polytask.balance._scales import row_scales
-from polytask.balance.compose.inner import observe
-from polytask.balance.method import Evidence, LossMethod, Method
+from polytask.balance.compose.inner import refuse_asks
+from polytask.balance.method import Evidence, LossMethod, Method, Solution
 from polytask.balance.registry import METHODS, get_method
 from polytask.errors import ConfigError, unknown
 
@@ -32,8 +32,9 @@ class Stage(abc.ABC):
     def scales(self, evidence: Evidence) -> Float[ndarray, "K"]:
         """The factors, (K,), of tasks with gradients that are not zero."""
 
-    def observe(self, evidence: Evidence) -> None:
-        """Take note of a step that is about to be applied."""
+    def solution(self, evidence: Evidence) -> Solution:
+        """The factors as weights, and what :attr:`method` is to remember."""
+        return Solution(self.scales(evidence))
 
 
 @final
@@ -72,17 +73,12 @@ class Weigh(Stage):
 
     def scales(self, evidence: Evidence) -> Float[ndarray, "K"]:
         """The method's weights; the preference is left to the method that solves, so that it counts once."""
+        return self.solution(evidence).weights
+
+    def solution(self, evidence: Evidence) -> Solution:
+        """The method's solution for equal task weights."""
         assert self.method is not None
-        return self.method.solve(_without_preference(evidence)).weights
-
-    def observe(self, evidence: Evidence) -> None:
-        """Let the method learn."""
-        assert self.method is not None
-        observe(self.method, _without_preference(evidence))
-
-
-def _without_preference(evidence: Evidence) -> Evidence:
-    return dataclasses.replace(evidence, preference=full(evidence.size, 1 / evidence.size))
+        return self.method.solution(dataclasses.replace(evidence, preference=full(evidence.size, 1 / evidence.size)))
 
 
 def stage_of(given: Stage | LossMethod | str) -> Stage:
@@ -105,8 +101,5 @@ def stage_of(given: Stage | LossMethod | str) -> Stage:
         made = get_method(method)
         assert isinstance(made, LossMethod)
         method = made
-    if method.needs_after_step:
-        raise ConfigError(f"{type(method).__name__} wants losses after the step and cannot be a stage")
-    if method.needs_metrics:
-        raise ConfigError(f"{type(method).__name__} wants metrics and cannot be a stage")
+    refuse_asks(method)
     return Weigh(method)

@@ -10,7 +10,7 @@ from numpy import ndarray
 
 from polytask.balance._draws import shuffled
 from polytask.balance._params import Limits, Whole
-from polytask.balance.compose.inner import Inner, observe, resolve, solve
+from polytask.balance.compose.inner import Inner, resolve, solve_inner
 from polytask.balance.method import Card, Evidence, GramianMethod, Solution
 
 __all__ = ["Subset"]
@@ -71,22 +71,13 @@ class Subset(GramianMethod):
 
     def solve(self, evidence: Evidence) -> Solution:
         """The inner method's weights for the drawn tasks, zero for the others."""
-        drawn = self._draw(evidence)
-        solution = solve(self._method, evidence.subset(drawn))
+        drawn = sorted(shuffled(evidence)[: self.count].tolist())
+        part = evidence.subset(drawn)
+        solution = solve_inner(self._method, part)
         weights = np.zeros(evidence.size)
         weights[drawn] = solution.weights
-        return Solution(weights, solution.iterations)
-
-    def observe(self, evidence: Evidence, solution: Solution) -> None:
-        """The inner method takes note of the drawn tasks."""
-        seen = np.flatnonzero(np.diag(evidence.inner) > 0).tolist()
-        if seen:
-            part = evidence.subset(seen)
-            observe(self._method, part.subset(self._draw(part)))
+        return Solution(weights, solution.iterations, remember={"inner": solution.lesson(part)})
 
     def end_epoch(self) -> None:
         """Tell the inner method."""
         self._method.end_epoch()
-
-    def _draw(self, evidence: Evidence) -> list[int]:
-        return sorted(shuffled(evidence)[: self.count].tolist())

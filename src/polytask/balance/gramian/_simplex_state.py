@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from typing import final
 
 import numpy as np
 from jaxtyping import Float
@@ -10,22 +10,30 @@ from jaxtyping import Float
 from polytask.balance.evidence import Evidence
 from polytask.balance.state import MethodState
 
-__all__ = ["keep", "start"]
+__all__ = ["SimplexState"]
 
 Array = np.ndarray
-_NAME = "mass"
 
 
-def start(state: MethodState, evidence: Evidence) -> Float[Array, "K"]:
-    """Where these tasks stand among themselves; all alike where none of them has any weight left."""
-    held = state.read(_NAME, evidence.tasks)
-    total = held.sum()
-    return np.asarray(held / total) if total > 0 else np.full(evidence.size, 1 / evidence.size)
+@final
+class SimplexState:
+    """A distribution over all tasks, kept as ``"mass"``; the tasks that are present move among themselves.
 
+    Args:
+        state: Where the numbers are kept.
+    """
 
-def keep(state: MethodState, evidence: Evidence, move: Callable[[Evidence], Float[Array, "K"]]) -> None:
-    """Remember where ``move`` leads the tasks with a gradient; together they keep the total they had."""
-    part = evidence.subset(np.flatnonzero(np.diag(evidence.inner) > 0).tolist())
-    if part.size:
-        total = float(state.read(_NAME, part.tasks).sum()) or float(part.size)
-        state.write(_NAME, part.tasks, total * move(part))
+    def __init__(self, state: MethodState) -> None:
+        self._state = state
+        state.declare("mass", 1.0, reduce="same")
+
+    def start(self, evidence: Evidence) -> Float[Array, "K"]:
+        """Where these tasks stand among themselves; all alike where none of them has any weight left."""
+        held = self._state.read("mass", evidence.tasks)
+        total = held.sum()
+        return np.asarray(held / total) if total > 0 else np.full(evidence.size, 1 / evidence.size)
+
+    def take(self, evidence: Evidence, moved: Float[Array, "K"]) -> dict[str, Float[Array, "K"]]:
+        """What is to be remembered once these tasks stand at ``moved``; together they keep the total they had."""
+        total = float(self._state.read("mass", evidence.tasks).sum()) or float(evidence.size)
+        return {"mass": total * moved}

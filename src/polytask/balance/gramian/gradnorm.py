@@ -72,35 +72,26 @@ class GradNorm(GramianMethod):
         super().__init__()
         self.alpha, self.lr = alpha, lr
         self._adam = TaskAdam(self.state, "weight", start=1.0, lr=lr)
-        self.state.declare("first_loss", math.nan)
-        self.state.declare("first_norm", math.nan)
+        self.state.declare("first_loss", math.nan, reduce="mean")
+        self.state.declare("first_norm", math.nan, reduce="same")
 
     def solve(self, evidence: Evidence) -> Solution:
-        """The weights learned so far, scaled to sum to the number of tasks."""
-        weights = self.state.read("weight", evidence.tasks)
-        return Solution(weights * evidence.size / weights.sum())
-
-    def observe(self, evidence: Evidence, solution: Solution) -> None:
-        """One step on the weights of the tasks with a gradient."""
-        seen = np.flatnonzero(np.diag(evidence.inner) > 0)
-        if len(seen) == 0:
-            return
-        tasks = [evidence.tasks[i] for i in seen]
-        weights, losses = solution.weights[seen], evidence.losses[seen]
-        norms = np.sqrt(np.diag(evidence.inner)[seen])
+        """The weights learned so far, scaled to sum to the number of tasks; one step on them comes after this one."""
+        tasks, losses, norms = evidence.tasks, evidence.losses, np.sqrt(np.diag(evidence.inner))
+        weights = self.state.read("weight", tasks)
+        weights = weights * evidence.size / weights.sum()
         first, unit = self._first("first_loss", tasks, losses), self._first("first_norm", tasks, norms)
-        self.state.write("weight", tasks, weights)
         # A constant factor means nothing to Adam, but keeps its ε small beside gradients of any size.
-        self._adam.update(tasks, self._gradient(weights, norms, losses, first) / unit, low=_FLOOR)
-        moved = self.state.read("weight", tasks)
-        self.state.write("weight", tasks, np.maximum(moved * len(tasks) / moved.sum(), _FLOOR))
+        gradient = self._gradient(weights, norms, losses, first) / unit
+        news = self._adam.step(tasks, gradient, low=_FLOOR, start=weights)
+        moved = news["weight"]
+        news["weight"] = np.maximum(moved * len(tasks) / moved.sum(), _FLOOR)
+        return Solution(weights, remember=news | {"first_loss": first, "first_norm": unit})
 
-    def _first(self, name: str, tasks: list[str], values: Float[Array, "K"]) -> Float[Array, "K"]:
+    def _first(self, name: str, tasks: tuple[str, ...], values: Float[Array, "K"]) -> Float[Array, "K"]:
         """What each task showed when it was first seen, which may be now."""
         known = self.state.read(name, tasks)
-        first = np.where(np.isnan(known), values, known)
-        self.state.write(name, tasks, first)
-        return np.asarray(first)
+        return np.asarray(np.where(np.isnan(known), values, known))
 
     def _gradient(
         self, weights: Float[Array, "K"], norms: Float[Array, "K"], losses: Float[Array, "K"], first: Float[Array, "K"]

@@ -62,24 +62,14 @@ class GradVac(GramianMethod):
     def __init__(self, beta: float = 0.01) -> None:
         super().__init__()
         self.beta = beta
-        self.state.declare("cosine", 0.0, per="pair")
+        self.state.declare("cosine", 0.0, per="pair", reduce="same")
 
     def solve(self, evidence: Evidence) -> Solution:
-        """Weights of the summed corrected gradients."""
+        """Weights of the summed corrected gradients; the averages move towards the cosines that were met."""
         cosines, norms = correlation(evidence.inner)
         goal = self.state.read("cosine", evidence.tasks)
-        coefficients, _ = sequential_alignment(cosines, partners(evidence), goal)
-        share = evidence.size * evidence.preference * (norms / norms.max())
-        return Solution((share @ coefficients) / (norms / norms.max()))
-
-    def observe(self, evidence: Evidence, solution: Solution) -> None:
-        """Move the averages towards the cosines this step met."""
-        positions = np.flatnonzero(np.diag(evidence.inner) > 0).tolist()
-        if len(positions) < 2:
-            return
-        seen = evidence.subset(positions)
-        goal = self.state.read("cosine", seen.tasks)
-        _, found = sequential_alignment(correlation(seen.inner)[0], partners(seen), goal)
+        coefficients, found = sequential_alignment(cosines, partners(evidence), goal)
         moved = (1 - self.beta) * goal + self.beta * found
         np.fill_diagonal(moved, 0.0)
-        self.state.write("cosine", seen.tasks, moved)
+        share = evidence.size * evidence.preference * (norms / norms.max())
+        return Solution((share @ coefficients) / (norms / norms.max()), remember={"cosine": moved})

@@ -70,8 +70,5 @@ class IMTL(GramianMethod):
     def solve(self, evidence: Evidence) -> Solution:
         """e^s times the equiangular weights of the scaled rows."""
         scales = self._scales.read(evidence.tasks)
-        return Solution(scales * equiangular(rescaled(evidence.inner, scales), evidence.emphasis))
-
-    def observe(self, evidence: Evidence, solution: Solution) -> None:
-        """Let the loss scales learn."""
-        self._scales.learn(evidence)
+        weights = scales * equiangular(rescaled(evidence.inner, scales), evidence.emphasis)
+        return Solution(weights, remember=self._scales.step(evidence, scales))

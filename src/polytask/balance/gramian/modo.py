@@ -5,11 +5,11 @@ from __future__ import annotations
 from typing import ClassVar, final
 
 import numpy as np
-from jaxtyping import Float
 
 from polytask.balance._params import Limits, Real
 from polytask.balance._scales import rescaled
-from polytask.balance.gramian._simplex_state import keep, start
+from polytask.balance.asks import TWIN_BATCH
+from polytask.balance.gramian._simplex_state import SimplexState
 from polytask.balance.method import Card, Evidence, GramianMethod, Solution
 from polytask.solvers.simplex import project_simplex
 
@@ -52,7 +52,7 @@ class MoDo(GramianMethod):
         conflict-avoidance", NeurIPS 2023.
     """
 
-    needs_twin = True
+    asks = frozenset({TWIN_BATCH})
     uses_preference = True
     limits: ClassVar[Limits] = {"gamma": Real(0), "rho": Real(0)}
     card = Card(
@@ -75,17 +75,11 @@ class MoDo(GramianMethod):
     def __init__(self, gamma: float = 0.1, rho: float = 0.1) -> None:
         super().__init__()
         self.gamma, self.rho = gamma, rho
-        self.state.declare("mass", 1.0)
+        self._lambda = SimplexState(self.state)
 
     def solve(self, evidence: Evidence) -> Solution:
         """λ/q after λ's step."""
-        return Solution(self._moved(evidence) / evidence.emphasis)
-
-    def observe(self, evidence: Evidence, solution: Solution) -> None:
-        """Keep λ."""
-        keep(self.state, evidence, self._moved)
-
-    def _moved(self, evidence: Evidence) -> Float[Array, "K"]:
-        weights = start(self.state, evidence)
+        weights = self._lambda.start(evidence)
         across = rescaled(evidence.across, 1 / evidence.emphasis)
-        return project_simplex(weights - self.gamma * (across @ weights + self.rho * weights))
+        moved = project_simplex(weights - self.gamma * (across @ weights + self.rho * weights))
+        return Solution(moved / evidence.emphasis, remember=self._lambda.take(evidence, moved))

@@ -85,31 +85,28 @@ class OLAUX(GramianMethod):
         super().__init__()
         self.primary, self.lr, self.horizon, self.similarity = primary, lr, horizon, similarity
         self.nonnegative = nonnegative
-        self.state.declare("weight", 1.0)
-        self.state.declare("sum", 0.0)
-        self.state.declare("count", 0.0)
+        self.state.declare("weight", 1.0, reduce="same")
+        self.state.declare("sum", 0.0, reduce="same")
+        self.state.declare("count", 0.0, reduce="same")
 
     def solve(self, evidence: Evidence) -> Solution:
-        """The weights learned so far."""
-        return Solution(self.state.read("weight", evidence.tasks))
-
-    def observe(self, evidence: Evidence, solution: Solution) -> None:
-        """Add this step's inner products; after every n of them, move the weights."""
-        squared = np.diag(evidence.inner)
+        """The weights learned so far; this step's inner products are added, and every n of them move the weights."""
+        weights = self.state.read("weight", evidence.tasks)
         if self.primary not in evidence.tasks:
-            return
+            return Solution(weights)
         main = evidence.tasks.index(self.primary)
-        seen = [i for i in np.flatnonzero(squared > 0) if i != main]
-        if squared[main] == 0 or not seen:
-            return
-        tasks = [evidence.tasks[i] for i in seen]
-        gain = evidence.inner[main, seen]
+        others = [i for i in range(evidence.size) if i != main]
+        tasks, gain = tuple(evidence.tasks[i] for i in others), evidence.inner[main, others]
         if self.similarity == "cosine":
-            gain = gain / np.sqrt(squared[seen]) / np.sqrt(squared[main])
+            squared = np.diag(evidence.inner)
+            gain = gain / np.sqrt(squared[others]) / np.sqrt(squared[main])
         total = self.state.read("sum", tasks) + gain
         count = self.state.read("count", tasks) + 1
         due = count >= self.horizon
-        weight = self.state.read("weight", tasks) + self.lr * np.where(due, total, 0.0)
-        self.state.write("weight", tasks, np.maximum(weight, 0.0) if self.nonnegative else weight)
-        self.state.write("sum", tasks, np.where(due, 0.0, total))
-        self.state.write("count", tasks, np.where(due, 0.0, count))
+        moved = weights[others] + self.lr * np.where(due, total, 0.0)
+        news = {
+            "weight": np.maximum(moved, 0.0) if self.nonnegative else moved,
+            "sum": np.where(due, 0.0, total),
+            "count": np.where(due, 0.0, count),
+        }
+        return Solution(weights, remember=news, tasks=tasks)

@@ -6,7 +6,6 @@ from collections.abc import Mapping
 from typing import ClassVar, final
 
 import numpy as np
-from jaxtyping import Float
 
 from polytask.balance._params import Limits, PerTask, Real, TaskName
 from polytask.balance.method import Card, Evidence, GramianMethod, Solution
@@ -74,17 +73,20 @@ class PCD(GramianMethod):
         self.primary, self.tau, self.beta = primary, tau, beta
         if isinstance(tau, Mapping) and primary in tau:
             raise ConfigError(f"tau is for the other tasks, found one for the primary task {primary!r}; leave it out")
-        self.state.declare("square", 0.0)
-        self.state.declare("count", 0.0)
+        self.state.declare("square", 0.0, reduce="same")
+        self.state.declare("count", 0.0, reduce="same")
 
     def solve(self, evidence: Evidence) -> Solution:
         """The primary task's scale, the constraints' multipliers, and the primary gradient's length."""
+        old, count = self.state.read("square", evidence.tasks), self.state.read("count", evidence.tasks) + 1
+        square = self.beta * old + (1 - self.beta) * np.diag(evidence.inner)
+        news = {"square": square, "count": count}
         if self.primary not in evidence.tasks:
-            return Solution(evidence.emphasis)
+            return Solution(evidence.emphasis, remember=news)
         main = evidence.tasks.index(self.primary)
         others = np.flatnonzero(np.arange(evidence.size) != main)
         cosines, norms = correlation(evidence.inner)
-        size = norms / np.sqrt(self._average(evidence.tasks, norms))
+        size = norms / np.sqrt(square / (1 - self.beta**count))
         tau = np.array([self._share(evidence.tasks[i]) for i in others])
         tau = tau * evidence.preference[others] / evidence.preference[main]
         lack = cosines[others, main] * size[main] - tau * size[others]
@@ -97,22 +99,8 @@ class PCD(GramianMethod):
         units[main], units[others] = size[main], pull
         squared = float(units @ cosines @ units)
         if squared <= _VANISHING * abs(units).sum() ** 2:
-            return Solution(np.zeros(evidence.size), iterations)
-        return Solution(units * (norms[main] / norms) / np.sqrt(squared), iterations)
-
-    def observe(self, evidence: Evidence, solution: Solution) -> None:
-        """Move the averages of the tasks with a gradient."""
-        squared = np.diag(evidence.inner)
-        seen = np.flatnonzero(squared > 0)
-        tasks = [evidence.tasks[i] for i in seen]
-        old = self.state.read("square", tasks)
-        self.state.write("square", tasks, self.beta * old + (1 - self.beta) * squared[seen])
-        self.state.add("count", tasks)
-
-    def _average(self, tasks: tuple[str, ...], norms: Float[Array, "K"]) -> Float[Array, "K"]:
-        """Bias-corrected averages of the squared norms, this step included."""
-        old, count = self.state.read("square", tasks), self.state.read("count", tasks)
-        return np.asarray((self.beta * old + (1 - self.beta) * norms**2) / (1 - self.beta ** (count + 1)))
+            return Solution(np.zeros(evidence.size), iterations, remember=news)
+        return Solution(units * (norms[main] / norms) / np.sqrt(squared), iterations, remember=news)
 
     def _share(self, task: str) -> float:
         return float(self.tau.get(task, 0.0)) if isinstance(self.tau, Mapping) else self.tau

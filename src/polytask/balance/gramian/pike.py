@@ -8,6 +8,7 @@ import numpy as np
 from jaxtyping import Float
 
 from polytask.balance._params import Limits, Real, Whole
+from polytask.balance.asks import TWIN_BATCH
 from polytask.balance.gradients import Heads
 from polytask.balance.method import Card, Evidence, GramianMethod, Solution
 
@@ -55,7 +56,7 @@ class PiKE(GramianMethod):
         gradient conflicts", NeurIPS 2025.
     """
 
-    needs_twin = True
+    asks = frozenset({TWIN_BATCH})
     computes = False
     limits: ClassVar[Limits] = {"zeta1": Real(0), "zeta2": Real(0), "every": Whole(1)}
     heads: Heads = "weighted"
@@ -78,24 +79,18 @@ class PiKE(GramianMethod):
     def __init__(self, zeta1: float = 1.0, zeta2: float = 1.0, every: int = 1) -> None:
         super().__init__()
         self.zeta1, self.zeta2, self.every = zeta1, zeta2, every
-        self.state.declare("log_weight", 0.0)
+        self.state.declare("log_weight", 0.0, reduce="same")
 
     def solve(self, evidence: Evidence) -> Solution:
-        """The weights after their update, among the tasks present."""
-        logs = self._moved(evidence)
-        return Solution(np.exp(logs - np.logaddexp.reduce(logs)))
-
-    def observe(self, evidence: Evidence, solution: Solution) -> None:
-        """Keep w; together the tasks with a gradient keep the total they had."""
-        part = evidence.subset(np.flatnonzero(np.diag(evidence.inner) > 0).tolist())
-        if part.size:
-            held, logs = self.state.read("log_weight", part.tasks), self._moved(part)
-            shift = np.logaddexp.reduce(held) - np.logaddexp.reduce(logs)
-            self.state.write("log_weight", part.tasks, logs + shift)
-
-    def _moved(self, evidence: Evidence) -> Float[Array, "K"]:
-        """Logarithms of the weights after their update, up to a constant."""
+        """The weights after their update, among the tasks present, which keep the total they had."""
         held = self.state.read("log_weight", evidence.tasks)
+        logs = self._moved(evidence, held)
+        total = np.logaddexp.reduce(logs)
+        news = logs + (np.logaddexp.reduce(held) - total)
+        return Solution(np.exp(logs - total), remember={"log_weight": news})
+
+    def _moved(self, evidence: Evidence, held: Float[Array, "K"]) -> Float[Array, "K"]:
+        """Logarithms of the weights after their update, up to a constant."""
         if evidence.step % self.every:
             return held
         signal = np.diag(evidence.across)

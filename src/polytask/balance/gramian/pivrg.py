@@ -9,6 +9,7 @@ from typing import ClassVar, final
 import numpy as np
 
 from polytask.balance._params import Limits, Real
+from polytask.balance.asks import SINGLE_TASK_GAPS
 from polytask.balance.loss._tools import softmax
 from polytask.balance.method import Card, Evidence, GramianMethod, Solution
 from polytask.errors import MethodError
@@ -55,8 +56,7 @@ class PIVRG(GramianMethod):
     """
 
     uses_preference = True
-    needs_metrics = True
-    metrics_wanted = "what each task has lost against its single-task model"
+    asks = frozenset({SINGLE_TASK_GAPS})
     limits: ClassVar[Limits] = {"bound": Real(1, open_low=True), "temperature": Real(0, open_low=True)}
     card = Card(
         title="PIVRG",
@@ -76,7 +76,7 @@ class PIVRG(GramianMethod):
     def __init__(self, bound: float = 2.0, temperature: float = 10.0) -> None:
         super().__init__()
         self.bound, self.temperature = bound, temperature
-        self.state.declare("lag", 0.0)
+        self.state.declare("lag", 0.0, reduce="same")
 
     def observe_metrics(self, values: Mapping[str, float]) -> None:
         """Take in what tasks have lost against their single-task models, in percent, positive when worse."""

@@ -8,7 +8,8 @@ import numpy as np
 from jaxtyping import Float
 
 from polytask.balance._params import Limits, Real, Whole
-from polytask.balance.gramian._simplex_state import keep, start
+from polytask.balance.asks import TWIN_BATCH
+from polytask.balance.gramian._simplex_state import SimplexState
 from polytask.balance.method import Card, Evidence, GramianMethod, Solution
 from polytask.solvers.simplex import project_simplex
 
@@ -56,7 +57,7 @@ class StochasticSDMGrad(GramianMethod):
         NeurIPS 2023.
     """
 
-    needs_twin = True
+    asks = frozenset({TWIN_BATCH})
     uses_preference = True
     limits: ClassVar[Limits] = {
         "lam": Real(0),
@@ -80,18 +81,16 @@ class StochasticSDMGrad(GramianMethod):
     def __init__(self, lam: float = 0.3, lr: float = 5.0, momentum: float = 0.5, iterations: int = 20) -> None:
         super().__init__()
         self.lam, self.lr, self.momentum, self.iterations = lam, lr, momentum, iterations
-        self.state.declare("mass", 1.0)
+        self._w = SimplexState(self.state)
 
     def solve(self, evidence: Evidence) -> Solution:
         """(w + λp)/(1 + λ) after S steps."""
-        return Solution((self._moved(evidence) + self.lam * evidence.preference) / (1 + self.lam), self.iterations)
-
-    def observe(self, evidence: Evidence, solution: Solution) -> None:
-        """Keep w."""
-        keep(self.state, evidence, self._moved)
+        moved = self._moved(evidence)
+        weights = (moved + self.lam * evidence.preference) / (1 + self.lam)
+        return Solution(weights, self.iterations, remember=self._w.take(evidence, moved))
 
     def _moved(self, evidence: Evidence) -> Float[Array, "K"]:
-        weights = start(self.state, evidence)
+        weights = self._w.start(evidence)
         scale = float(np.sqrt(np.maximum(np.diag(evidence.across), 0.0)).mean())
         if scale == 0.0:
             return weights

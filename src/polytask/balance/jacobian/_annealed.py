@@ -28,7 +28,7 @@ class Annealed(JacobianMethod):
     def __init__(self, anchor: str | None, alpha: float, every: int) -> None:
         super().__init__()
         self._anchor, self.alpha, self.every = anchor, alpha, every
-        self.state.declare("weight", 1.0)
+        self.state.declare("weight", 1.0, reduce="same")
 
     @abc.abstractmethod
     def aim(self, evidence: Evidence, weights: Float[ndarray, "K"], anchor: int | None) -> Float[ndarray, "K"]:
@@ -37,12 +37,8 @@ class Annealed(JacobianMethod):
     @final
     def solve(self, evidence: Evidence) -> Solution:
         """λ, after this step's update."""
-        return Solution(self._moved(evidence) * evidence.emphasis)
-
-    @final
-    def observe(self, evidence: Evidence, solution: Solution) -> None:
-        """Keep λ."""
-        self.state.write("weight", evidence.tasks, self._moved(evidence))
+        moved = self._moved(evidence)
+        return Solution(moved * evidence.emphasis, remember={"weight": moved})
 
     @final
     def combine(self, block: Block, evidence: Evidence, solution: Solution) -> Combined:

@@ -40,6 +40,10 @@ class Winners:
         """The same with one more winner, at most ``window`` in all."""
         return Winners([*self.names, winner][-window:] if window else [])
 
+    def take(self, news: Winners, /) -> None:
+        """Those are the last winners now."""
+        self.names = list(news.names)
+
     def state_dict(self) -> dict[str, Any]:
         """The names."""
         return {"names": list(self.names)}

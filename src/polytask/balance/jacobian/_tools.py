@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import final
 
 import numpy as np
 import torch
@@ -11,7 +12,7 @@ from torch import Tensor
 
 from polytask.balance.state import MethodState
 
-__all__ = ["mass", "squared_norms", "weighted_sum", "wide"]
+__all__ = ["OwnSteps", "mass", "squared_norms", "weighted_sum", "wide"]
 
 Array = np.ndarray
 
@@ -30,6 +31,27 @@ def squared_norms(rows: Float[Tensor, "K P"]) -> Float[Array, "K"]:
     """‖row_i‖² as float64."""
     norms: Array = torch.linalg.vector_norm(rows, dim=1, dtype=torch.float64).cpu().numpy()
     return norms**2
+
+
+@final
+class OwnSteps:
+    """How many steps each task has been in, kept as ``"steps"``; a task that joins late starts like any other.
+
+    Args:
+        state: Where the numbers are kept.
+    """
+
+    def __init__(self, state: MethodState) -> None:
+        self._state = state
+        state.declare("steps", 0.0, reduce="same")
+
+    def before(self, tasks: Sequence[str]) -> Float[Array, "K"]:
+        """The tasks' steps so far."""
+        return self._state.read("steps", tasks)
+
+    def take(self, tasks: Sequence[str]) -> dict[str, Float[Array, "K"]]:
+        """What is to be remembered: one more for each of ``tasks``."""
+        return {"steps": self.before(tasks) + 1}
 
 
 def mass(state: MethodState, name: str, tasks: Sequence[str]) -> tuple[Float[Array, "K"], float]:

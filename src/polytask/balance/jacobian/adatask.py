@@ -7,7 +7,7 @@ from typing import ClassVar, final
 import torch
 
 from polytask.balance._params import Limits, Real
-from polytask.balance.jacobian._tools import weighted_sum, wide
+from polytask.balance.jacobian._tools import OwnSteps, weighted_sum, wide
 from polytask.balance.method import Block, Card, Combined, Evidence, JacobianMethod, Solution
 
 __all__ = ["AdaTask"]
@@ -63,22 +63,20 @@ class AdaTask(JacobianMethod):
     def __init__(self, beta1: float = 0.9, beta2: float = 0.999, eps: float = 1e-8) -> None:
         super().__init__()
         self.beta1, self.beta2, self.eps = beta1, beta2, eps
-        self.state.declare("steps", 0.0)
+        self._steps = OwnSteps(self.state)
+        self.memory.declare("first", reduce="mean")
+        self.memory.declare("second", reduce="same")
 
     def solve(self, evidence: Evidence) -> Solution:
         """The preference: rates differ between coordinates."""
-        return Solution(evidence.emphasis)
-
-    def observe(self, evidence: Evidence, solution: Solution) -> None:
-        """Count the step."""
-        self.state.add("steps", evidence.tasks)
+        return Solution(evidence.emphasis, remember=self._steps.take(evidence.tasks))
 
     def combine(self, block: Block, evidence: Evidence, solution: Solution) -> Combined:
         """The sum of the tasks' steps, and the new moments."""
         rows = wide(block.rows)
         first = torch.lerp(rows, self.memory.read("first", block.name, evidence.tasks, rows), self.beta1)
         second = torch.lerp(rows.square(), self.memory.read("second", block.name, evidence.tasks, rows), self.beta2)
-        steps = self.state.read("steps", evidence.tasks) + 1
+        steps = solution.remember["steps"]
         root = torch.as_tensor((1 - self.beta2**steps) ** 0.5, dtype=rows.dtype).to(rows.device)[:, None]
         moves = first / (second.sqrt() / root + self.eps)
         moves = torch.where(second > 0, moves, 0.0)

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from polytask.balance._params import Limits, Real
 from polytask.balance.gradients import Heads
-from polytask.balance.jacobian._tools import squared_norms, weighted_sum, wide
+from polytask.balance.jacobian._tools import OwnSteps, squared_norms, weighted_sum, wide
 from polytask.balance.method import Block, Card, Combined, Evidence, JacobianMethod, Solution
 from polytask.errors import MethodError
 
@@ -67,7 +67,8 @@ class DBMTL(JacobianMethod):
     def __init__(self, beta: float = 0.9, decay: float = 0.0) -> None:
         super().__init__()
         self.beta, self.decay = beta, decay
-        self.state.declare("steps", 0.0)
+        self._steps = OwnSteps(self.state)
+        self.memory.declare("tracked", reduce="same")
 
     def loss_slopes(self, evidence: Evidence) -> Float[Array, "K"]:
         """1/L."""
@@ -79,16 +80,17 @@ class DBMTL(JacobianMethod):
 
     def solve(self, evidence: Evidence) -> Solution:
         """The factor of each task's gradient if there were no past."""
-        return Solution(evidence.emphasis * self._factors(evidence) / evidence.losses)
-
-    def observe(self, evidence: Evidence, solution: Solution) -> None:
-        """Count the step."""
-        self.state.add("steps", evidence.tasks)
+        lengths = np.sqrt(evidence.measures["length"])
+        factors = np.divide(lengths.max(), lengths, out=np.zeros_like(lengths), where=lengths > 0)
+        factors = evidence.emphasis * factors
+        return Solution(
+            factors / evidence.losses, parts={"tracked": factors}, remember=self._steps.take(evidence.tasks)
+        )
 
     def combine(self, block: Block, evidence: Evidence, solution: Solution) -> Combined:
         """The sum of the scaled means, and the new means."""
         tracked = self._tracked(block, evidence)
-        gradient = weighted_sum(evidence.emphasis * self._factors(evidence), tracked)
+        gradient = weighted_sum(solution.parts["tracked"], tracked)
         return Combined(gradient, {"tracked": tracked} if self.beta > 0 else {})
 
     def _tracked(self, block: Block, evidence: Evidence) -> Float[Tensor, "K P"]:
@@ -102,10 +104,6 @@ class DBMTL(JacobianMethod):
         rows = rows / torch.as_tensor(evidence.losses, dtype=rows.dtype).to(rows.device)[:, None]
         if self.beta == 0:
             return rows
-        steps = self.state.read("steps", evidence.tasks) + 1
+        steps = self._steps.before(evidence.tasks) + 1
         keep = torch.as_tensor(self.beta / steps**self.decay, dtype=rows.dtype).to(rows.device)[:, None]
         return rows + keep * (self.memory.read("tracked", block.name, evidence.tasks, rows) - rows)
-
-    def _factors(self, evidence: Evidence) -> Float[Array, "K"]:
-        lengths = np.sqrt(evidence.measures["length"])
-        return np.asarray(np.divide(lengths.max(), lengths, out=np.zeros_like(lengths), where=lengths > 0))

@@ -66,8 +66,9 @@ class ExcessMTL(JacobianMethod):
     def __init__(self, lr: float = 1e-2) -> None:
         super().__init__()
         self.lr = lr
-        self.state.declare("mass", 1.0)
-        self.state.declare("baseline", 0.0)
+        self.state.declare("mass", 1.0, reduce="same")
+        self.state.declare("baseline", 0.0, reduce="same")
+        self.memory.declare("squares", reduce="same")
 
     def measure(self, block: Block, evidence: Evidence) -> Mapping[str, Array]:
         """Excess risks, up to the baseline."""
@@ -77,13 +78,15 @@ class ExcessMTL(JacobianMethod):
 
     def solve(self, evidence: Evidence) -> Solution:
         """One multiplicative step."""
-        return Solution(evidence.size * self._moved(evidence) * evidence.emphasis)
-
-    def observe(self, evidence: Evidence, solution: Solution) -> None:
-        """Keep weights, and the baseline of tasks seen for the first time."""
-        _, total = mass(self.state, "mass", evidence.tasks)
-        self.state.write("mass", evidence.tasks, total * self._moved(evidence))
-        self.state.write("baseline", evidence.tasks, self._baseline(evidence))
+        weights, total = mass(self.state, "mass", evidence.tasks)
+        known = self.state.read("baseline", evidence.tasks)
+        baseline = np.where(known > 0, known, evidence.measures["excess"])
+        ratio = np.divide(evidence.measures["excess"], baseline, out=np.ones(evidence.size), where=baseline > 0)
+        moved = weights * np.exp(self.lr * (ratio - ratio.max()))
+        moved = moved / moved.sum()
+        return Solution(
+            evidence.size * moved * evidence.emphasis, remember={"mass": total * moved, "baseline": baseline}
+        )
 
     def combine(self, block: Block, evidence: Evidence, solution: Solution) -> Combined:
         """The weighted sum, and the new accumulator."""
@@ -93,14 +96,3 @@ class ExcessMTL(JacobianMethod):
     def _accumulated(self, block: Block, evidence: Evidence) -> Float[Tensor, "K P"]:
         rows = wide(block.rows)
         return self.memory.read("squares", block.name, evidence.tasks, rows) + rows.square()
-
-    def _baseline(self, evidence: Evidence) -> Float[Array, "K"]:
-        known = self.state.read("baseline", evidence.tasks)
-        return np.where(known > 0, known, evidence.measures["excess"])
-
-    def _moved(self, evidence: Evidence) -> Float[Array, "K"]:
-        weights, _ = mass(self.state, "mass", evidence.tasks)
-        baseline = self._baseline(evidence)
-        ratio = np.divide(evidence.measures["excess"], baseline, out=np.ones(evidence.size), where=baseline > 0)
-        moved = weights * np.exp(self.lr * (ratio - ratio.max()))
-        return np.asarray(moved / moved.sum())

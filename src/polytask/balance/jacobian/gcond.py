@@ -96,7 +96,8 @@ class GCond(JacobianMethod):
         self.stability, self.window, self.rate = stability, window, rate
         if not critical <= main <= weak:
             raise ConfigError(f"GCond needs critical ≤ main ≤ weak, found {critical}, {main} and {weak}")
-        self._norms = RunningMean(self.state, "norm", rate)
+        self._norms = RunningMean(self.state, "norm", rate, reduce="same")
+        self.memory.declare("previous", reduce="mean")
         self._winners = Winners()
         self.state.attach("winners", self._winners)
 
@@ -108,25 +109,21 @@ class GCond(JacobianMethod):
 
     def solve(self, evidence: Evidence) -> Solution:
         """What every gradient counts for after the last conflict."""
-        mixture, _, iterations = self._resolve(evidence)
-        return Solution(mixture.sum(0) * evidence.preference, iterations)
-
-    def observe(self, evidence: Evidence, solution: Solution) -> None:
-        """Keep norms and winners."""
-        self._winners.names = self._resolve(evidence)[1].names
-        self._norms.update(evidence.tasks, np.sqrt(np.diag(evidence.inner)))
+        means, news = self._norms.take(evidence.tasks, np.sqrt(np.diag(evidence.inner)))
+        mixture, winners, iterations = self._resolve(evidence, means)
+        return Solution(mixture.sum(0) * evidence.preference, iterations, remember=news | {"winners": winners})
 
     def combine(self, block: Block, evidence: Evidence, solution: Solution) -> Combined:
         """The sum, and the gradients for the next step."""
         rows = wide(block.rows)
         return Combined(weighted_sum(solution.weights, rows), {"previous": rows})
 
-    def _resolve(self, evidence: Evidence) -> tuple[Float[Array, "K K"], Winners, int]:
+    def _resolve(self, evidence: Evidence, means: Float[Array, "K"]) -> tuple[Float[Array, "K K"], Winners, int]:
         """Rows of what is left of each gradient, as mixtures of all; the last winners; the number of conflicts."""
         size, scale = evidence.size, evidence.preference
         gramian = evidence.inner * np.outer(scale, scale)
         lengths = np.sqrt(np.diag(gramian))
-        means = scale * self._norms.peek(evidence.tasks, lengths / scale)
+        means = scale * means
         past, past_norms = scale[:, None] * evidence.measures["past"], np.sqrt(evidence.measures["past_squares"])
         mixture, products, winners = np.eye(size), gramian, self._winners
         for count in range(2 * size):

@@ -6,10 +6,11 @@ from typing import ClassVar, Literal, final
 
 import torch
 from jaxtyping import Float
+from numpy import ndarray
 from torch import Tensor
 
 from polytask.balance._params import Choice, Limits, Real, TaskName
-from polytask.balance.jacobian._tools import wide
+from polytask.balance.jacobian._tools import OwnSteps, wide
 from polytask.balance.method import Block, Card, Combined, Evidence, JacobianMethod, Solution
 
 __all__ = ["MetaBalance"]
@@ -82,36 +83,34 @@ class MetaBalance(JacobianMethod):
     ) -> None:
         super().__init__()
         self.primary, self.relax, self.beta, self.change = primary, relax, beta, change
-        self.state.declare("steps", 0.0)
+        self._steps = OwnSteps(self.state)
+        self.memory.declare("norm", "tensor", reduce="same")
 
     def solve(self, evidence: Evidence) -> Solution:
         """The preference: factors differ between parameters."""
-        return Solution(evidence.emphasis)
-
-    def observe(self, evidence: Evidence, solution: Solution) -> None:
-        """Count the step."""
-        self.state.add("steps", evidence.tasks)
+        return Solution(evidence.emphasis, remember=self._steps.take(evidence.tasks))
 
     def combine(self, block: Block, evidence: Evidence, solution: Solution) -> Combined:
         """The sum of the adapted gradients, and the new mean norms."""
         rows = wide(block.rows)
         norms = torch.stack([rows[:, part].norm(dim=1) for part in block.slices], dim=1)
         means = self.beta * self.memory.read("norm", block.name, evidence.tasks, norms) + (1 - self.beta) * norms
-        factors = self._factors(block, evidence, means)
+        factors = self._factors(block, evidence, means, solution.remember["steps"])
         factors = factors * torch.as_tensor(solution.weights, dtype=rows.dtype).to(rows.device)[:, None]
         gradient = torch.empty_like(rows[0])
         for index, part in enumerate(block.slices):
             gradient[part] = factors[:, index] @ rows[:, part]
         return Combined(gradient, {"norm": means})
 
-    def _factors(self, block: Block, evidence: Evidence, means: Float[Tensor, "K S"]) -> Float[Tensor, "K S"]:
+    def _factors(
+        self, block: Block, evidence: Evidence, means: Float[Tensor, "K S"], steps: Float[ndarray, "K"]
+    ) -> Float[Tensor, "K S"]:
         """r·m_main/m_i + 1 − r for every task and parameter."""
-        steps = means.new_tensor(self.state.read("steps", evidence.tasks) + 1)[:, None]
-        unbiased = means / (1 - self.beta**steps)
+        unbiased = means / (1 - self.beta ** means.new_tensor(steps)[:, None])
         if self.primary in evidence.tasks:
             main = unbiased[evidence.tasks.index(self.primary)]
         else:
-            seen = float(self.state.read("steps", [self.primary])[0])
+            seen = float(self._steps.before([self.primary])[0])
             if seen == 0:
                 return torch.ones_like(means)
             main = self.memory.read("norm", block.name, [self.primary], means[:1])[0] / (1 - self.beta**seen)

@@ -83,7 +83,8 @@ class MoCo(JacobianMethod):
     ) -> None:
         super().__init__()
         self.beta, self.gamma, self.rho, self.normalise = beta, gamma, rho, normalise
-        self.state.declare("mass", 1.0)
+        self.state.declare("mass", 1.0, reduce="same")
+        self.memory.declare("tracked", reduce="mean")
 
     def measure(self, block: Block, evidence: Evidence) -> Mapping[str, Array]:
         """Y·Yᵀ after this step's update."""
@@ -92,12 +93,11 @@ class MoCo(JacobianMethod):
 
     def solve(self, evidence: Evidence) -> Solution:
         """λ, over the divisors of the rows."""
-        return Solution(self._moved(evidence) / self._divisors(evidence))
-
-    def observe(self, evidence: Evidence, solution: Solution) -> None:
-        """Keep λ."""
-        _, total = mass(self.state, "mass", evidence.tasks)
-        self.state.write("mass", evidence.tasks, total * self._moved(evidence))
+        weights, total = mass(self.state, "mass", evidence.tasks)
+        divisors = self._divisors(evidence)
+        pull = evidence.measures["tracked"] / np.outer(divisors, divisors) @ weights + self.rho * weights
+        moved = project_simplex(weights - self.gamma * pull)
+        return Solution(moved / divisors, remember={"mass": total * moved})
 
     def combine(self, block: Block, evidence: Evidence, solution: Solution) -> Combined:
         """Yᵀλ, and the new Y."""
@@ -107,12 +107,6 @@ class MoCo(JacobianMethod):
     def _tracked(self, block: Block, evidence: Evidence) -> Float[Tensor, "K P"]:
         rows = wide(block.rows)
         return torch.lerp(self.memory.read("tracked", block.name, evidence.tasks, rows), rows, self.beta)
-
-    def _moved(self, evidence: Evidence) -> Float[Array, "K"]:
-        weights, _ = mass(self.state, "mass", evidence.tasks)
-        divisors = self._divisors(evidence)
-        pull = evidence.measures["tracked"] / np.outer(divisors, divisors) @ weights + self.rho * weights
-        return project_simplex(weights - self.gamma * pull)
 
     def _divisors(self, evidence: Evidence) -> Float[Array, "K"]:
         divisors = evidence.emphasis

@@ -7,7 +7,7 @@ from typing import ClassVar, final
 import numpy as np
 
 from polytask.balance._params import Limits, Whole
-from polytask.balance.jacobian._tools import weighted_sum, wide
+from polytask.balance.jacobian._tools import OwnSteps, weighted_sum, wide
 from polytask.balance.method import Block, Card, Combined, Evidence, JacobianMethod, Need, Solution
 
 __all__ = ["RotoGrad"]
@@ -63,26 +63,20 @@ class RotoGrad(JacobianMethod):
     def __init__(self, burn_in: int = 20) -> None:
         super().__init__()
         self.burn_in = burn_in
-        self.state.declare("first", 0.0)
-        self.state.declare("steps", 0.0)
+        self._steps = OwnSteps(self.state)
+        self.state.declare("first", 0.0, reduce="same")
 
     def solve(self, evidence: Evidence) -> Solution:
         """C/d_i."""
         norms = np.sqrt(np.diag(evidence.inner))
-        ratios = norms / self._first(evidence, norms)
+        steps = self._steps.before(evidence.tasks)
+        again = (steps == 0) | (steps == self.burn_in)
+        first = np.where(again, norms, self.state.read("first", evidence.tasks))
+        ratios = norms / first
         length = ratios @ norms / ratios.sum()
-        return Solution(evidence.emphasis * length / norms)
-
-    def observe(self, evidence: Evidence, solution: Solution) -> None:
-        """Keep the first norms; count the step."""
-        self.state.write("first", evidence.tasks, self._first(evidence, np.sqrt(np.diag(evidence.inner))))
-        self.state.add("steps", evidence.tasks)
+        news = {"first": first} | self._steps.take(evidence.tasks)
+        return Solution(evidence.emphasis * length / norms, remember=news)
 
     def combine(self, block: Block, evidence: Evidence, solution: Solution) -> Combined:
         """The sum of the rescaled gradients."""
         return Combined(weighted_sum(solution.weights, wide(block.rows)))
-
-    def _first(self, evidence: Evidence, norms: np.ndarray) -> np.ndarray:
-        steps = self.state.read("steps", evidence.tasks)
-        again = (steps == 0) | (steps == self.burn_in)
-        return np.where(again, norms, self.state.read("first", evidence.tasks))

@@ -9,7 +9,7 @@ import numpy as np
 from jaxtyping import Float
 
 from polytask.balance.method import Evidence, Method
-from polytask.balance.state import MethodState
+from polytask.balance.state import MethodState, Reduction
 from polytask.errors import MethodError
 
 __all__ = ["EpochMean", "RunningMean", "per_task", "positive", "softmax"]
@@ -55,37 +55,33 @@ class RunningMean:
         state: Where the numbers are kept.
         name: Name of the quantity.
         rate: β, the weight of a new value, in (0, 1].
+        reduce: ``"mean"`` where the quantity is linear in the losses or gradients; see ``MethodState``.
 
     Examples:
-        >>> mean = RunningMean(MethodState(), "loss", 0.1)
-        >>> mean.update(["a"], np.array([2.0]))
-        >>> mean.peek(["a"], np.array([4.0])).round(4).tolist()
+        >>> state = MethodState()
+        >>> mean = RunningMean(state, "loss", 0.1, reduce="mean")
+        >>> state.remember(["a"], mean.take(["a"], np.array([2.0]))[1])
+        >>> mean.take(["a"], np.array([4.0]))[0].round(4).tolist()
         [3.0526]
     """
 
-    def __init__(self, state: MethodState, name: str, rate: float) -> None:
+    def __init__(self, state: MethodState, name: str, rate: float, *, reduce: Reduction) -> None:
         self._state, self._name, self._rate = state, name, rate
         for part in ("sum", "mass"):
-            state.declare(f"{name}_{part}", 0.0)
-
-    def peek(self, tasks: Sequence[str], values: Float[Array, "K"]) -> Float[Array, "K"]:
-        """The means as they would be after ``values``; nothing is stored."""
-        total, mass = self._next(tasks, values)
-        return np.asarray(total / mass)
+            state.declare(f"{name}_{part}", 0.0, reduce=reduce)
 
     def read(self, tasks: Sequence[str], default: float) -> Float[Array, "K"]:
         """The means so far; ``default`` for a task never seen."""
         total, mass = (self._state.read(f"{self._name}_{part}", tasks) for part in ("sum", "mass"))
         return np.asarray(np.divide(total, mass, out=np.full(len(tasks), default), where=mass > 0))
 
-    def update(self, tasks: Sequence[str], values: Float[Array, "K"]) -> None:
-        """Take ``values`` in."""
-        for part, new in zip(("sum", "mass"), self._next(tasks, values), strict=True):
-            self._state.write(f"{self._name}_{part}", tasks, new)
-
-    def _next(self, tasks: Sequence[str], values: Float[Array, "K"]) -> tuple[Array, Array]:
+    def take(
+        self, tasks: Sequence[str], values: Float[Array, "K"]
+    ) -> tuple[Float[Array, "K"], dict[str, Float[Array, "K"]]]:
+        """The means once ``values`` are in them, and what is to be remembered for that."""
         total, mass = (self._state.read(f"{self._name}_{part}", tasks) for part in ("sum", "mass"))
-        return (1 - self._rate) * total + self._rate * values, (1 - self._rate) * mass + self._rate
+        total, mass = (1 - self._rate) * total + self._rate * values, (1 - self._rate) * mass + self._rate
+        return np.asarray(total / mass), {f"{self._name}_sum": total, f"{self._name}_mass": mass}
 
 
 @final
@@ -103,7 +99,7 @@ class EpochMean:
     def __init__(self, state: MethodState, name: str, epoch: int) -> None:
         self._state, self._name, self._epoch = state, name, epoch
         for part in ("total", "count"):
-            state.declare(f"{name}_{part}", 0.0)
+            state.declare(f"{name}_{part}", 0.0, reduce="sum")
 
     def known(self, evidence: Evidence) -> bool:
         """Whether the chosen epoch is over."""
@@ -114,11 +110,13 @@ class EpochMean:
         total, count = (self._state.read(f"{self._name}_{part}", evidence.tasks) for part in ("total", "count"))
         return np.asarray(np.divide(total, count, out=evidence.losses.copy(), where=count > 0))
 
-    def observe(self, evidence: Evidence) -> None:
-        """Take the losses in during the chosen epoch, and later for tasks without a mean."""
+    def take(self, evidence: Evidence) -> dict[str, Float[Array, "K"]]:
+        """What is to be remembered: the losses of the chosen epoch, and later those of tasks without a mean."""
+        if evidence.epoch < self._epoch:
+            return {}
         total, count = (self._state.read(f"{self._name}_{part}", evidence.tasks) for part in ("total", "count"))
-        take = (evidence.epoch == self._epoch) | ((evidence.epoch > self._epoch) & (count == 0))
-        keep = np.flatnonzero(np.broadcast_to(take, count.shape))
-        tasks = [evidence.tasks[i] for i in keep]
-        self._state.write(f"{self._name}_total", tasks, (total + evidence.losses)[keep])
-        self._state.write(f"{self._name}_count", tasks, (count + 1)[keep])
+        taken = (evidence.epoch == self._epoch) | (count == 0)
+        return {
+            f"{self._name}_total": np.where(taken, total + evidence.losses, total),
+            f"{self._name}_count": np.where(taken, count + 1, count),
+        }

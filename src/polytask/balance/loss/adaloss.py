@@ -58,14 +58,10 @@ class AdaLoss(LossMethod):
     def __init__(self, rate: float = 0.01) -> None:
         super().__init__()
         self.rate = rate
-        self._mean = RunningMean(self.state, "loss", rate)
+        self._mean = RunningMean(self.state, "loss", rate, reduce="mean")
 
     def solve(self, evidence: Evidence) -> Solution:
         """1/L̄."""
-        mean = self._mean.peek(evidence.tasks, evidence.losses)
+        mean, news = self._mean.take(evidence.tasks, evidence.losses)
         positive(self, evidence, "mean loss", mean)
-        return Solution(1 / mean)
-
-    def observe(self, evidence: Evidence, solution: Solution) -> None:
-        """Take the losses into the means."""
-        self._mean.update(evidence.tasks, evidence.losses)
+        return Solution(1 / mean, remember=news)

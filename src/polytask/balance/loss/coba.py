@@ -10,6 +10,7 @@ import numpy as np
 from jaxtyping import Float
 
 from polytask.balance._params import Flag, Limits, Real, Whole
+from polytask.balance.asks import VALIDATION_LOSSES
 from polytask.balance.loss._tools import softmax
 from polytask.balance.loss._trail import Trail
 from polytask.balance.method import Card, Evidence, LossMethod, Solution
@@ -62,8 +63,7 @@ class CoBa(LossMethod):
         Gong et al., "CoBa: convergence balancer for multitask finetuning of large language models", EMNLP 2024.
     """
 
-    needs_metrics = True
-    metrics_wanted = "the loss of a validation batch after every optimizer step"
+    asks = frozenset({VALIDATION_LOSSES})
     limits: ClassVar[Limits] = {"warmup": Whole(2), "window": Whole(2), "tau": Real(0), "sharpen": Flag()}
     card = Card(
         title="CoBa",
@@ -81,7 +81,7 @@ class CoBa(LossMethod):
         self.warmup, self.window, self.tau, self.sharpen = warmup, window, tau, sharpen
         if window < warmup:
             raise ConfigError(f"CoBa(window=…) must be at least warmup = {warmup}, found {window}")
-        self.state.declare("first", 0.0)
+        self.state.declare("first", 0.0, reduce="same")
         self._losses, self._slopes = Trail(window), Trail(window)
         self._worst, self._worst_slopes = Trail(window), Trail()
         self.state.attach("loss", self._losses)

@@ -8,6 +8,7 @@ from typing import ClassVar, final
 import numpy as np
 
 from polytask.balance._params import Limits, PerTask, Real
+from polytask.balance.asks import VALIDATION_METRICS
 from polytask.balance.loss._tools import RunningMean, per_task
 from polytask.balance.method import Card, Evidence, LossMethod, Solution
 from polytask.errors import MethodError
@@ -50,8 +51,7 @@ class DTP(LossMethod):
         Guo et al., "Dynamic task prioritization for multitask learning", ECCV 2018.
     """
 
-    needs_metrics = True
-    takes_skill = True
+    asks = frozenset({VALIDATION_METRICS})
     limits: ClassVar[Limits] = {
         "gamma": PerTask(Real(0)),
         "rate": Real(0, 1, open_low=True),
@@ -71,14 +71,15 @@ class DTP(LossMethod):
     def __init__(self, gamma: float | Mapping[str, float] = 1.0, rate: float = 0.1, floor: float = 0.1) -> None:
         super().__init__()
         self.gamma, self.rate, self.floor = gamma, rate, floor
-        self._skill = RunningMean(self.state, "metric", rate)
+        self._skill = RunningMean(self.state, "metric", rate, reduce="same")
 
     def observe_metrics(self, values: Mapping[str, float]) -> None:
         """Take in how well tasks do, in [0, 1], 1 being best."""
         bad = [f"{task} = {value:g}" for task, value in values.items() if not 0 <= value <= 1]
         if bad:
             raise MethodError(f"DTP needs metrics in [0, 1] where 1 is best, found {', '.join(bad)}; rescale them")
-        self._skill.update(list(values), np.array(list(values.values()), dtype=np.float64))
+        _, news = self._skill.take(list(values), np.array(list(values.values()), dtype=np.float64))
+        self.state.remember(list(values), news)
 
     def solve(self, evidence: Evidence) -> Solution:
         """−(1 − κ)^γ·log κ."""

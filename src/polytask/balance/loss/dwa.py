@@ -53,21 +53,20 @@ class DWA(LossMethod):
     def __init__(self, temperature: float = 2.0) -> None:
         super().__init__()
         self.temperature = temperature
-        for name in ("total", "count", "last", "before"):
-            self.state.declare(name, 0.0)
+        for name in ("total", "count"):
+            self.state.declare(name, 0.0, reduce="sum")
+        for name in ("last", "before"):
+            self.state.declare(name, 0.0, reduce="mean")
 
     def solve(self, evidence: Evidence) -> Solution:
-        """K·softmax(r/T)."""
+        """K·softmax(r/T); the losses are added to the epoch's means."""
         last, before = (self.state.read(name, evidence.tasks) for name in ("last", "before"))
         usable = (last > 0) & (before > 0)
         ratio = np.divide(last, before, out=np.ones(evidence.size), where=usable) / self.temperature
         pull = np.exp(ratio - ratio.max())
-        return Solution(evidence.size * pull / pull.sum())
-
-    def observe(self, evidence: Evidence, solution: Solution) -> None:
-        """Add the losses to the epoch's means."""
-        for name, value in (("total", evidence.losses), ("count", 1.0)):
-            self.state.write(name, evidence.tasks, self.state.read(name, evidence.tasks) + value)
+        total, count = (self.state.read(name, evidence.tasks) for name in ("total", "count"))
+        news = {"total": total + evidence.losses, "count": count + 1}
+        return Solution(evidence.size * pull / pull.sum(), remember=news)
 
     def end_epoch(self) -> None:
         """Shift the means of the tasks seen in this epoch by one epoch."""

@@ -60,14 +60,11 @@ class EMAScaling(LossMethod):
     def __init__(self, rate: float = 0.1, total: Literal["free", "k"] = "free") -> None:
         super().__init__()
         self.rate, self.total = rate, total
-        self._mean = RunningMean(self.state, "loss", rate)
+        self._mean = RunningMean(self.state, "loss", rate, reduce="mean")
 
     def solve(self, evidence: Evidence) -> Solution:
         """1/m, or that over its mean."""
-        mean = self._mean.peek(evidence.tasks, evidence.losses)
+        mean, news = self._mean.take(evidence.tasks, evidence.losses)
         positive(self, evidence, "mean loss", mean)
-        return Solution(1 / mean if self.total == "free" else evidence.size / mean / (1 / mean).sum())
-
-    def observe(self, evidence: Evidence, solution: Solution) -> None:
-        """Take the losses into the averages."""
-        self._mean.update(evidence.tasks, evidence.losses)
+        weights = 1 / mean if self.total == "free" else evidence.size / mean / (1 / mean).sum()
+        return Solution(weights, remember=news)

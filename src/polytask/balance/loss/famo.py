@@ -9,6 +9,7 @@ import numpy as np
 
 from polytask.balance._adam import TaskAdam
 from polytask.balance._params import Limits, PerTask, Real
+from polytask.balance.asks import LOSSES_AFTER_STEP
 from polytask.balance.method import Card, Evidence, LossMethod, Solution
 
 __all__ = ["FAMO"]
@@ -47,7 +48,7 @@ class FAMO(LossMethod):
         Liu, Feng, Stone, Liu, "FAMO: fast adaptive multitask optimization", NeurIPS 2023.
     """
 
-    needs_after_step = True
+    asks = frozenset({LOSSES_AFTER_STEP})
     limits: ClassVar[Limits] = {"gamma": Real(0), "lr": Real(0, open_low=True), "minimum": PerTask(Real())}
     card = Card(
         title="FAMO",
@@ -83,7 +84,7 @@ class FAMO(LossMethod):
         logits = self.state.read("logit", tasks)
         z = np.exp(logits - logits.max())
         z /= z.sum()
-        self._adam.update(tasks, z * (delta - z @ delta))
+        self.state.remember(tasks, self._adam.step(tasks, z * (delta - z @ delta)))
 
     def _above(self, tasks: Sequence[str], losses: Array) -> Array:
         """Losses above their bounds, kept positive."""

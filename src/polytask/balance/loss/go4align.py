@@ -5,7 +5,6 @@ from __future__ import annotations
 from typing import ClassVar, final
 
 import numpy as np
-from jaxtyping import Float
 
 from polytask.balance._params import Limits, Real, Whole
 from polytask.balance.loss._tools import positive, softmax
@@ -62,20 +61,14 @@ class GO4Align(LossMethod):
     def __init__(self, groups: int = 2, step_size: float = 1e-4) -> None:
         super().__init__()
         self.groups, self.step_size = groups, step_size
-        self.state.declare("total", 0.0)
+        self.state.declare("total", 0.0, reduce="mean")
 
     def solve(self, evidence: Evidence) -> Solution:
         """Centres of the groups of q."""
         positive(self, evidence)
-        risk = softmax(-self.step_size * self._total(evidence))
+        total = self.state.read("total", evidence.tasks) + evidence.losses
+        risk = softmax(-self.step_size * total)
         raw = risk * evidence.losses.sum() / evidence.losses
         labels = kmeans_line(raw, min(self.groups, evidence.size))
         centres = np.bincount(labels, raw) / np.bincount(labels)
-        return Solution(centres[labels])
-
-    def observe(self, evidence: Evidence, solution: Solution) -> None:
-        """Add the losses to the sums."""
-        self.state.write("total", evidence.tasks, self._total(evidence))
-
-    def _total(self, evidence: Evidence) -> Float[Array, "K"]:
-        return np.asarray(self.state.read("total", evidence.tasks) + evidence.losses)
+        return Solution(centres[labels], remember={"total": total})

@@ -57,11 +57,8 @@ class IGBv1(LossMethod):
     def solve(self, evidence: Evidence) -> Solution:
         """K·softmax(L/B)/L."""
         positive(self, evidence)
+        news = self._base.take(evidence)
         if not self._base.known(evidence):
-            return Solution(1 / evidence.losses)
+            return Solution(1 / evidence.losses, remember=news)
         gap = evidence.losses / self._base.read(evidence)
-        return Solution(evidence.size * softmax(gap) / evidence.losses)
-
-    def observe(self, evidence: Evidence, solution: Solution) -> None:
-        """Gather the base losses."""
-        self._base.observe(evidence)
+        return Solution(evidence.size * softmax(gap) / evidence.losses, remember=news)

@@ -10,7 +10,7 @@ from jaxtyping import Float
 from polytask.balance._params import Limits, Real, Whole
 from polytask.balance._sac import Settings
 from polytask.balance._seeding import by_name, generator
-from polytask.balance._task_agent import TaskAgent
+from polytask.balance._task_agent import Seen, TaskAgent
 from polytask.balance.loss._tools import EpochMean, positive, softmax
 from polytask.balance.method import Card, Evidence, LossMethod, Solution
 from polytask.errors import NonFiniteError
@@ -109,24 +109,20 @@ class IGBv2(LossMethod):
         self.state.attach("agent", self._agent)
 
     def solve(self, evidence: Evidence) -> Solution:
-        """λ/L."""
+        """λ/L; the base losses are gathered, and the agent takes the step in and learns when it is time."""
         positive(self, evidence)
-        return Solution(self._lambda(evidence) / evidence.losses)
-
-    def observe(self, evidence: Evidence, solution: Solution) -> None:
-        """Gather the base losses, take the step in, and let the agent learn when it is time."""
         if not (evidence.losses < _LARGEST).all():
             raise NonFiniteError(
                 f"IGBv2's networks work in float32, and the losses are {evidence.losses.tolist()}; nothing was learned "
                 "from this step. Divide the losses by a constant"
             )
+        weights = self._lambda(evidence)
         base = _named(evidence, self._base.read(evidence)) if self._base.known(evidence) else None
         drawn = generator(evidence.seed ^ _LEARNING, evidence.step)
-        losses, weights = _named(evidence, evidence.losses), _named(evidence, self._lambda(evidence))
-        self._agent.see(losses, weights, base, int(drawn.integers(2**62)))
-        self._base.observe(evidence)
-        if evidence.epoch >= self.learn_epoch and evidence.step % self.every == 0:
-            self._agent.learn(self.every, int(drawn.integers(2**62)))
+        seeds = int(drawn.integers(2**62)), int(drawn.integers(2**62))
+        due = evidence.epoch >= self.learn_epoch and evidence.step % self.every == 0
+        seen = Seen(_named(evidence, evidence.losses), _named(evidence, weights), base, seeds, self.every if due else 0)
+        return Solution(weights / evidence.losses, remember=self._base.take(evidence) | {"agent": seen})
 
     def _lambda(self, evidence: Evidence) -> Float[Array, "K"]:
         if evidence.epoch >= self.start_epoch:

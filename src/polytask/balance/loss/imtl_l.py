@@ -55,8 +55,5 @@ class IMTLL(LossMethod):
 
     def solve(self, evidence: Evidence) -> Solution:
         """e^s."""
-        return Solution(self._scales.read(evidence.tasks))
-
-    def observe(self, evidence: Evidence, solution: Solution) -> None:
-        """Let the loss scales learn."""
-        self._scales.learn(evidence)
+        scales = self._scales.read(evidence.tasks)
+        return Solution(scales, remember=self._scales.step(evidence, scales))

@@ -57,7 +57,7 @@ class LBTW(LossMethod):
         super().__init__()
         self.alpha = alpha
         # Zero stands for a task that has shown no positive loss in this epoch.
-        self.state.declare("first", 0.0)
+        self.state.declare("first", 0.0, reduce="mean")
 
     def solve(self, evidence: Evidence) -> Solution:
         """K·ratio^α/Σ ratio^α."""
@@ -70,12 +70,8 @@ class LBTW(LossMethod):
         first = self.state.read("first", evidence.tasks)
         ratio = np.divide(evidence.losses, first, out=np.ones(evidence.size), where=first > 0)
         power = ratio**self.alpha
-        return Solution(evidence.size * power / power.sum() if power.sum() > 0 else np.ones(evidence.size))
-
-    def observe(self, evidence: Evidence, solution: Solution) -> None:
-        """Remember the losses of tasks that are new in this epoch."""
-        first = self.state.read("first", evidence.tasks)
-        self.state.write("first", evidence.tasks, np.where(first > 0, first, evidence.losses))
+        weights = evidence.size * power / power.sum() if power.sum() > 0 else np.ones(evidence.size)
+        return Solution(weights, remember={"first": np.where(first > 0, first, evidence.losses)})
 
     def end_epoch(self) -> None:
         """Measure against new first losses."""

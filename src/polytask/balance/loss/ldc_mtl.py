@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import ClassVar, Literal, final
 
 import numpy as np
@@ -81,46 +82,37 @@ class LDCMTL(LossMethod):
         self.lam, self.lr, self.normalise = lam, lr, normalise
         self._adam = TaskAdam(self.state, "logit", start=1.0, lr=lr)
         # Zero stands for a task that has shown no loss yet.
-        self.state.declare("first", 0.0)
+        self.state.declare("first", 0.0, reduce="mean")
 
     def solve(self, evidence: Evidence) -> Solution:
-        """Derivatives of the objective with respect to the losses."""
-        _, slopes, shares = self._normalised(evidence)
-        return Solution(shares * slopes * self._pull(evidence))
+        """Derivatives of the objective with respect to the losses; one Adam step on v follows."""
+        shares = 1 / (1 + np.exp(-self.state.read("logit", evidence.tasks)))
+        losses, slopes, first = self._normalised(evidence)
+        pull = self._pull(evidence.tasks, shares * losses, shares.sum())
+        news = self._adam.step(evidence.tasks, shares * (1 - shares) * losses * pull)
+        return Solution(shares * slopes * pull, remember=news | first)
 
-    def observe(self, evidence: Evidence, solution: Solution) -> None:
-        """Keep first losses, and one Adam step on v."""
-        if self.normalise != "none":
-            self.state.write("first", evidence.tasks, self._first(evidence))
-        losses, _, shares = self._normalised(evidence)
-        self._adam.update(evidence.tasks, shares * (1 - shares) * losses * self._pull(evidence))
-
-    def _pull(self, evidence: Evidence) -> Float[Array, "K"]:
+    def _pull(self, tasks: Sequence[str], products: Float[Array, "K"], total: float) -> Float[Array, "K"]:
         """Derivatives of the objective with respect to the products σ_i·l_i: 1/Σσ + λ(s_i − s_{i−1})."""
-        losses, _, shares = self._normalised(evidence)
-        order = np.argsort(evidence.tasks)
-        products = (shares * losses)[order]
+        order = np.argsort(tasks)
+        products = products[order]
         # Equal but for rounding, as all are after normalisation in the first step, counts as equal.
         size = np.maximum(abs(products[:-1]), abs(products[1:]))
         gaps = -np.diff(products)
         signs = np.where(abs(gaps) > _ALIKE * size, np.sign(gaps), 0.0)
-        pull = np.full(evidence.size, 1 / shares.sum())
+        pull = np.full(len(tasks), 1 / total)
         pull[order[:-1]] += self.lam * signs
         pull[order[1:]] -= self.lam * signs
         return pull
 
-    def _normalised(self, evidence: Evidence) -> tuple[Array, Array, Array]:
-        """l, its derivative with respect to L, and σ."""
-        shares = 1 / (1 + np.exp(-self.state.read("logit", evidence.tasks)))
+    def _normalised(self, evidence: Evidence) -> tuple[Array, Array, dict[str, Array]]:
+        """l, its derivative with respect to L, and the first losses, to be remembered where they are needed."""
         losses = evidence.losses
         if self.normalise == "none":
-            return losses, np.ones(evidence.size), shares
+            return losses, np.ones(evidence.size), {}
         positive(self, evidence)
-        first = self._first(evidence)
-        if self.normalise == "log":
-            return np.log(losses / first), 1 / losses, shares
-        return losses * first.min() / first, first.min() / first, shares
-
-    def _first(self, evidence: Evidence) -> Float[Array, "K"]:
         first = self.state.read("first", evidence.tasks)
-        return np.where(first > 0, first, evidence.losses)
+        first = np.where(first > 0, first, losses)
+        if self.normalise == "log":
+            return np.log(losses / first), 1 / losses, {"first": first}
+        return losses * first.min() / first, first.min() / first, {"first": first}

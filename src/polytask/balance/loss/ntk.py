@@ -10,6 +10,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from polytask.balance.asks import KERNEL_TRACES
 from polytask.balance.method import Card, Evidence, LossMethod, Solution
 from polytask.errors import MethodError
 
@@ -67,8 +68,7 @@ class NTK(LossMethod):
         Computational Physics 449, 2022.
     """
 
-    needs_metrics = True
-    metrics_wanted = "numbers of its own, the traces of the tasks' tangent kernels"
+    asks = frozenset({KERNEL_TRACES})
     card = Card(
         title="NTK weights",
         paper="Wang, Yu, Perdikaris, JCP 2022",
@@ -83,7 +83,7 @@ class NTK(LossMethod):
     def __init__(self) -> None:
         super().__init__()
         # Zero stands for a task without a trace.
-        self.state.declare("trace", 0.0)
+        self.state.declare("trace", 0.0, reduce="same")
 
     def observe_metrics(self, values: Mapping[str, float]) -> None:
         """Take in the traces tr K of some tasks."""

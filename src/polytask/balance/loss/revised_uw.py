@@ -61,10 +61,7 @@ class RevisedUW(LossMethod):
         self._adam = TaskAdam(self.state, "deviation", start=start, lr=lr)
 
     def solve(self, evidence: Evidence) -> Solution:
-        """1/(2c²)."""
-        return Solution(0.5 / np.square(self.state.read("deviation", evidence.tasks)))
-
-    def observe(self, evidence: Evidence, solution: Solution) -> None:
-        """One Adam step on c; the gradient is −L/c³ + 2c/(1 + c²)."""
+        """1/(2c²); one Adam step on c follows, whose gradient is −L/c³ + 2c/(1 + c²)."""
         c = self.state.read("deviation", evidence.tasks)
-        self._adam.update(evidence.tasks, -evidence.losses / c**3 + 2 * c / (1 + c * c), _LOW, _HIGH)
+        news = self._adam.step(evidence.tasks, -evidence.losses / c**3 + 2 * c / (1 + c * c), _LOW, _HIGH)
+        return Solution(0.5 / np.square(c), remember=news)

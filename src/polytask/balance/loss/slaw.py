@@ -60,8 +60,9 @@ class SLAW(LossMethod):
     def __init__(self, beta: float = 0.99) -> None:
         super().__init__()
         self.beta = beta
-        for name in ("mean", "variance", "count"):
-            self.state.declare(name, 0.0)
+        self.state.declare("mean", 0.0, reduce="mean")
+        self.state.declare("variance", 0.0, reduce="same")
+        self.state.declare("count", 0.0, reduce="same")
 
     def solve(self, evidence: Evidence) -> Solution:
         """Inverse deviations, normalised."""
@@ -72,12 +73,8 @@ class SLAW(LossMethod):
             size = np.sqrt(mean[known] ** 2 + variance[known])
             inverse[known] = 1 / np.maximum(np.sqrt(variance[known]), _FLOOR * size)
             inverse[~known] = inverse[known].mean()
-        return Solution(evidence.size * inverse / inverse.sum())
-
-    def observe(self, evidence: Evidence, solution: Solution) -> None:
-        """Take the losses into the statistics."""
-        for name, value in zip(("mean", "variance", "count"), self._next(evidence), strict=True):
-            self.state.write(name, evidence.tasks, value)
+        news = {"mean": mean, "variance": variance, "count": count}
+        return Solution(evidence.size * inverse / inverse.sum(), remember=news)
 
     def _next(self, evidence: Evidence) -> tuple[Float[Array, "K"], Float[Array, "K"], Float[Array, "K"]]:
         """Mean, variance and count with the present losses."""

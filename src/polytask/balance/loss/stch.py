@@ -84,18 +84,15 @@ class STCH(LossMethod):
         self._nadir = EpochMean(self.state, "nadir", warmup)
 
     def solve(self, evidence: Evidence) -> Solution:
-        """The gradient of the scalarisation."""
+        """The gradient of the scalarisation; the mean losses of the measuring epoch are gathered."""
+        news = self._nadir.take(evidence)
         if self.on == "loss":
             above = evidence.losses - per_task(self.reference, evidence.tasks, 0.0)
-            return Solution(softmax(evidence.preference * above / self.mu) * evidence.preference)
+            return Solution(softmax(evidence.preference * above / self.mu) * evidence.preference, remember=news)
         positive(self, evidence)
         rate = evidence.size * evidence.preference / evidence.losses
         if not self._nadir.known(evidence):
-            return Solution(rate)
+            return Solution(rate, remember=news)
         logs = np.log(evidence.losses / self._nadir.read(evidence))
         share = softmax(evidence.size * evidence.preference * logs / self.mu)
-        return Solution(evidence.size * share * rate)
-
-    def observe(self, evidence: Evidence, solution: Solution) -> None:
-        """Gather the mean losses of the measuring epoch."""
-        self._nadir.observe(evidence)
+        return Solution(evidence.size * share * rate, remember=news)

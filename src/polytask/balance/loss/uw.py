@@ -62,9 +62,7 @@ class UW(LossMethod):
         self._adam = TaskAdam(self.state, "log_variance", start=start, lr=lr)
 
     def solve(self, evidence: Evidence) -> Solution:
-        """½e^(−s)."""
-        return Solution(0.5 * np.exp(-self.state.read("log_variance", evidence.tasks)))
-
-    def observe(self, evidence: Evidence, solution: Solution) -> None:
-        """One Adam step on s; the gradient is ½ − ½e^(−s)·L."""
-        self._adam.update(evidence.tasks, 0.5 - solution.weights * evidence.losses, -_REACH, _REACH)
+        """½e^(−s); one Adam step on s follows, whose gradient is ½ − ½e^(−s)·L."""
+        weights = 0.5 * np.exp(-self.state.read("log_variance", evidence.tasks))
+        news = self._adam.step(evidence.tasks, 0.5 - weights * evidence.losses, -_REACH, _REACH)
+        return Solution(weights, remember=news)

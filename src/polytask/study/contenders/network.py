@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, final
 
 from polytask.balance import METHODS, Balancer, LossMethod, get_method
+from polytask.balance.asks import VALIDATION_METRICS
 from polytask.data import MultiTaskData
 from polytask.errors import CheckpointError, ConfigError, StorageError
 from polytask.share.architectures import read_architecture
@@ -234,9 +235,9 @@ class NetworkContender(Contender):
         model, balancer = blueprint.build(), self.balancer(data, tasks, seed)
         chosen = data.tasks.subset(tasks)
         trainer = Trainer(model, chosen, balancer, options=options, schedule=self.schedule, progress=False)
-        validates = balancer.method.needs_metrics or (trainer.schedule is not None and trainer.schedule.needs_validation)
+        waits = trainer.schedule is not None and trainer.schedule.needs_validation
         with threads(1):
-            trainer.fit(data.train, data.val if validates else None)
+            trainer.fit(data.train, data.val if waits or VALIDATION_METRICS in balancer.asks else None)
         return Network(blueprint, model).store({})
 
     def step(self, data: MultiTaskData) -> Step:
