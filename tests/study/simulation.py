@@ -46,9 +46,7 @@ def coverage(n, number, *, alphas, folds=None, corrected=True, tables=400, seed=
         Share of tables whose interval covers the truth; share whose verdict is a winner.
     """
     rng = np.random.default_rng(seed)
-    found = np.array(
-        [gains(*table(rng, n), splits_of(n, number, folds, 1000 * i), alphas) for i in range(tables)]
-    )
+    found = np.array([gains(*table(rng, n), splits_of(n, number, folds, 1000 * i), alphas) for i in range(tables)])
     part = splits_of(n, 1, folds)[0]
     overlap = len(part["test"]) / (len(part["train"]) + len(part["val"])) if corrected else 0.0
     intervals = [paired_interval(row.tolist(), overlap=overlap) for row in found]

@@ -22,8 +22,10 @@ from polytask.study.progress import Bar
 from polytask.study.protocol import Protocol, TaskInfo
 from polytask.study.results import TrialResult
 from polytask.study.section import SELECTIONS
+from polytask.study.splits import Splits
 from polytask.study.trial import read_trial, rehearse
 from polytask.study.trial_spec import TrialSpec
+from polytask.study.trivial import judge_trivially
 from polytask.study.versions import mixed_versions, versions
 from polytask.train import TrainOptions
 
@@ -43,6 +45,7 @@ def compare(
     balancer: Mapping[str, Any] | None = None,
     selection: str = "val",
     baseline: str | None = None,
+    split_seeds: bool | None = None,
     out: str | Path | None = None,
     workers: int = 1,
     progress: bool = True,
@@ -52,8 +55,9 @@ def compare(
 ) -> Comparison:
     """Train methods side by side and measure each against one model per task.
 
-    All trials share data, split, loop and budget; a seed fixes initialisation, order of rows and the method's own
-    randomness, and is used by every method, so that differences are paired. The epoch that is judged is chosen on
+    All trials share data, loop and budget; a seed fixes the split of a table's rows, initialisation, order of rows and
+    the method's own randomness, and is used by every method, so that differences are paired. Intervals then are about
+    other rows as well; on data with fixed test rows, as benchmarks have, they are about seeds only. The epoch that is judged is chosen on
     validation; the numbers compared come from the test rows. Finished trials are never trained twice; an
     interrupted one goes on from its last checkpoint and ends as if nothing had happened.
 
@@ -75,6 +79,8 @@ def compare(
         selection: ``"val"``; ``"last"`` judges the last epoch; ``"test"`` chooses on test and marks every table.
         baseline: Which of ``methods`` gains are measured against; ``"stl"`` by default, or the first method when
             ``"stl"`` is not among them.
+        split_seeds: Whether every seed has a split of its own: seed s that of ``data.resplit(s)``. By default where the
+            data can be split again; ``False`` keeps the split that was read.
         out: Folder of the study; ``runs/<name of the data>`` by default.
         workers: Trials side by side, in processes with one thread each; the results do not depend on it.
         progress: Whether to show a progress bar on a terminal.
@@ -119,6 +125,7 @@ def compare(
     _check_names(options, data)
     _check_splits(data, "last" if all(spec.is_estimator for spec in specs) else selection)
     against = _baseline(baseline, specs)
+    splits = Splits(data, split_seeds)
     engine = _engine(balancer or {})
     folder = Path(out) if out is not None else Path("runs") / data.name
     trials = [
@@ -130,7 +137,8 @@ def compare(
     for trial in trials[: len(trials) // len(numbers)]:  # wrong options show now, not after the baselines are trained
         rehearse(trial, data)
     with locked(folder):
-        results = _run(trials, data, folder, workers=workers, progress=progress, resume=resume)
+        places = [(trial, folder / "trials" / trial.id(splits.of(trial.seed))) for trial in trials]
+        results = _run(places, splits, folder, workers=workers, progress=progress, resume=resume)
         if all(result.failed for result in results):
             first = results[0]
             verb = "were not judged" if all(result.limit for result in results) else "failed"
@@ -144,22 +152,20 @@ def compare(
                 worded("start afresh (resume=False)", "start afresh (--fresh)"),
             )
         notes = (*_notes(data, specs), *([mixed] if mixed else []))
-        protocol = _protocol(data, specs, numbers, trials[0], against, notes)
+        protocol = _protocol(splits, specs, numbers, trials[0], against, notes)
         comparison = Comparison(protocol, results, out=folder)
         comparison.to_json(folder)
-        places = [(trial, folder / "trials" / trial.id(data)) for trial in trials]
-        keep_models(comparison, places, data, folder, keep=keep, refit=refit)
+        keep_models(comparison, places, splits, folder, keep=keep, refit=refit)
     return comparison
 
 
 def _run(
-    trials: Sequence[TrialSpec], data: MultiTaskData, folder: Path, *, workers: int, progress: bool, resume: bool
+    trials: Sequence[Job], splits: Splits, folder: Path, *, workers: int, progress: bool, resume: bool
 ) -> list[TrialResult]:
     """Results in the order of ``trials``: those finished before, and the rest trained now."""
-    places = [folder / "trials" / trial.id(data) for trial in trials]
     results: dict[str, TrialResult] = {}
     jobs: list[Job] = []
-    for trial, place in zip(trials, places, strict=True):
+    for trial, place in trials:
         found = read_trial(place) if resume else None
         if found is None:
             jobs.append((trial, place))
@@ -167,20 +173,20 @@ def _run(
             results[place.name] = found
     if results:
         logger.info("%d of %d trials in %s are finished already", len(results), len(trials), folder)
-    with Bar(progress, len(trials), len(results), trials[0].train.epochs) as bar:
+    with Bar(progress, len(trials), len(results), trials[0][0].train.epochs) as bar:
 
         def done(result: TrialResult) -> None:
             results[result.id] = result
             bar.finished(result.id, failed=result.limit or "failed" if result.failed else "")
 
         try:
-            run_jobs(jobs, data, workers=workers, resume=resume, done=done, epoch=bar.epoch)
+            run_jobs(jobs, splits, workers=workers, resume=resume, done=done, epoch=bar.epoch)
         except KeyboardInterrupt:
             raise KeyboardInterrupt(
                 f"stopped with {len(results)} of {len(trials)} trials finished in {folder}"
                 + worded(f"; the same call with out={str(folder)!r} goes on from there", "")
             ) from None
-    return [results[place.name] for place in places]
+    return [results[place.name] for _, place in trials]
 
 
 def _check_names(options: TrainOptions, data: MultiTaskData) -> None:
@@ -266,13 +272,16 @@ def _is_alone(spec: MethodSpec, data: MultiTaskData) -> bool:
 
 
 def _protocol(
-    data: MultiTaskData,
+    splits: Splits,
     specs: Sequence[MethodSpec],
     seeds: tuple[int, ...],
     trial: TrialSpec,
     baseline: str,
     notes: Sequence[str],
 ) -> Protocol:
+    data = splits.data
+    judged = [judge_trivially(splits.of(seed)) for seed in (seeds if splits.how else seeds[:1])]
+    judged *= len(seeds) // len(judged)  # one split: the same for every seed
     counts: dict[Any, Any] = data.counts().to_dict(orient="index")
     tasks = {
         name: TaskInfo(
@@ -281,6 +290,8 @@ def _protocol(
             dict(task.directions),
             task.unit,
             {split: int(counts[name][split]) for split in data.splits},
+            min((one.rarer[name] for one in judged if name in one.rarer), default=None),
+            tuple(metric for metric, score in task.scores.items() if score.skill),
         )
         for name, task in data.tasks.items()
     }
@@ -303,5 +314,7 @@ def _protocol(
         about=data.notes,
         baseline=baseline,
         alone=tuple(spec.label for spec in specs if _is_alone(spec, data)),
+        splits=splits.how,
+        trivial={name: tuple(one.values[name] for one in judged) for name in data.tasks},
         estimators={spec.label: spec.estimator.title(data.tasks.values()) for spec in specs if spec.is_estimator},
     )
