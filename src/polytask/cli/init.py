@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 import textwrap
 from collections.abc import Sequence
@@ -21,8 +22,10 @@ if TYPE_CHECKING:
 __all__ = ["init"]
 
 # Rows of the table up to which a batch of this size still gives a few hundred steps per epoch.
-_BATCHES = {20_000: 64, 200_000: 256}
+_BATCHES = {500: 16, 20_000: 64, 200_000: 256}
 _LARGEST_BATCH = 1024
+# So many optimizer steps that the method decides and not the budget; patience ends most trials long before.
+_STEPS, _EPOCHS, _PATIENCE = 2000, 20, 5
 _SPLITTING = {
     "stratify": "every split gets its share of classes, and of low and high numbers",
     "folds": "test rows are one fold; as many seeds test every row once",
@@ -147,11 +150,14 @@ def _page(report: TableReport, source: str, table: dict[str, Any]) -> str:
         _line("encoder", "tabular:128,128", "embeddings and numbers into two layers of 128"),
     ]
     lines += ["", "[method]", _line("name", "uw", "of `polytask train`; `polytask methods` lists them")]
-    lines += ["", "[train]", _line("epochs", 20), _line("batch_size", batch), _line("lr", 1e-3)]
-    lines += [_optional("patience", None, 5, "stop after so many epochs without progress on the validation rows")]
+    epochs = max(_EPOCHS, math.ceil(_STEPS / math.ceil(0.6 * report.rows / batch)))
+    lines += ["", "[train]", _line("epochs", epochs, f"at most; {_STEPS:,} steps, or {_EPOCHS} epochs if that is more")]
+    lines += [_line("batch_size", batch), _line("lr", 1e-3)]
+    remark = "stop after so many epochs without progress on the validation rows"
+    lines += [_line("patience", max(_PATIENCE, epochs // 10), remark)]
     remark = "stl: one network for each task; ridge: one linear model"
     lines += ["", "[protocol]", _line("methods", ["stl", "equal", "uw", "fairgrad", "ridge"], remark)]
-    lines += [_line("seeds", 3, "runs of each method, paired; more of them narrow the intervals")]
+    lines += [_line("seeds", 3, "runs of each method, each on a split of its own; more narrow the intervals")]
     lines += [_line("workers", 1, "trials side by side; the results do not depend on it")]
     return "\n".join(lines) + "\n"
 

@@ -307,7 +307,10 @@ def _moments(series: pd.Series[Any]) -> NDArray[np.float64]:
     if pd.api.types.is_numeric_dtype(series) and not pd.api.types.is_bool_dtype(series):
         when = series.to_numpy(dtype=np.float64, na_value=np.nan)
     else:
-        when = dates(series, infer_column(series, "date").format)
+        try:
+            when = dates(series, infer_column(series, "date").format)
+        except DataError as error:
+            raise DataError(f"time column {str(series.name)!r} must hold dates or numbers: {error}") from error
     absent = np.flatnonzero(np.isnan(when))
     if len(absent):
         row = int(series.index[absent[0]]) + 1

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -11,6 +12,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from polytask.data import MultiTaskData, Source, batches
+from polytask.errors import TaskError
 from polytask.study.classical.rows import BATCH, labels_of
 from polytask.tasks import Nature, Task, TaskSet
 
@@ -49,13 +51,11 @@ def judge_trivially(data: MultiTaskData) -> Judged:
         >>> judge_trivially(toy).values
         {'y': 1.5}
     """
-    known = TaskSet.of(task for task in data.tasks.values() if task.rule.nature is not Nature.OTHER)
-    heads = {}
-    for name, labels in _labels(data.train, known).items():
-        if not np.isnan(labels).all():
-            heads[name] = _constant(known[name], labels)
+    asked = [task for task in data.tasks.values() if task.rule.nature is not Nature.OTHER]
+    learned, judged = _labels(data.train, asked), _labels(data.test, asked)
+    known = TaskSet.of(task for task in asked if task.name in learned and task.name in judged)
+    heads = {name: _constant(task, learned[name]) for name, task in known.items()}
     meter = known.meter()
-    judged = _labels(data.test, known)
     for part in batches(data.test, BATCH):
         targets = {name: part.targets[name].cpu() for name in heads if name in part.targets}
         meter.update({name: heads[name].expand(len(target), -1) for name, target in targets.items()}, targets)
@@ -70,14 +70,20 @@ def judge_trivially(data: MultiTaskData) -> Judged:
     )
 
 
-def _labels(source: Source, tasks: TaskSet) -> dict[str, NDArray[Any]]:
-    """Labels of all rows, NaN where missing."""
-    found: dict[str, list[NDArray[Any]]] = {name: [] for name in tasks}
+def _labels(source: Source, tasks: Sequence[Task]) -> dict[str, NDArray[Any]]:
+    """Labels of all rows, NaN where missing; without tasks that have none, or impossible ones, which trials will tell."""
+    found: dict[str, list[NDArray[Any]]] = {}
+    broken: set[str] = set()
     for part in batches(source, BATCH):
-        for name, task in tasks.items():
-            if name in part.targets:
-                found[name].append(labels_of(task, part.targets[name], len(part.targets[name])))
-    return {name: np.concatenate(parts) if parts else np.full(1, np.nan) for name, parts in found.items()}
+        for task in tasks:
+            if task.name in part.targets and task.name not in broken:
+                try:
+                    labels = labels_of(task, part.targets[task.name], len(part.targets[task.name]))
+                    found.setdefault(task.name, []).append(labels)
+                except TaskError:
+                    broken.add(task.name)
+    joined = {name: np.concatenate(parts) for name, parts in found.items() if name not in broken}
+    return {name: labels for name, labels in joined.items() if not np.isnan(labels).all()}
 
 
 def _constant(task: Task, labels: NDArray[Any]) -> Tensor:
