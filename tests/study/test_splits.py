@@ -9,6 +9,7 @@ import pytest
 import torch
 from sklearn.dummy import DummyClassifier, DummyRegressor
 from sklearn.metrics import accuracy_score, mean_pinball_loss, mean_poisson_deviance, root_mean_squared_error
+from tests.study.toy import toy_data
 
 from polytask.data import InputSpec, MultiTaskData, TensorSource, read_table
 from polytask.errors import ConfigError
@@ -16,7 +17,6 @@ from polytask.study import Comparison, compare
 from polytask.study.splits import Splits
 from polytask.study.trivial import judge_trivially
 from polytask.tasks import Task, TaskSet
-from tests.study.toy import toy_data
 
 
 @pytest.fixture
@@ -79,7 +79,7 @@ def test_a_split_is_made_once_for_the_trials_of_a_seed(table):
 
 
 def test_data_with_fixed_test_rows_cannot_vary(table, tmp_path):
-    with pytest.raises(ConfigError, match="toy has fixed test rows.*leave out split_seeds"):
+    with pytest.raises(ConfigError, match=r"toy has fixed test rows.*leave out split_seeds"):
         compare(toy_data(), split_seeds=True, out=tmp_path)
     in_time = read_table(table.assign(t=range(90)), ["y", "z"], time="t")
     found = study(in_time, tmp_path, seeds=2)

@@ -28,8 +28,8 @@ class SplitRule:
     """How rows are split, and split again under another number.
 
     A rule without ``time`` and ``column`` gives a different split for every number: of hold-outs, number s is drawn
-    with the seed ``seed`` + s; of k folds, it is fold s mod k of repetition ⌊s/k⌋, so that numbers 0 to k − 1 test every
-    row once. Number 0 is what is read when nothing else is asked for.
+    with the seed ``seed`` + s; of k folds, it is fold s mod k of repetition ⌊s/k⌋, so that numbers 0 to k − 1 test
+    every row once. Number 0 is what is read when nothing else is asked for.
 
     Attributes:
         val: Share of the rows (of the groups) to select by, in [0, 1).

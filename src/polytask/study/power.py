@@ -12,7 +12,7 @@ from polytask.study.statistics import LEVEL, Interval, half_width
 __all__ = ["LEAST_OF_A_CLASS", "LEAST_ROWS", "POWER", "lacking", "rows_needed"]
 
 LEAST_ROWS = 10
-"""Test labels of a task below which no verdict is given: the mean over fewer is too far from normal for a t interval."""
+"""Test labels of a task below which no verdict is given: means over fewer are too far from normal for a t interval."""
 LEAST_OF_A_CLASS = 5
 """Test rows of the rarer of two classes below which no verdict is given, for the same reason."""
 POWER = 0.8

@@ -57,9 +57,9 @@ def compare(
 
     All trials share data, loop and budget; a seed fixes the split of a table's rows, initialisation, order of rows and
     the method's own randomness, and is used by every method, so that differences are paired. Intervals then are about
-    other rows as well; on data with fixed test rows, as benchmarks have, they are about seeds only. The epoch that is judged is chosen on
-    validation; the numbers compared come from the test rows. Finished trials are never trained twice; an
-    interrupted one goes on from its last checkpoint and ends as if nothing had happened.
+    other rows as well; on data with fixed test rows, as benchmarks have, they are about seeds only. The epoch that is
+    judged is chosen on validation; the numbers compared come from the test rows. Finished trials are never trained
+    twice; an interrupted one goes on from its last checkpoint and ends as if nothing had happened.
 
     Estimators stand in the same table: ``"ridge"`` (or ``"logistic"``) and ``"boosting"`` of scikit-learn, which learn
     each task by itself, and the families of :mod:`polytask.linear` by the names of their modules

@@ -34,7 +34,7 @@ class Judged(NamedTuple):
 
 
 def judge_trivially(data: MultiTaskData) -> Judged:
-    """Judge the prediction that is the same for every row: mean, shares of the classes, quantiles of the training labels.
+    """Judge the prediction that is the same for every row: mean, shares of classes, or quantiles of training labels.
 
     It is judged on the test rows by the meter that judges networks. Tasks with a loss of the user's own have none.
 
@@ -71,7 +71,7 @@ def judge_trivially(data: MultiTaskData) -> Judged:
 
 
 def _labels(source: Source, tasks: Sequence[Task]) -> dict[str, NDArray[Any]]:
-    """Labels of all rows, NaN where missing; without tasks that have none, or impossible ones, which trials will tell."""
+    """Labels of all rows, NaN where missing; tasks without any, or with impossible ones, are left to trials to tell."""
     found: dict[str, list[NDArray[Any]]] = {}
     broken: set[str] = set()
     for part in batches(source, BATCH):

@@ -136,7 +136,8 @@ def _headline(comparison: Numbers, best: str, interval: Interval) -> str:
         return f"With one seed nothing can be told apart: {best} is {lean} {reference} by {gain}, without an interval."
     if interval.verdict == "no spread":
         lean = "ahead of" if interval.mean > 0 else "behind"
-        return f"At all {interval.n} paired seeds, {best} is {lean} {reference} by {gain}: nothing varies, so there is no interval."
+        always = f"At all {interval.n} paired seeds"
+        return f"{always}, {best} is {lean} {reference} by {gain}: nothing varies, so there is no interval."
     if interval.verdict == "cannot tell":
         return (
             f"Cannot tell whether training {together} together helps: {interval.lacking}. {best} has {gain}, {seeds}."
