@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import functools
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from polytask.balance import METHODS, Balancer, LossMethod
@@ -12,6 +12,7 @@ from polytask.cli.cost import Bench
 from polytask.data import MultiTaskData, MultiTaskLoader
 from polytask.share import MultiTaskModel, build_model
 from polytask.study.classical import check_estimator
+from polytask.study.learnable import learned_by, left_out_of
 from polytask.study.methods import MethodSpec
 from polytask.train import TrainOptions, check_metrics
 
@@ -59,11 +60,12 @@ def dry_run(
     plain = bench.plain()
     not_timed: dict[str, list[str]] = {}
     deadline = time.perf_counter() + seconds
-    for entry in asked["methods"]:
-        spec = MethodSpec.of(entry)
+    specs = [MethodSpec.of(entry) for entry in asked["methods"]]
+    left_out = left_out_of(specs, data, asked["baseline"] or "")
+    for spec in specs:
         label = spec.label
         if spec.is_estimator:
-            check_estimator(spec.estimator, data, data.tasks)
+            check_estimator(spec.estimator, data, data.tasks.subset(t.name for t in learned_by(spec, data, left_out)))
             methods[label] = {"milliseconds": None, "megabytes": None, "backward_passes": 0}
             continue
         say(f"timing a step of {label}")
@@ -82,7 +84,7 @@ def dry_run(
     for cost in [one for method in methods.values() for one in (method, *method.get("evidence", {}).values())]:
         _relate(cost, plain)
     return {
-        "data": _data(data),
+        "data": _data(data, [why for tasks in left_out.values() for why in tasks.values()]),
         "model": _model(model, probe, data),
         "batch": {
             "rows": options.batch_size,
@@ -102,7 +104,7 @@ def _relate(cost: dict[str, Any], plain: Mapping[str, Any]) -> None:
     cost["extra_megabytes"] = max(cost["megabytes"] - plain["megabytes"], 0.0) if steps else None
 
 
-def _data(data: MultiTaskData) -> dict[str, Any]:
+def _data(data: MultiTaskData, left_out: Sequence[str]) -> dict[str, Any]:
     counts: dict[Any, Any] = data.counts().astype(int).to_dict(orient="index")
     rows = {split: len(source) for split, source in data.splits.items()}
     return {
@@ -118,7 +120,7 @@ def _data(data: MultiTaskData) -> dict[str, Any]:
             for task in data.tasks
         },
         "notes": data.notes,
-        "warnings": list(data.details.get("surprises", ())),
+        "warnings": [*data.details.get("surprises", ()), *left_out],
     }
 
 

@@ -137,11 +137,14 @@ class Numbers:
     def excluded(self) -> dict[str, str]:
         """Tasks left out of every Δm, and why."""
         table = self._all_gains
+        lost = table.isna()
+        for method, tasks in self.protocol.left_out.items():
+            lost.loc[lost.index.get_level_values("method") == method, list(tasks)] = False  # told with their reason
         return {
             task: f"{self.protocol.tasks[task].primary} is undefined or its reference is 0 in "
-            f"{int(table[task].isna().sum())} of {len(table)} runs"
+            f"{int(lost[task].sum())} of {len(table)} runs"
             for task in table.columns
-            if table[task].isna().any()
+            if lost[task].any()
         }
 
     @functools.cached_property
@@ -280,6 +283,8 @@ class Numbers:
             limits = {trial.limit for trial in self.failures if trial.method == method}
             limits = limits or {trial.limit for trial in self.failures if trial.method == self.reference}
             return f"not judged: {limits.pop()}" if len(limits) == 1 and "" not in limits else "failed"
+        if method in self.protocol.left_out and interval.verdict == "undefined":
+            return f"learns {len(self.tasks) - len(self.protocol.left_out[method])} of {len(self.tasks)} tasks"
         return "reference" if method == self.reference else interval.verdict
 
     def cost(self, method: str) -> dict[str, float]:

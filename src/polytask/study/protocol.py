@@ -63,6 +63,7 @@ class Protocol:
         alone: Methods in which no task can gain from another.
         estimators: Methods that are fitted rather than trained, and what they are.
         splits: What split of the rows each seed has (``"hold-outs"``, ``"5 folds"``); empty if all seeds share one.
+        left_out: Method → tasks that it cannot learn, each with the reason. It has no Δm, only the gains of the others.
         trivial: Task → primary metric, on the test rows of each seed, of a prediction that looks at no input.
     """
 
@@ -84,6 +85,7 @@ class Protocol:
     alone: tuple[str, ...] = ("stl",)
     estimators: dict[str, str] = dataclasses.field(default_factory=dict)
     splits: str = ""
+    left_out: dict[str, dict[str, str]] = dataclasses.field(default_factory=dict)
     trivial: dict[str, tuple[Number, ...]] = dataclasses.field(default_factory=dict)
 
     def problem(self) -> str:

@@ -16,6 +16,7 @@ from polytask.share.architectures import read_architecture
 from polytask.share.blueprint import encoder_name
 from polytask.study.best import check_keep, keep_models
 from polytask.study.comparison import Comparison
+from polytask.study.learnable import learned_by, left_out_of
 from polytask.study.methods import MethodSpec, specs_of
 from polytask.study.pool import Job, run_jobs
 from polytask.study.progress import Bar
@@ -27,6 +28,7 @@ from polytask.study.trial import read_trial, rehearse
 from polytask.study.trial_spec import TrialSpec
 from polytask.study.trivial import judge_trivially
 from polytask.study.versions import mixed_versions, versions
+from polytask.tasks import Task
 from polytask.train import TrainOptions
 
 __all__ = ["compare"]
@@ -126,13 +128,15 @@ def compare(
     _check_splits(data, "last" if all(spec.is_estimator for spec in specs) else selection)
     against = _baseline(baseline, specs)
     splits = Splits(data, split_seeds)
+    left_out = left_out_of(specs, data, against)
+    learns = {spec.label: tuple(task.name for task in learned_by(spec, data, left_out)) for spec in specs}
     engine = _engine(balancer or {})
     folder = Path(out) if out is not None else Path("runs") / data.name
     trials = [
         TrialSpec(spec, tasks, seed, selection, encoder, architecture, options, engine)
         for seed in numbers
         for spec in specs
-        for tasks in ([(task,) for task in data.tasks.names] if spec.alone else [data.tasks.names])
+        for tasks in ([(task,) for task in learns[spec.label]] if spec.alone else [learns[spec.label]])
     ]
     for trial in trials[: len(trials) // len(numbers)]:  # wrong options show now, not after the baselines are trained
         rehearse(trial, data)
@@ -151,8 +155,8 @@ def compare(
                 elsewhere(),
                 worded("start afresh (resume=False)", "start afresh (--fresh)"),
             )
-        notes = (*_notes(data, specs), *([mixed] if mixed else []))
-        protocol = _protocol(splits, specs, numbers, trials[0], against, notes)
+        notes = (*_notes(data, specs, left_out), *([mixed] if mixed else []))
+        protocol = _protocol(splits, specs, numbers, trials[0], against, notes, left_out)
         comparison = Comparison(protocol, results, out=folder)
         comparison.to_json(folder)
         keep_models(comparison, places, splits, folder, keep=keep, refit=refit)
@@ -243,21 +247,23 @@ def _baseline(given: str | None, specs: Sequence[MethodSpec]) -> str:
     return found[0]
 
 
-def _notes(data: MultiTaskData, specs: Sequence[MethodSpec]) -> list[str]:
+def _notes(data: MultiTaskData, specs: Sequence[MethodSpec], left_out: Mapping[str, Mapping[str, str]]) -> list[str]:
     """What a reader of the table should know of the estimators in it."""
     fitted = [spec for spec in specs if spec.is_estimator]
     if not fitted:
         return []
     names = ", ".join(spec.label for spec in fitted)
-    alone = [spec.label for spec in fitted if not spec.estimator.shares(data.tasks.values())]
+    tasks = {spec.label: learned_by(spec, data, left_out) for spec in fitted}
+    alone = [spec.label for spec in fitted if not spec.estimator.shares(tasks[spec.label])]
     notes = [
         f"fitted on the training rows alone, which also choose hyper-parameters: {names}"
         + (f"; no sharing between tasks: {', '.join(alone)}" if alone else "")
     ]
     said: dict[str, list[str]] = {}
     for spec in fitted:
-        said.setdefault(spec.estimator.note(data.tasks.values()), []).append(spec.label)
-    return [*notes, *(f"{', '.join(labels)}: {note}" for note, labels in said.items() if note)]
+        said.setdefault(spec.estimator.note(tasks[spec.label]), []).append(spec.label)
+    notes += [f"{', '.join(labels)}: {note}" for note, labels in said.items() if note]
+    return notes + [f"no Δm of {label}: {why}" for label, tasks in left_out.items() for why in tasks.values()]
 
 
 def _sharing(architecture: str | Mapping[str, Any]) -> str:
@@ -266,9 +272,9 @@ def _sharing(architecture: str | Mapping[str, Any]) -> str:
     return name + (f" ({', '.join(f'{key}={value}' for key, value in options.items())})" if options else "")
 
 
-def _is_alone(spec: MethodSpec, data: MultiTaskData) -> bool:
+def _is_alone(spec: MethodSpec, tasks: Sequence[Task]) -> bool:
     """Whether no task can gain from another."""
-    return not spec.estimator.shares(data.tasks.values()) if spec.is_estimator else spec.is_stl
+    return not spec.estimator.shares(tasks) if spec.is_estimator else spec.is_stl
 
 
 def _protocol(
@@ -278,8 +284,10 @@ def _protocol(
     trial: TrialSpec,
     baseline: str,
     notes: Sequence[str],
+    left_out: dict[str, dict[str, str]],
 ) -> Protocol:
     data = splits.data
+    learned = {spec.label: learned_by(spec, data, left_out) for spec in specs}
     judged = [judge_trivially(splits.of(seed)) for seed in (seeds if splits.how else seeds[:1])]
     judged *= len(seeds) // len(judged)  # one split: the same for every seed
     counts: dict[Any, Any] = data.counts().to_dict(orient="index")
@@ -313,8 +321,9 @@ def _protocol(
         notes=tuple(notes),
         about=data.notes,
         baseline=baseline,
-        alone=tuple(spec.label for spec in specs if _is_alone(spec, data)),
+        alone=tuple(spec.label for spec in specs if _is_alone(spec, learned[spec.label])),
         splits=splits.how,
+        left_out=left_out,
         trivial={name: tuple(one.values[name] for one in judged) for name in data.tasks},
-        estimators={spec.label: spec.estimator.title(data.tasks.values()) for spec in specs if spec.is_estimator},
+        estimators={spec.label: spec.estimator.title(learned[spec.label]) for spec in specs if spec.is_estimator},
     )

@@ -194,14 +194,14 @@ def paired_interval(
     if values.size == 0:
         raise ConfigError("an interval needs at least one seed, found none")
     mean = float(values.mean())
-    said = {"overlap": overlap, "how": how, "lacking": lacking}
+    said = (overlap, how, lacking)
     if values.size == 1 or not np.isfinite(values).all():
-        return Interval(mean, math.nan, math.nan, math.nan, values.size, **said)
+        return Interval(mean, math.nan, math.nan, math.nan, values.size, *said)
     sd = float(values.std(ddof=1))
     if mean and sd <= 1e-9 * abs(mean):  # deterministic on both sides: repeating it says nothing
-        return Interval(mean, math.nan, math.nan, sd, values.size, **said)
+        return Interval(mean, math.nan, math.nan, sd, values.size, *said)
     half = half_width(sd, values.size, overlap, level)
-    return Interval(mean, mean - half, mean + half, sd, values.size, **said)
+    return Interval(mean, mean - half, mean + half, sd, values.size, *said)
 
 
 def half_width(sd: float, n: int, overlap: float = 0.0, level: float = LEVEL) -> float:

@@ -129,7 +129,11 @@ def cells(comparison: Numbers, method: str) -> tuple[list[str], str, str, str]:
     verdict, interval = comparison.verdict_of(method), comparison.interval(method)
     if interval is None and not comparison.cost(method)["parameters"]:
         values = [""] * len(values)
-    delta = "" if interval is None or verdict in ("failed", "undefined") else signed_interval(interval)
+    for place, task in enumerate(comparison.tasks):
+        if task in comparison.protocol.left_out.get(method, {}):
+            values[place] = ""
+    known = interval is not None and not math.isnan(interval.mean) and verdict != "failed"
+    delta = signed_interval(interval) if interval is not None and known else ""
     if verdict == "reference":
         delta = "0.0 %"
     ratio = row["seconds_ratio"]
