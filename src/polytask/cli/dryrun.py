@@ -14,6 +14,8 @@ from polytask.share import MultiTaskModel, build_model
 from polytask.study.classical import check_estimator
 from polytask.study.learnable import learned_by, left_out_of
 from polytask.study.methods import MethodSpec
+from polytask.study.power import lacking
+from polytask.study.trivial import judge_trivially
 from polytask.train import TrainOptions, check_metrics
 
 if TYPE_CHECKING:
@@ -107,6 +109,9 @@ def _relate(cost: dict[str, Any], plain: Mapping[str, Any]) -> None:
 def _data(data: MultiTaskData, left_out: Sequence[str]) -> dict[str, Any]:
     counts: dict[Any, Any] = data.counts().astype(int).to_dict(orient="index")
     rows = {split: len(source) for split, source in data.splits.items()}
+    rarer, total = judge_trivially(data).rarer, sum(rows.values())
+    short = {task: lacking(int(counts[task]["test"]), rarer.get(task), total) for task in data.tasks}
+    few = [f"no verdict on {task}: {why}" for task, why in short.items() if why]
     return {
         "name": data.name,
         "inputs": data.inputs.describe(),
@@ -120,7 +125,7 @@ def _data(data: MultiTaskData, left_out: Sequence[str]) -> dict[str, Any]:
             for task in data.tasks
         },
         "notes": data.notes,
-        "warnings": [*data.details.get("surprises", ()), *left_out],
+        "warnings": [*data.details.get("surprises", ()), *left_out, *few],
     }
 
 

@@ -316,7 +316,7 @@ def assemble(
         warnings.warn(
             f"{listed}. If it is not known when predicting, leave it out: {option('ignore', columns_named)}",
             LeakageWarning,
-            stacklevel=3,
+            stacklevel=4,  # beyond what made the split, and read_table or load
         )
     dropped = {column.name: column.reason for column in columns if column.role == "dropped"}
     noticed += [f"column {column.name!r}: {column.surprise}" for column in columns if column.surprise]
