@@ -24,6 +24,7 @@ from polytask.data import SplitRule
 from polytask.study.statistics import Interval, paired_interval, transfer_gain
 
 MEAN, PLAIN, STRONG = np.inf, 1e-6, 30.0
+BOOSTING = "boosting:max_iter=20"
 
 
 def fit(x, y, alpha):
@@ -128,17 +129,18 @@ def contradictions(tables=("warpbreaks", "LifeCycleSavings", "Cars93", "crabs", 
         frame = r_table(package, name)
         counts = {}
         for vary in (False, True):
-            verdicts = []
+            verdicts, means = [], []
             for seed in range(0, 10 * outer, 10):
                 data = pt.data.read_table(frame, wanted, seed=seed, ignore=ignored.get(name, ()))
                 with tempfile.TemporaryDirectory() as folder:
                     study = pt.compare(
-                        data, methods=["ridge", "boosting"], seeds=5, split_seeds=vary, out=folder, progress=False,
+                        data, methods=["ridge", BOOSTING], seeds=5, split_seeds=vary, out=folder, progress=False,
                         keep="none",
                     )  # fmt: skip
-                verdicts.append(study.verdict_of("boosting"))
-            counts[vary] = Counter(verdicts)
-        print(f"{name:<18}{len(frame):>5} rows  one split: {said(counts[False]):<42} splits: {said(counts[True])}")
+                verdicts.append(study.verdict_of(BOOSTING))
+                means.append(study.interval(BOOSTING).mean)
+            counts[vary] = f"{said(Counter(verdicts))}, Δm {min(means):+.1f} to {max(means):+.1f} %"
+        print(f"{name:<18}{len(frame):>5} rows  one split: {counts[False]:<46} splits: {counts[True]}")
 
 
 def said(counts):
