@@ -123,7 +123,11 @@ def contradictions(tables=("warpbreaks", "LifeCycleSavings", "Cars93", "crabs", 
         "airquality": ("datasets", ["Ozone", "Solar.R", "Temp"]),
         "birthwt": ("MASS", ["bwt", "lwt"]),
     }
-    ignored = {"Cars93": ["Min.Price", "Max.Price", "MPG.highway", "Cylinders"], "airquality": ["Month", "Day"], "birthwt": ["low"]}
+    ignored = {
+        "Cars93": ["Min.Price", "Max.Price", "MPG.highway", "Cylinders"],
+        "airquality": ["Month", "Day"],
+        "birthwt": ["low"],
+    }
     for name in tables:
         package, wanted = targets[name]
         frame = r_table(package, name)

@@ -145,3 +145,15 @@ def test_impossible_labels_are_told_by_trials_and_not_here():
     found = judge_trivially(data).values
     assert np.isnan(found["c"])
     assert np.isfinite(found["a"])
+
+
+def test_data_that_were_changed_are_left_as_they_are(table):
+    data = read_table(table, ["y", "z"])
+    assert Splits(data).how == Splits(data.only(["z"])).how == "hold-outs"
+    fewer = dataclasses.replace(data, train=data.train.subset(torch.arange(20)))
+    for changed in (fewer, data.resplit(3)):
+        splits = Splits(changed)
+        assert splits.how == ""
+        assert splits.of(5) is changed
+        with pytest.raises(ConfigError, match="are not those that were read"):
+            Splits(changed, vary=True)

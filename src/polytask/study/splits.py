@@ -16,8 +16,11 @@ class Splits:
 
     Split s of seed s: a study with more seeds holds the splits of one with fewer, and seed 0 the split that was read.
 
+    Data that were changed after they were read (other rows, another split) are left as they are: splitting the table
+    again would undo the change.
+
     Args:
-        data: The data as it was read.
+        data: The data.
         vary: Whether seeds have splits of their own; by default where the data can be split again.
 
     Attributes:
@@ -25,7 +28,7 @@ class Splits:
         how: What the splits are, in words; empty for one split.
 
     Raises:
-        ConfigError: Splits are to vary, and the data have one.
+        ConfigError: Splits are to vary, and the data have one, or were changed.
     """
 
     def __init__(self, data: MultiTaskData, vary: bool | None = None) -> None:
@@ -33,8 +36,14 @@ class Splits:
             raise ConfigError(
                 f"{data.name} has fixed test rows, so that seeds cannot have splits of their own; leave out split_seeds"
             )
+        untouched = vary is not False and bool(data.resplits) and data.resplit(0).fingerprint == data.fingerprint
+        if vary and not untouched:
+            raise ConfigError(
+                f"the rows of {data.name} are not those that were read, and splitting again would undo the change; "
+                "leave out split_seeds, or change the table before it is read"
+            )
         self.data = data
-        self.how = "" if vary is False else data.resplits
+        self.how = data.resplits if untouched else ""
         self._last: tuple[int, MultiTaskData] | None = None
 
     def of(self, seed: int) -> MultiTaskData:
