@@ -1,5 +1,6 @@
 """``polytask check``."""
 
+import pandas as pd
 import pytest
 
 from polytask.cli.cost import EVIDENCE
@@ -123,3 +124,16 @@ def test_ways_are_not_begun_when_time_is_up(config):
     found = dry_run(settings, say=lambda text: None, seconds=0.0)
     assert found["not_timed"] == {"upgrad": list(EVIDENCE)}
     assert found["methods"]["upgrad"]["milliseconds"] > 0
+
+
+def test_check_counts_the_test_rows_that_a_verdict_needs(polytask, config, table):
+    """Three of the test rows sold: too few of them to judge by, which is told before anything is trained."""
+    frame = pd.read_csv(table)
+    frame["sold"] = ["yes"] * 15 + ["no"] * (len(frame) - 15)
+    frame.to_csv(table, index=False)
+    outcome = polytask("check", config, "--set", "data.stratify=true", "--set", 'protocol.methods=["ridge"]')
+    assert outcome.code == 0, outcome.err
+    rows = 100 * -(-len(frame) * 5 // 300)  # 5/3 of the rows there are, to two digits
+    words = f"no verdict on sold: 3 test rows of its rarer class, at least 5 needed; about {rows} rows would do"
+    assert words in " ".join(outcome.out.split())
+    assert "no verdict on price" not in outcome.out

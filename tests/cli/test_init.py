@@ -41,7 +41,6 @@ def test_what_is_commented_out_is_valid_too(polytask, table, tmp_path):
     lines = [line.removeprefix("# ") if " = " in line else line for line in out.read_text().splitlines()]
     raw = tomllib.loads("\n".join(line for line in lines))
     assert raw["data"]["group"] == "school"
-    assert raw["train"]["patience"] == 5
     Config.of(raw)
 
 
@@ -221,3 +220,30 @@ def test_a_place_that_cannot_be_written_is_told_before_the_table_is_read(polytas
     outcome = polytask("init", table, "--targets", "price", "--out", small_disk / "polytask.toml")
     assert outcome.code == 2
     assert "polytask.toml could not be written: the place is read-only" in outcome.err
+
+
+@pytest.mark.parametrize("rows", [60, 3000])
+def test_the_budget_is_in_steps_with_patience(polytask, tmp_path, rows):
+    path, out = tmp_path / "t.csv", tmp_path / "polytask.toml"
+    pd.DataFrame({"x": range(rows), "y": [0.5 * (i % 7) for i in range(rows)]}).to_csv(path, index=False)
+    assert polytask("init", path, "--targets", "y", "--kind", "y=regression", "--out", out).code == 0
+    config = Config.load(out)
+    steps = len(range(0, len(config.build_data().train), config.train["batch_size"]))
+    assert 2000 <= config.train["epochs"] * steps < 2000 + steps * 2
+    assert 5 <= config.train["patience"] <= config.train["epochs"] / 4
+
+
+def test_how_to_split_is_asked_and_written(polytask, table, tmp_path):
+    out = tmp_path / "polytask.toml"
+    words = ["init", table, "--targets", "price,sold", "--out", out, "--force"]
+    assert polytask(*words).code == 0
+    assert Config.load(out).data.stratify
+    assert polytask(*words, "--folds", "5", "--no-stratify", "--group", "place,age").code == 0
+    data = Config.load(out).data
+    assert (data.folds, data.stratify, data.group) == (5, False, ("place", "age"))
+    assert polytask(*words, "--time", "age", "--gap", "0.1").code == 0
+    built = Config.load(out).build_data()
+    assert "Split by time, age, with a gap of 0.1." in built.notes
+    assert built.resplits == ""
+    refused = polytask(*words, "--time", "idd")
+    assert "unknown column in --time 'idd'; did you mean 'id'?" in refused.err

@@ -15,6 +15,7 @@ source = "people.csv"
 val = 0.25
 test = 0.25
 ignore = ["id"]
+stratify = true
 
 [tasks.age]
 kind = "regression"
@@ -45,6 +46,7 @@ lr = 1e-3
 [protocol]
 methods = ["stl", "equal", "cagrad", "cagrad:c=0.2"]
 seeds = 2
+split_seeds = false
 """
 
 
@@ -216,3 +218,18 @@ def test_kinds_of_input_columns_are_taken_from_the_file(tmp_path):
     path.write_text(FULL)
     guessed = Config.load(path).build_data().inputs
     assert (declared.numeric, len(declared.cardinalities)) == (guessed.numeric - 1, len(guessed.cardinalities) + 1)
+
+
+def test_how_rows_are_split_is_read(tmp_path):
+    config = Config.load(people(tmp_path))
+    assert config.compare_options()["split_seeds"] is False
+    assert config.build_data().notes.startswith("Split by rows, stratified by age, sex, seed 0.")
+    folds = config.with_values({"data.folds": 4, "data.group": ["id"], "data.ignore": None})
+    assert folds.build_data().resplits == "4 folds"
+    (tmp_path / "later").mkdir()
+    (tmp_path / "people.csv").rename(tmp_path / "later" / "people.csv")
+    people(tmp_path)
+    data = config.with_values({"data.test_table": "later/people.csv"}).build_data()
+    assert len(data.test) == sum(map(len, config.build_data().splits.values()))
+    with pytest.raises(ConfigError, match="stratify applies to tables only"):
+        Config.of({"data": {"source": "multidigits", "stratify": True}}).build_data()

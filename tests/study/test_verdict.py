@@ -2,10 +2,13 @@
 
 import dataclasses
 import math
+import re
 
 import pytest
 
 from polytask.study import Comparison
+from polytask.study.statistics import paired_interval
+from polytask.study.text import signed_interval
 from polytask.study.verdict import judge
 
 
@@ -181,3 +184,112 @@ def test_another_baseline_is_named_as_itself(comparison):
     found = judge(studied)
     assert "together with joint_feature beats ridge: Δm +2.0 %" in found.headline
     assert "Each task alone: stl -2.0 %" in " ".join(found.details)
+
+
+def resplit(comparison, rows=None, **changes):
+    """The study as if every seed had a split of its own."""
+    rows = rows or comparison.protocol.rows
+    return Comparison(
+        dataclasses.replace(comparison.protocol, splits="hold-outs", rows=rows, **changes), comparison.trials
+    )
+
+
+def test_the_headline_says_what_the_interval_is_over(comparison):
+    assert "5 paired seeds (seeds only: all on one split of the rows)" in judge(comparison).headline
+    found = judge(resplit(comparison))
+    assert "5 paired splits." in found.headline
+    assert "seeds only" not in found.headline
+    assert "Nadeau-Bengio) over 5 splits (hold-outs): variance of a split times 1/5 + 0.2" in str(resplit(comparison))
+
+
+def test_a_split_of_its_own_widens_the_interval_as_published(comparison):
+    """Half widths are as √(1/J + n_test/n_train) to √(1/J): 200 test rows, 1,000 others."""
+    narrow, wide = (study.interval("fairgrad") for study in (comparison, resplit(comparison)))
+    assert (wide.high - wide.mean) / (narrow.high - narrow.mean) == pytest.approx(math.sqrt((0.2 + 0.2) / 0.2))
+    assert wide.mean == narrow.mean
+
+
+def test_where_the_spread_is_of_rows_the_advice_is_more_rows_and_no_winner(make):
+    study = resplit(make(methods=("stl", "uw")), rows={"train": 34, "val": 9, "test": 11})
+    found = judge(study)
+    assert study.verdict_of("uw") == "not separable"
+    assert found.headline.startswith("No difference can be shown")
+    assert any(
+        re.search(r"cannot tell from so few rows: about [\d,]+ would separate uw from stl", s) for s in found.next
+    )
+    assert not any(step.startswith("use ") for step in found.next)
+
+
+def test_too_few_rows_of_a_class_carry_no_verdict(comparison):
+    tasks = {t: dataclasses.replace(info, rarer=2) for t, info in comparison.protocol.tasks.items()}
+    few = resplit(comparison, tasks=tasks)
+    assert few.interval("fairgrad").low > 0
+    assert few.verdict_of("fairgrad") == "cannot tell"
+    found = judge(few)
+    words = "2 test rows of its rarer class, at least 5 needed; about 3,000 rows would do"  # 1,200·5/2
+    assert found.headline.startswith("Cannot tell whether training age, sex and bmi together helps: age: " + words)
+    assert found.next == (f"more rows: {few.interval('fairgrad').lacking}.",)
+    assert not few.negative_transfer["helped"].any()
+    one = resplit(comparison, tasks={**comparison.protocol.tasks, "sex": tasks["sex"]})
+    assert one.verdict_of("fairgrad") == "better"  # two of three tasks carry it
+    assert f"Cannot tell for sex ({words})." in judge(one).details
+
+
+def test_methods_with_the_same_numbers_are_one(comparison):
+    twin = [dataclasses.replace(t, method="uw", id=f"{t.id}-uw") for t in comparison.trials if t.method == "fairgrad"]
+    study = Comparison(comparison.protocol, [*(t for t in comparison.trials if t.method != "uw"), *twin])
+    assert study.twins == (("uw", "fairgrad"),)
+    assert "uw and fairgrad gave the same numbers at every seed: here they are one method." in judge(study).details
+    assert "the same numbers at every seed: uw and fairgrad" in str(study)
+    assert not any("not separable from each other" in step for step in judge(study).next)
+    assert comparison.twins == ()
+
+
+def test_the_budget_decides_where_best_epochs_are_the_last(comparison):
+    late = [dataclasses.replace(t, best_epoch=t.epochs) for t in comparison.trials]
+    words = "The budget decides, not the method: 30 of 30 trials were best at their last epoch."
+    assert words in judge(Comparison(comparison.protocol, late)).details
+    assert not any("budget" in line for line in judge(comparison).details)
+
+
+def test_the_trivial_row_and_who_is_below_it(comparison):
+    trivial = {"age": (7.0,) * 5, "sex": (0.5,) * 5, "bmi": (1.0,) * 5}
+    study = Comparison(dataclasses.replace(comparison.protocol, trivial=trivial), comparison.trials)
+    row = next(line for line in str(study).splitlines() if line.startswith("trivial"))
+    assert [float(cell) for cell in row.split()[1:4]] == [7.0, 0.5, 1.0]
+    below = "Worse than a prediction that looks at no input: stl for bmi; equal for bmi; uw for bmi; fairgrad for bmi."
+    assert below in judge(study).details
+
+
+def test_gains_near_nothing_are_bounded(comparison):
+    """An error of a thousandth of the trivial one is solved: 1 % of the trivial error is the least denominator."""
+    trivial = {"age": (6400.0,) * 5, "sex": (0.5,) * 5, "bmi": (21.0,) * 5}
+    study = Comparison(dataclasses.replace(comparison.protocol, trivial=trivial), comparison.trials)
+    error = {m: study.values(m, "age") for m in ("stl", "equal")}
+    expected = 100 * (error["stl"] - error["equal"]) / 64
+    assert study.gains.loc["equal"]["age"].to_numpy() == pytest.approx(expected.to_numpy())
+    for task in ("sex", "bmi"):
+        assert study.gains[task].to_numpy() == pytest.approx(comparison.gains[task].to_numpy())
+
+
+def test_gains_of_metrics_whose_zero_is_chance_are_points(comparison):
+    tasks = {
+        **comparison.protocol.tasks,
+        "sex": dataclasses.replace(comparison.protocol.tasks["sex"], skill=("auroc",)),
+    }
+    study = Comparison(dataclasses.replace(comparison.protocol, tasks=tasks), comparison.trials)
+    values = {m: study.values(m, "sex") for m in ("stl", "uw")}
+    assert study.gains.loc["uw"]["sex"].to_numpy() == pytest.approx(100 * (values["uw"] - values["stl"]).to_numpy())
+    assert "gains are differences in points of 0.01, as 0 is no better than chance: sex" in str(study)
+
+
+@pytest.mark.parametrize("scale", [1.0, 0.03, 1e-4, 1e-8, 1e4])
+def test_printed_bounds_do_not_contradict_the_verdict(scale):
+    for differences in ([1.0, 1.1, 1.5], [-1.0, -1.1, -1.5], [1.0, 2.0, 3.0]):
+        interval = paired_interval([scale * value for value in differences])
+        low, high = re.search(r"\[(.*), (.*)\]", signed_interval(interval)).groups()
+        assert [math.copysign(1, float(low)), math.copysign(1, float(high))] == [
+            math.copysign(1, interval.low), math.copysign(1, interval.high),
+        ]  # fmt: skip
+        assert float(low)
+        assert float(high)

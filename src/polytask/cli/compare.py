@@ -42,6 +42,9 @@ def compare(
         str | None, typer.Option(help="Which of them gains are measured against; stl by default. [protocol] baseline")
     ] = None,
     seeds: Annotated[int | None, typer.Option(min=1, help="Number of paired seeds. [protocol] seeds")] = None,
+    fixed_split: Annotated[
+        bool, typer.Option("--fixed-split", help="One split for all seeds. [protocol] split_seeds = false")
+    ] = False,
     workers: Annotated[int | None, typer.Option(min=1, help="Trials side by side. [protocol] workers")] = None,
     out: Annotated[Path | None, typer.Option(help="Folder of the study. [protocol] out")] = None,
     keep: Annotated[str | None, typer.Option(help="Trained models to keep: all, best or none. [protocol] keep")] = None,
@@ -68,6 +71,7 @@ def compare(
         model__architecture=method_entries(architectures),
         protocol__baseline=baseline,
         protocol__seeds=seeds,
+        protocol__split_seeds=False if fixed_split else None,
         protocol__workers=workers,
         protocol__keep=keep,
         protocol__refit=refit or None,

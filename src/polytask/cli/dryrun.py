@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import functools
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, final
 
 from torch import Tensor
@@ -16,6 +16,9 @@ from polytask.share import MultiTaskModel
 from polytask.share.blueprint import Blueprint
 from polytask.study.contenders import read_contenders
 from polytask.study.contenders.network import sharing_in_words
+from polytask.study.learnable import learned_by, left_out_of
+from polytask.study.power import lacking
+from polytask.study.trivial import judge_trivially
 from polytask.tasks import TaskSet
 
 if TYPE_CHECKING:
@@ -60,8 +63,9 @@ def dry_run(
     methods: dict[str, dict[str, Any]] = {}
     not_timed: dict[str, list[str]] = {}
     deadline = time.perf_counter() + seconds
+    left_out = left_out_of(rows, data, settings.protocol.baseline or "")
     for row in rows:
-        for tasks in row.groups(data.tasks.names):
+        for tasks in row.groups(learned_by(row, data, left_out)):
             row.check(data, tasks)
         step = row.step(data)
         if step is None:
@@ -85,7 +89,7 @@ def dry_run(
         _relate(cost, plain)
     models = {words: _model(trial.bench.model, trial.probe, data) for words, trial in benches.known.items()}
     return {
-        "data": _data(data),
+        "data": _data(data, [why for tasks in left_out.values() for why in tasks.values()]),
         "model": next(iter(models.values())),
         "models": models,
         "batch": {
@@ -148,9 +152,12 @@ def _relate(cost: dict[str, Any], plain: Mapping[str, Any]) -> None:
     cost["extra_megabytes"] = max(cost["megabytes"] - plain["megabytes"], 0.0) if steps else None
 
 
-def _data(data: MultiTaskData) -> dict[str, Any]:
+def _data(data: MultiTaskData, left_out: Sequence[str]) -> dict[str, Any]:
     counts: dict[Any, Any] = data.counts().astype(int).to_dict(orient="index")
     rows = {split: len(source) for split, source in data.splits.items()}
+    rarer, total = judge_trivially(data).rarer, sum(rows.values())
+    short = {task: lacking(int(counts[task]["test"]), rarer.get(task), total) for task in data.tasks}
+    few = [f"no verdict on {task}: {why}" for task, why in short.items() if why]
     return {
         "name": data.name,
         "inputs": data.inputs.describe(),
@@ -164,7 +171,7 @@ def _data(data: MultiTaskData) -> dict[str, Any]:
             for task in data.tasks
         },
         "notes": data.notes,
-        "warnings": list(data.details.get("surprises", ())),
+        "warnings": [*data.details.get("surprises", ()), *left_out, *few],
     }
 
 

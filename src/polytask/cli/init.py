@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 import textwrap
 from collections.abc import Sequence
@@ -21,8 +22,15 @@ if TYPE_CHECKING:
 __all__ = ["init"]
 
 # Rows of the table up to which a batch of this size still gives a few hundred steps per epoch.
-_BATCHES = {20_000: 64, 200_000: 256}
+_BATCHES = {500: 16, 20_000: 64, 200_000: 256}
 _LARGEST_BATCH = 1024
+# So many optimizer steps that the method decides and not the budget; patience ends most trials long before.
+_STEPS, _EPOCHS, _PATIENCE = 2000, 20, 5
+_SPLITTING = {
+    "stratify": "every split gets its share of classes, and of low and high numbers",
+    "folds": "test rows are one fold; as many seeds test every row once",
+    "time": "the latest rows are the test rows",
+}
 _LIST = "separated by commas or repeated; a name with a comma in double quotes"
 
 
@@ -32,7 +40,17 @@ def init(
     targets: Annotated[list[str] | None, typer.Option(help=f"Columns to predict, {_LIST}.")] = None,
     out: Annotated[Path, typer.Option(help="Configuration to write.")] = Path("polytask.toml"),
     ignore: Annotated[list[str] | None, typer.Option(help=f"Columns that are no input, {_LIST}.")] = None,
-    group: Annotated[str | None, typer.Option(help="Column whose rows stay in one split (patient, school).")] = None,
+    group: Annotated[
+        list[str] | None, typer.Option(help=f"Columns whose rows stay in one split (patient, school), {_LIST}.")
+    ] = None,
+    stratify: Annotated[
+        bool, typer.Option("--stratify/--no-stratify", help="Give every split its share of every class.")
+    ] = True,
+    folds: Annotated[int | None, typer.Option(min=2, help="Test rows are one of so many folds.")] = None,
+    time: Annotated[str | None, typer.Option(help="Column to split by in time; the latest rows are test rows.")] = None,
+    gap: Annotated[float, typer.Option(min=0, help="Least distance in time between splits (days for dates).")] = 0.0,
+    split_column: Annotated[str | None, typer.Option(help="Column that says train, val or test.")] = None,
+    test_table: Annotated[Path | None, typer.Option(help="A table of its own with the test rows.")] = None,
     missing: Annotated[list[str] | None, typer.Option(help=f"Texts that mean 'no value', {_LIST}.")] = None,
     kind: Annotated[
         list[str] | None, typer.Option(metavar="COLUMN=KIND", help="Kind of a column where the guess is wrong.")
@@ -64,15 +82,27 @@ def init(
     kinds = dict(map(_kind, kind or ()))
     report = inspect_table(table, wanted, ignore=left_out, kinds=kinds, **reading)
     columns = [column.name for column in report.columns]
-    if group is not None and group not in columns:
-        raise ConfigError(unknown("column in --group", group, columns))
+    named = [("--group", name) for name in names(group)]
+    named += [(option, name) for option, name in (("--time", time), ("--split-column", split_column)) if name]
+    for option, name in named:
+        if name not in columns:
+            raise ConfigError(unknown(f"column in {option}", name, columns))
+    splitting = {
+        "stratify": stratify and time is None,
+        "folds": folds,
+        "time": time,
+        "gap": gap,
+        "split_column": split_column,
+        "test_table": test_table and Path(os.path.relpath(test_table, out.parent)).as_posix(),
+    }
     unusable = [name for name in wanted if name not in report.targets]
     if unusable:
         raise DataError("\n".join(say for say in report.surprises if any(repr(name) in say for name in unusable)))
     left_out += [column.name for column in report.columns if column.role == "unusable" and column.name not in left_out]
     source = Path(os.path.relpath(table, out.parent)).as_posix()
     inputs = {column: chosen for column, chosen in kinds.items() if column not in wanted}
-    page = _page(report, source, {**reading, "ignore": left_out, "group": group, "kinds": inputs})
+    table_options = {**reading, "ignore": left_out, "group": names(group), "kinds": inputs, "splitting": splitting}
+    page = _page(report, source, table_options)
     write_atomically(out, page)
     return Answer(
         {**report.to_dict(), "targets": report.targets, "file": out},
@@ -99,7 +129,9 @@ def _page(report: TableReport, source: str, table: dict[str, Any]) -> str:
     lines += ["", "[data]", _line("source", source)]
     lines += [_line("val", 0.2, "share of the rows to select epochs by"), _line("test", 0.2, "share to report on")]
     lines += [_line("ignore", table["ignore"], "columns that are no input")]
-    lines += [_optional("group", table["group"], "school", "rows with the same value stay in one split")]
+    group = table["group"][0] if len(table["group"]) == 1 else table["group"]
+    lines += [_optional("group", group, "school", "rows with the same value stay in one split")]
+    lines += [_line(key, value, _SPLITTING.get(key, "")) for key, value in table["splitting"].items() if value]
     lines += [_optional("missing_values", table.get("missing_values"), ["unknown"], "texts that mean 'no value'")]
     lines += [_line(key, table[key]) for key in ("decimal", "thousands", "encoding") if key in table]
     lines += [f"kinds.{toml.dumps({column: kind}).strip()}" for column, kind in table["kinds"].items()]
@@ -118,11 +150,14 @@ def _page(report: TableReport, source: str, table: dict[str, Any]) -> str:
         _line("encoder", "tabular:128,128", "embeddings and numbers into two layers of 128"),
     ]
     lines += ["", "[method]", _line("name", "uw", "of `polytask train`; `polytask methods` lists them")]
-    lines += ["", "[train]", _line("epochs", 20), _line("batch_size", batch), _line("lr", 1e-3)]
-    lines += [_optional("patience", None, 5, "stop after so many epochs without progress on the validation rows")]
+    epochs = max(_EPOCHS, math.ceil(_STEPS / math.ceil(0.6 * report.rows / batch)))
+    lines += ["", "[train]", _line("epochs", epochs, f"at most; {_STEPS:,} steps, or {_EPOCHS} epochs if that is more")]
+    lines += [_line("batch_size", batch), _line("lr", 1e-3)]
+    remark = "stop after so many epochs without progress on the validation rows"
+    lines += [_line("patience", max(_PATIENCE, epochs // 10), remark)]
     remark = "stl: one network for each task; ridge: one linear model"
     lines += ["", "[protocol]", _line("methods", ["stl", "equal", "uw", "fairgrad", "ridge"], remark)]
-    lines += [_line("seeds", 3, "runs of each method, paired; more of them narrow the intervals")]
+    lines += [_line("seeds", 3, "runs of each method, each on a split of its own; more narrow the intervals")]
     lines += [_line("workers", 1, "trials side by side; the results do not depend on it")]
     return "\n".join(lines) + "\n"
 

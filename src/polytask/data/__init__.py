@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING
 from polytask.data.batch import Batch, halves
 from polytask.data.given import Given, are_inputs, given_rows
 from polytask.data.loader import MultiTaskLoader
-from polytask.data.multitask import SPLITS, MultiTaskData
+from polytask.data.multitask import SPLITS, MultiTaskData, Splitter
 from polytask.data.plan import Alternating, Joint, Plan, mixing_shares
 from polytask.data.source import (
     ArrayLike,
@@ -28,6 +28,7 @@ if TYPE_CHECKING:  # what reads tables comes with pandas, on first use
     from polytask.data.inspect import ColumnReport, TableReport, inspect_table
     from polytask.data.leakage import LeakageWarning
     from polytask.data.split import split_rows
+    from polytask.data.split_rule import SplitRule
     from polytask.data.table import read_table
 
 __all__ = [
@@ -48,6 +49,8 @@ __all__ = [
     "Part",
     "Plan",
     "Source",
+    "SplitRule",
+    "Splitter",
     "TableEncoder",
     "TableReport",
     "TensorSource",
@@ -73,6 +76,7 @@ __getattr__, __dir__ = lazy(
         "inspect": ("ColumnReport", "TableReport", "inspect_table"),
         "leakage": ("LeakageWarning",),
         "split": ("split_rows",),
+        "split_rule": ("SplitRule",),
         "table": ("read_table",),
     },
 )

@@ -143,7 +143,7 @@ def inspect_table(
     )
     wanted, left_out = column_names("targets", targets or []), column_names("ignore", ignore)
     if targets is not None:
-        check_columns(frame, wanted, chosen, left_out, None)
+        check_columns(frame, wanted, chosen, left_out)
     reports, columns, tasks, labels = [], [], [], {}
     everything = np.arange(len(frame))
     for name in map(str, frame.columns):

@@ -7,7 +7,7 @@ import functools
 import hashlib
 from collections import Counter
 from collections.abc import Iterable
-from typing import TYPE_CHECKING, Any, final
+from typing import TYPE_CHECKING, Any, Protocol, final, runtime_checkable
 
 from polytask.data.source import Source, TensorSource, batches, only
 from polytask.data.spec import InputSpec
@@ -19,9 +19,23 @@ if TYPE_CHECKING:
 
     from polytask.data.encoder import TableEncoder
 
-__all__ = ["SPLITS", "MultiTaskData"]
+__all__ = ["SPLITS", "MultiTaskData", "Splitter"]
 
 SPLITS = ("train", "val", "test")
+
+
+@runtime_checkable
+class Splitter(Protocol):
+    """Rows that can be split again and again."""
+
+    @property
+    def how(self) -> str:
+        """What the splits are, in words (``"hold-outs"``, ``"5 folds"``); empty if all have the same test rows."""
+        ...
+
+    def split(self, number: int) -> MultiTaskData:
+        """The data in split ``number``, encoded by what its own training rows say."""
+        ...
 
 
 @final
@@ -40,6 +54,7 @@ class MultiTaskData:
         notes: Where the data comes from, how it was made and split, what was left out and why; in words.
         details: Facts a program may want: counts of dropped rows, warnings, column roles.
         table: The fitted encoder of a table, to encode new rows at prediction time.
+        splitter: What splits the rows again; ``None`` where there is one split, as in a benchmark with an official one.
 
     Examples:
         >>> import torch
@@ -61,6 +76,57 @@ class MultiTaskData:
     notes: str = ""
     details: dict[str, Any] = dataclasses.field(default_factory=dict)
     table: TableEncoder | None = None
+    splitter: Splitter | None = None
+
+    @property
+    def resplits(self) -> str:
+        """What :meth:`resplit` gives, in words (``"hold-outs"``, ``"5 folds"``); empty if test rows are fixed."""
+        return "" if self.splitter is None else self.splitter.how
+
+    def resplit(self, number: int) -> MultiTaskData:
+        """The same data with other training, validation and test rows.
+
+        What was learned from the training rows (means, scales, levels, which columns are used, the scale of targets) is
+        learned anew from the new ones. Tasks keep their weights, metrics and options.
+
+        Args:
+            number: Which split, from 0 on; 0 is the one that was read.
+
+        Returns:
+            The data; the table itself is shared, not copied.
+
+        Raises:
+            DataError: The split is fixed.
+
+        Examples:
+            >>> import pandas as pd
+            >>> from polytask.data import read_table
+            >>> rows = pd.DataFrame({"dose": range(50), "pain": [0.5, 2.0, None, 1.0, 0.1] * 10})
+            >>> data = read_table(rows, ["pain"])
+            >>> data.resplits, data.resplit(0).fingerprint == data.fingerprint
+            ('hold-outs', True)
+        """
+        if self.splitter is None or not self.splitter.how:
+            raise DataError(
+                f"{self.name} has fixed test rows and no other split; read it with polytask.data.read_table, without "
+                "time, split_column or test_table, to have others"
+            )
+        made = self.splitter.split(number)
+        names = self.tasks.names
+        return dataclasses.replace(
+            self,
+            tasks=TaskSet.of(
+                dataclasses.replace(task, shift=made.tasks[task.name].shift, scale=made.tasks[task.name].scale)
+                for task in self.tasks.values()
+            ),
+            train=only(made.train, names),
+            val=only(made.val, names),
+            test=only(made.test, names),
+            inputs=made.inputs,
+            notes=made.notes,
+            details=made.details,
+            table=made.table,
+        )
 
     @property
     def splits(self) -> dict[str, Source]:

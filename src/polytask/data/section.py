@@ -20,8 +20,14 @@ class DataSection(Section):
             :class:`~polytask.data.MultiTaskData`.
         val: Fraction of the rows held out to select epochs; tables only.
         test: Fraction of the rows held out to report on; tables only.
-        seed: Seed of the split, the same for all trials; tables only.
-        group: Column whose rows must stay in one split (a patient, a school); tables only.
+        seed: Seed of the split; a study's seed s uses the split of this seed + s; tables only.
+        group: Column whose rows must stay in one split (a patient, a school), or several; tables only.
+        stratify: Whether every split gets its share of every class, and of low and high numbers; tables only.
+        folds: Number of folds of which one holds the test rows, in place of ``test``; tables only.
+        time: Column to split by in time, the latest rows being the test rows; tables only.
+        gap: Least distance in time between splits, in days for dates; tables only.
+        split_column: Column that says train, val or test; tables only.
+        test_table: A table of its own with the test rows, in place of ``test``; tables only.
         ignore: Columns that are no input (identifiers, leakage); tables only.
         kinds: Kinds of input columns where the guess is wrong (``{zip = "categorical"}``); tables only.
         missing_values: Strings that mean "no value" besides the usual ones; tables only.
@@ -35,7 +41,13 @@ class DataSection(Section):
     val: Annotated[float, Field(gt=0, lt=1)] = 0.2
     test: Annotated[float, Field(gt=0, lt=1)] = 0.2
     seed: Annotated[int, Field(ge=0)] = 0
-    group: str | None = None
+    group: str | tuple[str, ...] | None = None
+    stratify: bool = False
+    folds: Annotated[int, Field(ge=2)] | None = None
+    time: str | None = None
+    gap: Annotated[float, Field(ge=0)] = 0.0
+    split_column: str | None = None
+    test_table: str | None = None
     ignore: tuple[str, ...] = ()
     kinds: dict[str, str] = Field(default_factory=dict)
     missing_values: tuple[str, ...] = ()

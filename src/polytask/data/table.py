@@ -7,7 +7,7 @@ import warnings
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, final
 
 import numpy as np
 import pandas as pd
@@ -22,7 +22,7 @@ from polytask.data.multitask import SPLITS, MultiTaskData
 from polytask.data.oddities import oddities
 from polytask.data.opening import open_table
 from polytask.data.source import TensorSource
-from polytask.data.split import split_rows
+from polytask.data.split_rule import SplitRule
 from polytask.data.targets import read_target
 from polytask.errors import DataError, unknown
 from polytask.remedies import option
@@ -40,7 +40,13 @@ def read_table(
     val: float = 0.2,
     test: float = 0.2,
     seed: int = 0,
-    group: str | int | None = None,
+    group: str | int | Sequence[str | int] | None = None,
+    stratify: bool = False,
+    folds: int | None = None,
+    time: str | int | None = None,
+    gap: float = 0.0,
+    split_column: str | int | None = None,
+    test_table: str | Path | pd.DataFrame | None = None,
     missing_values: Sequence[str] = (),
     decimal: str | None = None,
     thousands: str | None = None,
@@ -53,6 +59,10 @@ def read_table(
     free text are dropped. Means, scales, levels and what a column is taken for come from the training rows alone.
     Missing targets stay missing labels; rows without any label are dropped.
 
+    What is returned is one split of the rows; :meth:`MultiTaskData.resplit` gives others, with means, scales and levels
+    of their own training rows. :func:`polytask.compare` uses one for each seed, unless the test rows are given (by
+    ``time``, ``split_column`` or ``test_table``).
+
     Args:
         source: Path (``.csv``, ``.tsv``, ``.txt``, ``.parquet``) or DataFrame.
         targets: Columns to predict, one task each.
@@ -62,7 +72,15 @@ def read_table(
         val: Share of rows (of groups) to select by.
         test: Share of rows (of groups) to judge by.
         seed: Seed of the split.
-        group: Column whose equal values stay in one split (patient, school); it is not an input.
+        group: Column whose equal values stay in one split (patient, school), or several: then rows that share a value
+            of any of them do. They are no inputs.
+        stratify: Whether every split gets its share of every class, and of low and high numbers, of all targets.
+        folds: k, for test rows that are one of k folds instead of a share: seeds 0 to k − 1 test every row once.
+        time: Column to split by in time: the latest rows are the test rows, those before them select.
+        gap: Least distance in time between splits, in days for dates, else in the unit of ``time``; rows between are
+            left out.
+        split_column: Column that says train, val or test; if it never says val, these rows are drawn. It is no input.
+        test_table: A table of its own with the test rows, read like ``source``; ``test`` is not used then.
         missing_values: Texts that mean "missing", besides the empty field, ``NA`` and the like.
         decimal: Decimal mark of numbers that are texts, ``"."`` or ``","``; found from the values when None. Currency
             and percent signs, parentheses for negative numbers and signs that look like a minus are read in any case.
@@ -88,48 +106,110 @@ def read_table(
     """
     name = Path(source).stem if not isinstance(source, pd.DataFrame) else "table"
     chosen = {str(column): kind for column, kind in (kinds or {}).items()}
-    frame, written, mark = open_table(
-        source, missing_values=missing_values, decimal=decimal, thousands=thousands, encoding=encoding, kinds=chosen
-    )
+    marks: dict[str, Any] = {"missing_values": missing_values, "thousands": thousands, "encoding": encoding}
+    frame, written, mark = open_table(source, decimal=decimal, kinds=chosen, **marks)
     wanted, left_out = column_names("targets", targets), column_names("ignore", ignore)
-    group = None if group is None else str(group)
-    check_columns(frame, wanted, chosen, left_out, group)
-    reading = {"missing_values": list(missing_values), "decimal": mark, "thousands": thousands, "encoding": encoding}
-    labelled = frame[wanted].notna().any(axis=1).to_numpy()
+    rule = SplitRule(
+        val,
+        test,
+        seed,
+        () if group is None else tuple(map(str, [group] if isinstance(group, (str, int)) else group)),
+        stratify,
+        folds,
+        None if time is None else str(time),
+        gap,
+        None if split_column is None else str(split_column),
+    )
+    check_columns(frame, wanted, chosen, left_out, rule.named())
+    judged = np.zeros(len(frame), dtype=bool)
+    if test_table is not None:
+        frame, judged = _with_test_rows(frame, open_table(test_table, decimal=mark, kinds=chosen, **marks).frame, rule)
     for target in wanted:
         if frame[target].notna().sum() == 0:
             raise DataError(f"target {target!r}: all {len(frame)} labels are missing; leave it out")
-    kept = frame[labelled]  # the index still counts rows of the table as it was read
-    groups = None
-    if group is not None:
-        if kept[group].isna().any():
-            row = int(kept.index[int(np.flatnonzero(kept[group].isna())[0])]) + 1
-            raise DataError(f"group column {group!r} has no value in row {row}; fill it, or leave such rows out")
-        groups = kept[group].to_numpy()
-    splits = split_rows(len(kept), val=val, test=test, seed=seed, group=groups)
-    apart = {*wanted, *left_out, *([] if group is None else [group])}
-    train = kept.iloc[splits["train"]]
-    columns = [infer_column(train[c], chosen.get(c)) for c in map(str, kept.columns) if c not in apart]
-    notes = [f"Split by {f'groups of {group}' if group else 'rows'}, seed {seed}."]
-    dropped = int((~labelled).sum())
-    if dropped:
-        notes.append(f"{dropped} of {len(frame)} rows have no label at all and were dropped.")
-    return assemble(
+    labelled = frame[wanted].notna().any(axis=1).to_numpy()
+    rows = _Rows(
         name,
-        kept,
+        frame[labelled],  # the index still counts rows of the table as it was read
         {target: chosen.get(target) for target in wanted},
-        columns,
-        splits,
-        notes=notes,
-        surprises=written,
-        details={
+        {c: chosen.get(c) for c in map(str, frame.columns) if c not in {*wanted, *left_out, *rule.apart}},
+        rule,
+        judged[labelled] if test_table is not None else None,
+        written,
+        {
             "rows": len(frame),
-            "rows_without_label": dropped,
+            "rows_without_label": int((~labelled).sum()),
             "ignored": left_out,
-            "group": group,
-            "reading": reading,
+            "group": rule.group[0] if len(rule.group) == 1 else list(rule.group) or None,
+            "reading": {
+                "missing_values": list(missing_values),
+                "decimal": mark,
+                "thousands": thousands,
+                "encoding": encoding,
+            },
         },
     )
+    return rows.split(0)
+
+
+@final
+@dataclasses.dataclass(frozen=True)
+class _Rows:
+    """The labelled rows of a table and how to split them: the :class:`~polytask.data.multitask.Splitter` of tables."""
+
+    name: str
+    frame: pd.DataFrame
+    targets: Mapping[str, str | None]
+    inputs: Mapping[str, str | None]
+    rule: SplitRule
+    judged: NDArray[np.bool_] | None
+    written: Sequence[str]
+    details: Mapping[str, Any]
+
+    @property
+    def how(self) -> str:
+        if self.judged is not None or self.rule.fixed:
+            return ""
+        return "hold-outs" if self.rule.folds is None else f"{self.rule.folds} folds"
+
+    def split(self, number: int) -> MultiTaskData:
+        splits = self.rule.split(self.frame, list(self.targets), number, self.judged)
+        train = self.frame.iloc[splits["train"]]
+        columns = [infer_column(train[column], kind) for column, kind in self.inputs.items()]
+        apart = "Test rows are a table of their own. " if self.judged is not None else ""
+        notes = [apart + self.rule.describe(list(self.targets), number)]
+        dropped, rows = self.details["rows_without_label"], self.details["rows"]
+        if dropped:
+            notes.append(f"{dropped} of {rows} rows have no label at all and were dropped.")
+        made = assemble(
+            self.name,
+            self.frame,
+            self.targets,
+            columns,
+            splits,
+            notes=notes,
+            surprises=self.written,
+            details=self.details,
+            warn=number == 0,
+        )
+        return dataclasses.replace(made, splitter=self)
+
+
+def _with_test_rows(
+    frame: pd.DataFrame, judged: pd.DataFrame, rule: SplitRule
+) -> tuple[pd.DataFrame, NDArray[np.bool_]]:
+    """Both tables as one, and which rows are the second's.
+
+    Raises:
+        DataError: The second lacks a column of the first, or the rule splits off test rows, too.
+    """
+    if rule.fixed or rule.folds is not None or rule.group:
+        raise DataError("test_table holds the test rows; leave out time, split_column, folds and group")
+    absent = [str(column) for column in frame.columns if column not in judged.columns]
+    if absent:
+        raise DataError(f"test_table lacks the column {unknown('column', absent[0], map(str, judged.columns))}")
+    both = pd.concat([frame, judged[list(frame.columns)]], ignore_index=True)
+    return both, np.arange(len(both)) >= len(frame)
 
 
 def column_names(what: str, names: Sequence[str | int]) -> list[str]:
@@ -144,9 +224,13 @@ def column_names(what: str, names: Sequence[str | int]) -> list[str]:
 
 
 def check_columns(
-    frame: pd.DataFrame, targets: Sequence[str], kinds: Mapping[str, str], ignore: Sequence[str], group: str | None
+    frame: pd.DataFrame,
+    targets: Sequence[str],
+    kinds: Mapping[str, str],
+    ignore: Sequence[str],
+    splitting: Sequence[tuple[str, str]] = (),
 ) -> None:
-    """Check that every column named exists and has one role.
+    """Check that every column named exists and has one role; ``splitting`` are those that say how rows are split.
 
     Raises:
         DataError: A name is unknown, given twice, or has two roles.
@@ -155,7 +239,8 @@ def check_columns(
         raise DataError(f"name at least one target; columns are {', '.join(map(str, frame.columns))}")
     known = [str(column) for column in frame.columns]
     named = [("target", name) for name in targets] + [("column in kinds", name) for name in kinds]
-    named += [("column in ignore", name) for name in ignore] + ([("group column", group)] if group is not None else [])
+    named += [("column in ignore", name) for name in ignore]
+    named += splitting
     for what, name in named:
         if name not in known:
             raise DataError(unknown(what, name, known))
@@ -163,7 +248,8 @@ def check_columns(
     if twice:
         raise DataError(f"target {twice[0]!r} is named {Counter(targets)[twice[0]]} times; name it once")
     for target in targets:
-        other = "ignored" if target in ignore else "the group" if target == group else ""
+        splits = next((what.removesuffix(" column") for what, name in splitting if name == target), "")
+        other = "ignored" if target in ignore else f"the {splits}" if splits else ""
         if other:
             raise DataError(f"column {target!r} is both a target and {other}; remove it from one of them")
 
@@ -230,7 +316,7 @@ def assemble(
         warnings.warn(
             f"{listed}. If it is not known when predicting, leave it out: {option('ignore', columns_named)}",
             LeakageWarning,
-            stacklevel=3,
+            stacklevel=4,  # beyond what made the split, and read_table or load
         )
     dropped = {column.name: column.reason for column in columns if column.role == "dropped"}
     noticed += [f"column {column.name!r}: {column.surprise}" for column in columns if column.surprise]

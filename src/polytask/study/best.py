@@ -16,6 +16,7 @@ from polytask.remedies import setting
 from polytask.share.stored import Stored, drop_model, has_model, joined, read_model, write_model
 from polytask.study.comparison import Comparison
 from polytask.study.results import TrialResult
+from polytask.study.splits import Splits
 from polytask.study.statistics import transfer_gain
 from polytask.study.trial import run_trial
 from polytask.study.trial_spec import TrialSpec
@@ -99,7 +100,7 @@ def choose(comparison: Comparison) -> Best | None:
 def keep_models(
     comparison: Comparison,
     trials: Sequence[tuple[TrialSpec, Path]],
-    data: MultiTaskData,
+    splits: Splits,
     folder: Path,
     *,
     keep: str,
@@ -110,7 +111,7 @@ def keep_models(
     Args:
         comparison: The finished comparison.
         trials: What was trained, and where.
-        data: On what.
+        splits: On what, by seed.
         folder: Of the study; the best model goes to its folder ``best``.
         keep: One of :data:`KEEP`.
         refit: Whether the best model is trained again, on all rows that have labels.
@@ -122,6 +123,7 @@ def keep_models(
     if best is None:
         drop_model(folder / BEST)
     else:
+        data = splits.of(best.seed)
         about = _about(best, data, refit=refit)
         if not _is_there(folder / BEST, about):
             chosen = _of(best, trials)

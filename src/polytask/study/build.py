@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from polytask import data as datasets
@@ -18,8 +17,9 @@ if TYPE_CHECKING:
 
 __all__ = ["build_data"]
 
-_READING = ("group", "ignore", "missing_values", "decimal", "thousands", "encoding")
-_TABLE_ONLY = ("val", "test", "seed", "kinds", *_READING)
+_SPLITTING = ("group", "stratify", "folds", "time", "gap", "split_column")
+_READING = (*_SPLITTING, "ignore", "missing_values", "decimal", "thousands", "encoding")
+_TABLE_ONLY = ("val", "test", "seed", "kinds", "test_table", *_READING)
 
 
 def build_data(config: Config) -> MultiTaskData:
@@ -58,9 +58,10 @@ def _table(config: Config) -> MultiTaskData:
     for key in _READING:
         if key in section.model_fields_set:
             options[key] = getattr(section, key)
-    path = Path(section.source)
+    if section.test_table is not None:
+        options["test_table"] = config.folder / section.test_table
     made = datasets.read_table(
-        path if path.is_absolute() else config.folder / path,
+        config.folder / section.source,  # an absolute path stays as it is
         list(config.tasks),
         kinds=dict(section.kinds) | {name: task.kind for name, task in config.tasks.items() if task.kind is not None},
         **options,

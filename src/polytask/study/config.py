@@ -210,6 +210,7 @@ class Config(Section):
             "seeds": self.protocol.seeds,
             "selection": self.protocol.selection,
             "baseline": self.protocol.baseline,
+            "split_seeds": self.protocol.split_seeds,
             "workers": self.protocol.workers,
             "keep": self.protocol.keep,
             "refit": self.protocol.refit,

@@ -9,11 +9,15 @@ from typing import Any
 
 import pandas as pd
 
+from polytask.study.power import lacking, lacking_of, rows_needed
 from polytask.study.protocol import Protocol
 from polytask.study.results import TrialResult
 from polytask.study.statistics import Interval, paired_interval, transfer_gain
 
 __all__ = ["Numbers"]
+
+NEGLIGIBLE = 0.01
+"""Share of the trivial prediction's error below which errors are not told apart: the least denominator of a gain."""
 
 
 class Numbers:
@@ -67,6 +71,32 @@ class Numbers:
         repeated = [method for method in self.methods if self._seeds(method) > 1]
         return tuple(method for method in repeated if len(self.primary.loc[method].drop_duplicates()) == 1)
 
+    @functools.cached_property
+    def twins(self) -> tuple[tuple[str, ...], ...]:
+        """Methods with the same numbers as another at every seed: they took the same steps under several names."""
+        groups: dict[Any, list[str]] = {}
+        for method in self.methods:
+            if self._seeds(method):
+                table = self.primary.loc[method]
+                key = (*table.index, *(f"{value:.9g}" for value in table.to_numpy().ravel()))
+                groups.setdefault(key, []).append(method)
+        return tuple(tuple(group) for group in groups.values() if len(group) > 1)
+
+    @functools.cached_property
+    def below_trivial(self) -> dict[str, list[str]]:
+        """Method → tasks on which it is worse, in the mean over seeds, than a prediction that looks at no input."""
+        found: dict[str, list[str]] = {}
+        for method in self.methods:
+            for task, info in self.protocol.tasks.items():
+                values, seeds = self.values(method, task), self.protocol.seeds
+                trivial = dict(zip(seeds, self.protocol.trivial.get(task, ()), strict=False))
+                gaps = [
+                    info.directions[info.primary] * (value - trivial[s]) for s, value in values.items() if s in trivial
+                ]
+                if gaps and math.fsum(gaps) < 0:
+                    found.setdefault(method, []).append(task)
+        return found
+
     @property
     def failures(self) -> tuple[TrialResult, ...]:
         """Trials that ended with an error."""
@@ -113,11 +143,14 @@ class Numbers:
     def excluded(self) -> dict[str, str]:
         """Tasks left out of every Δm, and why."""
         table = self._all_gains
+        lost = table.isna()
+        for method, tasks in self.protocol.left_out.items():
+            lost.loc[lost.index.get_level_values("method") == method, list(tasks)] = False  # told with their reason
         return {
             task: f"{self.protocol.tasks[task].primary} is undefined or its reference is 0 in "
-            f"{int(table[task].isna().sum())} of {len(table)} runs"
+            f"{int(lost[task].sum())} of {len(table)} runs"
             for task in table.columns
-            if table[task].isna().any()
+            if lost[task].any()
         }
 
     @functools.cached_property
@@ -128,11 +161,28 @@ class Numbers:
             if (self.reference, seed) in table.index:
                 value, reference = table.loc[(method, seed)], table.loc[(self.reference, seed)]
                 rows[method, seed] = {
-                    task: transfer_gain(float(value[task]), float(reference[task]), info.directions[info.primary])
+                    task: transfer_gain(
+                        float(value[task]),
+                        float(reference[task]),
+                        info.directions[info.primary],
+                        self.least(task, seed),
+                    )
                     for task, info in self.protocol.tasks.items()
                 }
         index = pd.MultiIndex.from_tuples(list(rows), names=["method", "seed"])
         return pd.DataFrame(list(rows.values()), index=index, columns=list(self.tasks), dtype=float)
+
+    def least(self, task: str, seed: int) -> float:
+        """The least denominator of a task's gains.
+
+        1 for metrics whose 0 is chance (R², κ): their gains are differences in points of 0.01. For errors, 1 % of the
+        trivial prediction's: below that a task is solved, and the ratio of two rests is noise. 0 for all others.
+        """
+        info = self.protocol.tasks[task]
+        if info.primary in info.skill:
+            return 1.0
+        trivial = dict(zip(self.protocol.seeds, self.protocol.trivial.get(task, ()), strict=False)).get(seed, math.nan)
+        return NEGLIGIBLE * abs(trivial) if info.directions[info.primary] < 0 and math.isfinite(trivial) else 0.0
 
     @functools.cached_property
     def deltas(self) -> pd.Series:
@@ -147,17 +197,45 @@ class Numbers:
             task: Name of the task; ``None`` for Δm.
 
         Returns:
-            The interval over paired seeds, or ``None`` when no seed has both the method and the reference.
+            The interval over paired seeds, and over their splits if each has its own; ``None`` when no seed has both
+            the method and the reference.
         """
         series = self.deltas if task is None else self._all_gains[task]
-        return _interval(series, method)
+        if method not in series.index.get_level_values("method"):
+            return None
+        return self._interval(series[method].tolist(), task)
 
     def difference(self, method: str, other: str) -> Interval | None:
         """Δm of one method minus Δm of another, paired by seed; ``None`` without common seeds."""
         if self.interval(method) is None or self.interval(other) is None:
             return None
         values = (self.deltas[method] - self.deltas[other]).dropna()
-        return paired_interval(values.tolist()) if len(values) else None
+        return self._interval(values.tolist()) if len(values) else None
+
+    def rows_needed(self, interval: Interval) -> int | None:
+        """How many rows would show the difference that was seen; ``None`` where splits did not vary."""
+        return rows_needed(interval, sum(self.protocol.rows.values())) if interval.overlap else None
+
+    def _interval(self, differences: Sequence[float], task: str | None = None) -> Interval:
+        """The interval of differences by seed, by the test that fits how rows were split."""
+        splits, tasks, n = self.protocol.splits, self.protocol.tasks, len(differences)
+        rows = sum(self.protocol.rows.values())
+        why = {
+            name: lacking(info.labels.get("test", self.protocol.rows.get("test", rows)), info.rarer, rows)
+            for name, info in tasks.items()
+            if rows
+        }
+        short = lacking_of(why) if task is None else why.get(task, "")
+        if not splits:
+            how = f"Student-t over {n} seeds on one split of the rows: seeds only, not other rows"
+            return paired_interval(differences, how=how, lacking=short)
+        counts = self.protocol.rows if task is None else {**self.protocol.rows, **tasks[task].labels}
+        overlap = counts["test"] / max(counts["train"] + counts.get("val", 0), 1)
+        test = "corrected resampled t (Nadeau-Bengio)" if splits == "hold-outs" else "corrected repeated k-fold t"
+        how = (
+            f"{test} over {n} splits ({splits}): variance of a split times 1/{n} + {overlap:.3g}, as splits share rows"
+        )
+        return paired_interval(differences, overlap=overlap, how=how, lacking=short)
 
     @functools.cached_property
     def summary(self) -> pd.DataFrame:
@@ -182,14 +260,15 @@ class Numbers:
     def negative_transfer(self) -> pd.DataFrame:
         """One row per method and task: gain in per cent, its interval, and whether the task is hurt or helped for sure.
 
-        ``hurt`` is set when the whole interval is below 0, ``helped`` when it is above. With one seed neither ever is.
+        ``hurt`` is set when the whole interval is below 0, ``helped`` when it is above. With one seed neither ever is,
+        nor with too few rows.
         """
         rows = []
         for method in self.methods:
             for task in self.tasks:
                 interval = self.interval(method, task)
                 if method != self.reference and interval is not None:
-                    hurt, helped = interval.high < 0, interval.low > 0
+                    hurt, helped = interval.verdict == "worse", interval.verdict == "better"
                     rows.append((method, task, interval.mean, interval.low, interval.high, interval.n, hurt, helped))
         columns = ["method", "task", "gain", "ci_low", "ci_high", "seeds", "hurt", "helped"]
         return pd.DataFrame(rows, columns=columns)
@@ -210,6 +289,8 @@ class Numbers:
             limits = {trial.limit for trial in self.failures if trial.method == method}
             limits = limits or {trial.limit for trial in self.failures if trial.method == self.reference}
             return f"not judged: {limits.pop()}" if len(limits) == 1 and "" not in limits else "failed"
+        if method in self.protocol.left_out and interval.verdict == "undefined":
+            return f"learns {len(self.tasks) - len(self.protocol.left_out[method])} of {len(self.tasks)} tasks"
         return "reference" if method == self.reference else interval.verdict
 
     def cost(self, method: str) -> dict[str, float]:
@@ -235,9 +316,3 @@ class Numbers:
         seeds = {trial.seed for trial in done}
         total = sum(trial.timing.get("seconds", math.nan) for trial in done)
         return total / len(seeds) if seeds else math.nan
-
-
-def _interval(series: pd.Series, method: str) -> Interval | None:
-    if method not in series.index.get_level_values("method"):
-        return None
-    return paired_interval(series[method].tolist())

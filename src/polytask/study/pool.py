@@ -16,11 +16,11 @@ from typing import Any, final
 
 import torch
 
-from polytask.data import MultiTaskData
 from polytask.errors import TrialError
 from polytask.remedies import Notation, notation, said_in, worded
 from polytask.signals import undisturbed
 from polytask.study.results import TrialResult
+from polytask.study.splits import Splits
 from polytask.study.trial import blank, record_failure, run_trial
 from polytask.study.trial_spec import TrialSpec
 from polytask.train import History
@@ -35,14 +35,14 @@ KILLED = "killed, probably out of memory"
 
 
 def run_jobs(
-    jobs: Sequence[Job], data: MultiTaskData, *, workers: int, resume: bool, done: Callable[[TrialResult], None],
+    jobs: Sequence[Job], splits: Splits, *, workers: int, resume: bool, done: Callable[[TrialResult], None],
     epoch: Callable[[str, int], None],
 ) -> None:  # fmt: skip
     """Run trials and hand over each result as it comes.
 
     Args:
         jobs: What to train, and where.
-        data: On what.
+        splits: On what, by seed.
         workers: Processes; 1 runs them here.
         resume: Whether to go on from checkpoints.
         done: Called with every result.
@@ -55,11 +55,12 @@ def run_jobs(
     if min(workers, len(jobs)) <= 1:
         for spec, folder in jobs:
             epoch(folder.name, 0)
-            done(run_trial(spec, data, folder, resume=resume, on_epoch=functools.partial(_tell, epoch, folder.name)))
+            tell = functools.partial(_tell, epoch, folder.name)
+            done(run_trial(spec, splits.of(spec.seed), folder, resume=resume, on_epoch=tell))
         return
     left, together = list(jobs), min(workers, len(jobs))
     while left:
-        before, left = left, _side_by_side(left, data, workers=together, resume=resume, done=done)
+        before, left = left, _side_by_side(left, splits, workers=together, resume=resume, done=done)
         if left and together == 1 and left[0] is before[0]:  # alone in its process, and the process died
             spec, folder = left.pop(0)
             done(record_failure(folder, blank(spec, folder), "its process was killed", KILLED))
@@ -67,14 +68,14 @@ def run_jobs(
 
 
 def _side_by_side(
-    jobs: Sequence[Job], data: MultiTaskData, *, workers: int, resume: bool, done: Callable[[TrialResult], None]
+    jobs: Sequence[Job], splits: Splits, *, workers: int, resume: bool, done: Callable[[TrialResult], None]
 ) -> list[Job]:
     """Run trials in processes of their own, in order, and return those that are left when one of them dies."""
     executor = ProcessPoolExecutor(
         workers,
         mp_context=multiprocessing.get_context("spawn"),
         initializer=_Worker.start,
-        initargs=(data, resume, notation()),
+        initargs=(splits, resume, notation()),
     )
     clean = False
     waiting: dict[Future[TrialResult], Job] = {}
@@ -121,13 +122,13 @@ def _tell(epoch: Callable[[str, int], None], name: str, history: History) -> Non
 class _Worker:
     """What a worker process keeps: the data, sent once, and how its messages are worded."""
 
-    data: MultiTaskData | None = None
+    splits: Splits | None = None
     resume: bool = True
     spoken: Notation = "python"
 
     @classmethod
-    def start(cls, data: MultiTaskData, resume: bool, spoken: Notation) -> None:
-        cls.data, cls.resume, cls.spoken = data, resume, spoken
+    def start(cls, splits: Splits, resume: bool, spoken: Notation) -> None:
+        cls.splits, cls.resume, cls.spoken = splits, resume, spoken
         torch.set_num_threads(1)
         parent = multiprocessing.parent_process()
         if parent is not None:
@@ -135,9 +136,9 @@ class _Worker:
 
     @classmethod
     def run(cls, spec: TrialSpec, folder: Path) -> TrialResult:
-        assert cls.data is not None
+        assert cls.splits is not None
         with said_in(cls.spoken):
-            return run_trial(spec, cls.data, folder, resume=cls.resume)
+            return run_trial(spec, cls.splits.of(spec.seed), folder, resume=cls.resume)
 
 
 def _follow(sentinel: int) -> None:

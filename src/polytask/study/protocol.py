@@ -5,6 +5,8 @@ from __future__ import annotations
 import dataclasses
 from typing import Any, final
 
+from polytask.study.results import Number
+
 __all__ = ["Protocol", "TaskInfo"]
 
 
@@ -19,6 +21,8 @@ class TaskInfo:
         directions: +1 or −1 per metric.
         unit: Unit of the values; empty if they have none.
         labels: Labels present per split.
+        rarer: Test rows of the rarer of two classes, in the split that has fewest; ``None`` for other tasks.
+        skill: Metrics whose 0 is no better than chance: their gains are differences in points of 0.01, not ratios.
     """
 
     kind: str
@@ -26,6 +30,8 @@ class TaskInfo:
     directions: dict[str, int]
     unit: str = ""
     labels: dict[str, int] = dataclasses.field(default_factory=dict)
+    rarer: int | None = None
+    skill: tuple[str, ...] = ()
 
     @property
     def arrow(self) -> str:
@@ -57,6 +63,9 @@ class Protocol:
         alone: Methods in which no task can gain from another.
         singles: Those of them that are one network per task; the first is the reference unless another is named.
         estimators: Methods that are fitted rather than trained, and what they are.
+        splits: What split of the rows each seed has (``"hold-outs"``, ``"5 folds"``); empty if all seeds share one.
+        left_out: Method → tasks that it cannot learn, each with the reason. It has no Δm, only the gains of the others.
+        trivial: Task → primary metric, on the test rows of each seed, of a prediction that looks at no input.
     """
 
     name: str
@@ -77,6 +86,9 @@ class Protocol:
     alone: tuple[str, ...] = ("stl",)
     singles: tuple[str, ...] = ("stl",)
     estimators: dict[str, str] = dataclasses.field(default_factory=dict)
+    splits: str = ""
+    left_out: dict[str, dict[str, str]] = dataclasses.field(default_factory=dict)
+    trivial: dict[str, tuple[Number, ...]] = dataclasses.field(default_factory=dict)
 
     def problem(self) -> str:
         """What contradicts itself, in words; empty if nothing does."""
@@ -85,6 +97,8 @@ class Protocol:
                 return f"task {name!r} has no direction for its metric {info.primary!r}"
             if not set(info.directions.values()) <= {-1, 1}:
                 return f"a metric of task {name!r} has another direction than 1 or -1"
+        if any(task not in self.tasks or len(found) != len(self.seeds) for task, found in self.trivial.items()):
+            return "its trivial predictions are of other tasks or seeds"
         if not (self.tasks and self.methods and self.seeds):
             return "it names no tasks, methods or seeds"
         if len({*self.methods}) < len(self.methods) or len({*self.seeds}) < len(self.seeds):

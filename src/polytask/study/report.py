@@ -57,6 +57,7 @@ def render(comparison: Numbers, stamp: str = "", best: Path | None = None) -> st
         rows=[
             (method, comparison.verdict_of(method), *text.cells(comparison, method)) for method in comparison.methods
         ],
+        trivial=text.trivial_cells(comparison),
         footer=text.footer(comparison),
         level=f"{100 * LEVEL:.0f} %",
         provenance=_provenance(comparison, best),

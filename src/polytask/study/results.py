@@ -12,7 +12,7 @@ import pydantic
 from polytask.errors import DamagedError
 from polytask.files import fitting, read_json
 
-__all__ = ["SCHEMA", "TrialResult", "read_result"]
+__all__ = ["SCHEMA", "Number", "TrialResult", "read_result"]
 
 SCHEMA = 1
 """Version of the files ``trial.json`` and ``results.json``; part of every trial's hash."""
@@ -28,6 +28,7 @@ def _numbers(value: Any) -> Any:
 
 
 Number = Annotated[float, pydantic.BeforeValidator(_numbers)]
+"""A float of which a file's ``null`` is NaN."""
 Values = dict[str, dict[str, Number]]
 Records = Annotated[list[dict[str, Any]], pydantic.AfterValidator(_numbers)]
 _LATER = {"fitted", "remarks", "versions", "limit"}

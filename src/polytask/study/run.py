@@ -20,13 +20,16 @@ from polytask.study.comparison import Comparison
 from polytask.study.contenders import Contender, Setting, read_contenders
 from polytask.study.contenders.network import read_architectures, sharing_in_words
 from polytask.study.contenders.registry import Asked
+from polytask.study.learnable import learned_by, left_out_of
 from polytask.study.pool import Job, run_jobs
 from polytask.study.progress import Bar
 from polytask.study.protocol import Protocol, TaskInfo
 from polytask.study.results import TrialResult
 from polytask.study.section import SELECTIONS
+from polytask.study.splits import Splits
 from polytask.study.trial import read_trial
 from polytask.study.trial_spec import TrialSpec
+from polytask.study.trivial import judge_trivially
 from polytask.study.versions import mixed_versions, versions
 from polytask.train import TrainOptions
 
@@ -47,6 +50,7 @@ def compare(
     balancer: Mapping[str, Any] | None = None,
     selection: str = "val",
     baseline: str | None = None,
+    split_seeds: bool | None = None,
     out: str | Path | None = None,
     workers: int = 1,
     progress: bool = True,
@@ -56,10 +60,11 @@ def compare(
 ) -> Comparison:
     """Train methods side by side and measure each against one model per task.
 
-    All trials share data, split, loop and budget; a seed fixes initialisation, order of rows and the method's own
-    randomness, and is used by every method, so that differences are paired. The epoch that is judged is chosen on
-    validation; the numbers compared come from the test rows. Finished trials are never trained twice; an
-    interrupted one goes on from its last checkpoint and ends as if nothing had happened.
+    All trials share data, loop and budget; a seed fixes the split of a table's rows, initialisation, order of rows and
+    the method's own randomness, and is used by every method, so that differences are paired. Intervals then are about
+    other rows as well; on data with fixed test rows, as benchmarks have, they are about seeds only. The epoch that is
+    judged is chosen on validation; the numbers compared come from the test rows. Finished trials are never trained
+    twice; an interrupted one goes on from its last checkpoint and ends as if nothing had happened.
 
     Estimators stand in the same table: ``"ridge"`` (or ``"logistic"``) and ``"boosting"`` of scikit-learn, which learn
     each task by itself, and the families of :mod:`polytask.linear` by the names of their modules
@@ -86,6 +91,8 @@ def compare(
         selection: ``"val"``; ``"last"`` judges the last epoch; ``"test"`` chooses on test and marks every table.
         baseline: Which of ``methods`` gains are measured against; ``"stl"`` by default, or the first method when
             ``"stl"`` is not among them.
+        split_seeds: Whether every seed has a split of its own: seed s that of ``data.resplit(s)``. By default where the
+            data can be split again; ``False`` keeps the split that was read.
         out: Folder of the study; ``runs/<name of the data>`` by default.
         workers: Trials side by side, in processes with one thread each; the results do not depend on it.
         progress: Whether to show a progress bar on a terminal.
@@ -127,19 +134,20 @@ def compare(
         raise ConfigError(f"workers must be at least 1, found {workers}")
     options = train if isinstance(train, TrainOptions) else TrainOptions(**dict(train or {}))
     _check_names(options, data)
-    setting = Setting(
-            selection, encoder, architectures, options, _engine(balancer or {}), read_schedule(schedule)
-        )
+    setting = Setting(selection, encoder, architectures, options, _engine(balancer or {}), read_schedule(schedule))
     rows = read_contenders(methods, setting)
     _check_splits(data, selection if any(row.by_epochs for row in rows) else "last")
     against = _baseline(baseline, rows)
+    splits = Splits(data, split_seeds)
+    left_out = left_out_of(rows, data, against)
     folder = Path(out) if out is not None else Path("runs") / data.name
-    parts = [(row, tasks) for row in rows for tasks in row.groups(data.tasks.names)]
+    parts = [(row, tasks) for row in rows for tasks in row.groups(learned_by(row, data, left_out))]
     for row, tasks in parts:  # wrong options show now, not after the baselines are trained
         row.check(data, tasks)
     trials = [TrialSpec(row, tasks, seed) for seed in numbers for row, tasks in parts]
     with locked(folder):
-        results = _run(trials, data, folder, epochs=options.epochs, workers=workers, progress=progress, resume=resume)
+        places = [(trial, folder / "trials" / trial.id(splits.of(trial.seed))) for trial in trials]
+        results = _run(places, splits, folder, epochs=options.epochs, workers=workers, progress=progress, resume=resume)
         if all(result.failed for result in results):
             first = results[0]
             verb = "were not judged" if all(result.limit for result in results) else "failed"
@@ -152,30 +160,21 @@ def compare(
                 elsewhere(),
                 worded("start afresh (resume=False)", "start afresh (--fresh)"),
             )
-        notes = (*_notes(data, rows), *([mixed] if mixed else []))
-        protocol = _protocol(data, rows, numbers, setting, against, notes)
+        notes = (*_notes(data, rows, left_out), *([mixed] if mixed else []))
+        protocol = _protocol(splits, rows, numbers, setting, against, notes, left_out)
         comparison = Comparison(protocol, results, out=folder)
         comparison.to_json(folder)
-        places = [(trial, folder / "trials" / trial.id(data)) for trial in trials]
-        keep_models(comparison, places, data, folder, keep=keep, refit=refit)
+        keep_models(comparison, places, splits, folder, keep=keep, refit=refit)
     return comparison
 
 
 def _run(
-    trials: Sequence[TrialSpec],
-    data: MultiTaskData,
-    folder: Path,
-    *,
-    epochs: int,
-    workers: int,
-    progress: bool,
-    resume: bool,
+    trials: Sequence[Job], splits: Splits, folder: Path, *, epochs: int, workers: int, progress: bool, resume: bool
 ) -> list[TrialResult]:
     """Results in the order of ``trials``: those finished before, and the rest trained now."""
-    places = [folder / "trials" / trial.id(data) for trial in trials]
     results: dict[str, TrialResult] = {}
     jobs: list[Job] = []
-    for trial, place in zip(trials, places, strict=True):
+    for trial, place in trials:
         found = read_trial(place) if resume else None
         if found is None:
             jobs.append((trial, place))
@@ -190,13 +189,13 @@ def _run(
             bar.finished(result.id, failed=result.limit or "failed" if result.failed else "")
 
         try:
-            run_jobs(jobs, data, workers=workers, resume=resume, done=done, epoch=bar.epoch)
+            run_jobs(jobs, splits, workers=workers, resume=resume, done=done, epoch=bar.epoch)
         except KeyboardInterrupt:
             raise KeyboardInterrupt(
                 f"stopped with {len(results)} of {len(trials)} trials finished in {folder}"
                 + worded(f"; the same call with out={str(folder)!r} goes on from there", "")
             ) from None
-    return [results[place.name] for place in places]
+    return [results[place.name] for _, place in trials]
 
 
 def _check_names(options: TrainOptions, data: MultiTaskData) -> None:
@@ -253,20 +252,25 @@ def _baseline(given: str | None, rows: Sequence[Contender]) -> str:
     return found[0]
 
 
-def _notes(data: MultiTaskData, rows: Sequence[Contender]) -> list[str]:
+def _notes(data: MultiTaskData, rows: Sequence[Contender], left_out: Mapping[str, Mapping[str, str]]) -> list[str]:
     """What a reader of the table should know of the rows in it."""
     kinds = dict.fromkeys(type(row) for row in rows)
-    return [note for kind in kinds for note in kind.notes([row for row in rows if type(row) is kind], data)]
+    notes = [note for kind in kinds for note in kind.notes([row for row in rows if type(row) is kind], data)]
+    return notes + [f"no Δm of {label}: {why}" for label, tasks in left_out.items() for why in tasks.values()]
 
 
 def _protocol(
-    data: MultiTaskData,
+    splits: Splits,
     rows: Sequence[Contender],
     seeds: tuple[int, ...],
     setting: Setting,
     baseline: str,
     notes: Sequence[str],
+    left_out: dict[str, dict[str, str]],
 ) -> Protocol:
+    data = splits.data
+    judged = [judge_trivially(splits.of(seed)) for seed in (seeds if splits.how else seeds[:1])]
+    judged *= len(seeds) // len(judged)  # one split: the same for every seed
     counts: dict[Any, Any] = data.counts().to_dict(orient="index")
     tasks = {
         name: TaskInfo(
@@ -275,6 +279,8 @@ def _protocol(
             dict(task.directions),
             task.unit,
             {split: int(counts[name][split]) for split in data.splits},
+            min((one.rarer[name] for one in judged if name in one.rarer), default=None),
+            tuple(metric for metric, score in task.scores.items() if score.skill),
         )
         for name, task in data.tasks.items()
     }
@@ -300,5 +306,8 @@ def _protocol(
         baseline=baseline,
         alone=tuple(row.label for row in rows if not row.shares(data)),
         singles=tuple(row.label for row in rows if row.is_reference),
+        splits=splits.how,
+        left_out=left_out,
+        trivial={name: tuple(one.values[name] for one in judged) for name in data.tasks},
         estimators={label: title for label, title in titles.items() if title},
     )

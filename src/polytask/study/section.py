@@ -26,6 +26,7 @@ class ProtocolSection(Section):
         selection: Which epoch of a trial is reported: the best on validation, the last, or the best on test (then
             every table is marked, because such numbers are too good).
         baseline: Which of the methods gains are measured against; ``"stl"`` by default, or the first one without it.
+        split_seeds: Whether every seed has a split of its own; by default for tables whose test rows are not given.
         workers: Trials run side by side, in processes of their own.
         out: Folder of the study; ``runs/<name of the data>`` by default.
         keep: Which trained models are kept: of all trials, of the best, or none.
@@ -36,6 +37,7 @@ class ProtocolSection(Section):
     seeds: Annotated[int, Field(ge=1)] | tuple[Annotated[int, Field(ge=0)], ...] = 3
     selection: Selection = "val"
     baseline: str | None = None
+    split_seeds: bool | None = None
     workers: Annotated[int, Field(ge=1)] = 1
     out: str | None = None
     keep: Literal["all", "best", "none"] = "all"

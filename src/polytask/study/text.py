@@ -9,8 +9,22 @@ from typing import Any
 from polytask.study.numbers import Numbers
 from polytask.study.statistics import LEVEL, Interval
 
-__all__ = ["apart", "fixed_table", "number", "percent", "rich_table", "signed_interval", "table_for", "times"]
+__all__ = [
+    "TRIVIAL",
+    "apart",
+    "fixed_table",
+    "number",
+    "over",
+    "percent",
+    "rich_table",
+    "signed_interval",
+    "table_for",
+    "times",
+    "trivial_cells",
+]
 
+TRIVIAL = "trivial"
+"""Name of the row of predictions that look at no input."""
 WIDTH = 118
 """Columns that a fixed-width table may take; wider ones are broken into blocks."""
 
@@ -38,30 +52,35 @@ def number(value: float, sd: float = math.nan, spread: float | None = None) -> s
     return f"{text} ± {sd:.{decimals}f}" if math.isfinite(sd) else text
 
 
-def percent(value: float) -> str:
+def percent(value: float, decimals: int = 1) -> str:
     """A gain with sign.
 
     Examples:
-        >>> percent(1.52), percent(-0.04), percent(-123.4)
-        ('+1.5', '0.0', '-123')
+        >>> percent(1.52), percent(-0.04), percent(-123.4), percent(-0.04, 2)
+        ('+1.5', '0.0', '-123', '-0.04')
     """
     if not math.isfinite(value):
         return "undefined"
-    text = f"{value:+.0f}" if abs(value) >= 99.95 else f"{value:+.1f}"
+    text = f"{value:+.0f}" if abs(value) >= 99.95 else f"{value:+.{decimals}f}"
     return text.lstrip("+-") if float(text) == 0 else text
 
 
 def signed_interval(interval: Interval) -> str:
-    """Mean and bounds of a gain in per cent.
+    """Mean and bounds of a gain in per cent, with so many decimals that no bound but 0 is printed as 0.
 
     Examples:
         >>> from polytask.study.statistics import paired_interval
         >>> signed_interval(paired_interval([1.0, 2.0, 3.0])), signed_interval(paired_interval([1.0]))
         ('+2.0 % [-0.5, +4.5]', '+1.0 %')
+        >>> signed_interval(paired_interval([0.10, 0.11, 0.16]))  # "better", and "[0.0, +0.2]" would not look so
+        '+0.12 % [+0.04, +0.20]'
     """
     if math.isnan(interval.low):
         return f"{percent(interval.mean)} %"
-    return f"{percent(interval.mean)} % [{percent(interval.low)}, {percent(interval.high)}]"
+    bounds = [abs(bound) for bound in (interval.low, interval.high) if bound]
+    decimals = next((d for d in range(1, 13) if all(round(bound, d) for bound in bounds)), 12)
+    mean, low, high = (percent(value, decimals) for value in (interval.mean, interval.low, interval.high))
+    return f"{mean} % [{low}, {high}]"
 
 
 def times(value: float) -> str:
@@ -90,10 +109,15 @@ def header(comparison: Numbers, task: str) -> str:
     return f"{task}  {info.primary}{unit} {info.arrow}"
 
 
+def over(comparison: Numbers, n: int) -> str:
+    """What an interval is over, in words."""
+    return f"{n} paired {'splits' if comparison.protocol.splits else 'seeds'}"
+
+
 def delta_header(comparison: Numbers) -> str:
     """Heading of the Δm column; says which interval it is."""
     n = len(comparison.protocol.seeds)
-    what = f"[{LEVEL:.0%} CI, {n} paired seeds]".replace("%", " %") if n > 1 else "(one seed: no interval)"
+    what = f"[{LEVEL:.0%} CI, {over(comparison, n)}]".replace("%", " %") if n > 1 else "(one seed: no interval)"
     return f"Δm vs {comparison.reference}  {what}"
 
 
@@ -105,11 +129,26 @@ def cells(comparison: Numbers, method: str) -> tuple[list[str], str, str, str]:
     verdict, interval = comparison.verdict_of(method), comparison.interval(method)
     if interval is None and not comparison.cost(method)["parameters"]:
         values = [""] * len(values)
-    delta = "" if interval is None or verdict in ("failed", "undefined") else signed_interval(interval)
+    for place, task in enumerate(comparison.tasks):
+        if task in comparison.protocol.left_out.get(method, {}):
+            values[place] = ""
+    known = interval is not None and not math.isnan(interval.mean) and verdict != "failed"
+    delta = signed_interval(interval) if interval is not None and known else ""
     if verdict == "reference":
         delta = "0.0 %"
     ratio = row["seconds_ratio"]
     return values, delta, f"({verdict})" if verdict == "reference" else verdict, times(ratio) if ratio > 0 else ""
+
+
+def trivial_cells(comparison: Numbers) -> list[str]:
+    """Per task, the mean over seeds of the trivial prediction; empty if none was judged."""
+    found = [comparison.protocol.trivial.get(task, ()) for task in comparison.tasks]
+    known = [[value for value in values if math.isfinite(value)] for values in found]
+    if not any(known):
+        return []
+    spread = {task: float(comparison.summary[f"{task}:sd"].max()) for task in comparison.tasks}
+    means = [math.fsum(values) / len(values) if values else math.nan for values in known]
+    return [number(mean, spread=spread[task]) for task, mean in zip(comparison.tasks, means, strict=True)]
 
 
 def footer(comparison: Numbers) -> list[str]:
@@ -137,6 +176,14 @@ def footer(comparison: Numbers) -> list[str]:
         )
     if reference in comparison.constant:
         lines.append(f"the same at every seed: {reference}, the reference; intervals come from the methods alone")
+    lines.extend(f"the same numbers at every seed: {' and '.join(group)}" for group in comparison.twins)
+    points = [task for task, info in protocol.tasks.items() if info.primary in info.skill]
+    if points:
+        lines.append(f"gains are differences in points of 0.01, as 0 is no better than chance: {', '.join(points)}")
+    known = (comparison.interval(method) for method in comparison.methods if method != reference)
+    how = next((interval.how for interval in known if interval is not None and interval.n > 1), "")
+    if how:
+        lines.append(f"intervals: {how}")
     remarks = {(trial.method, remark): None for trial in comparison.trials for remark in trial.remarks}
     lines.extend(f"{method} warned: {remark}" for method, remark in remarks)
     lines.extend(
@@ -167,6 +214,11 @@ def fixed_table(comparison: Numbers, width: int | None = None) -> str:
     for method in comparison.methods:
         values, *rest = cells(comparison, method)
         for column, cell in zip((*columns, *tail), (*values, *rest), strict=True):
+            column.append(cell)
+    trivial = trivial_cells(comparison)
+    if trivial:
+        first.append(TRIVIAL)
+        for column, cell in zip((*columns, *tail), (*trivial, "", "(no inputs)", ""), strict=True):
             column.append(cell)
     if comparison.protocol.selection == "test":
         tail[0][0] += "  SELECTED ON TEST"
@@ -207,6 +259,9 @@ def rich_table(comparison: Numbers, *, caption: bool = True) -> Any:
         style = styles.get(comparison.verdict_of(method), "")
         row = [Text(method, "bold"), *map(Text, values), Text(delta, style), Text(verdict, style), Text(ratio)]
         table.add_row(*row)
+    trivial = trivial_cells(comparison)
+    if trivial:
+        table.add_row(*(Text(cell, "dim") for cell in (TRIVIAL, *trivial, "", "(no inputs)", "")))
     return table
 
 

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 
 from polytask.study.numbers import Numbers
 from polytask.study.statistics import Interval, seeds_needed
-from polytask.study.text import apart, percent, signed_interval, times
+from polytask.study.text import apart, over, percent, signed_interval, times
 
 __all__ = ["Judgement", "judge"]
 
@@ -60,7 +60,8 @@ def judge(comparison: Numbers) -> Judgement:
         beside += [] if gap is None else _against(best, alone[0][0], gap)
     if comparison.protocol.selection == "test":
         headline = f"Selected on the test set, so too good: {headline[0].lower()}{headline[1:]}"
-    details = [*_tasks(comparison, subject), *_others(comparison, rest), *beside, *_price(comparison, subject)]
+    details = [*_tasks(comparison, subject), *_others(comparison, rest), *beside, *_alike(comparison)]
+    details += [*_below_trivial(comparison), *_budget(comparison), *_price(comparison, subject)]
     if comparison.failures:
         details.append(_failed(comparison))
     simple = "" if gap is None or gap.verdict == "better" else alone[0][0]
@@ -78,6 +79,12 @@ def _ranked(comparison: Numbers, methods: Sequence[str]) -> list[tuple[str, Inte
     return sorted(known, key=lambda item: (rank.get(item[1].verdict, 1), -item[1].mean))
 
 
+def _seeds(comparison: Numbers, interval: Interval) -> str:
+    """What the interval is over; with one split, that it is about seeds only."""
+    only = "" if comparison.protocol.splits else " (seeds only: all on one split of the rows)"
+    return over(comparison, interval.n) + only
+
+
 def _points(gap: Interval) -> str:
     """A difference between two Δm, without its sign."""
     low, high = sorted((abs(gap.low), abs(gap.high)))
@@ -89,7 +96,7 @@ def _keep_alone(comparison: Numbers, best: str, alone: tuple[str, Interval], gap
     lone, interval = alone
     return (
         f"Learn each task alone, with {lone}: it beats {apart(comparison)} by Δm {signed_interval(interval)}, and the "
-        f"best joint method, {best}, by {_points(gap)}, {gap.n} paired seeds."
+        f"best joint method, {best}, by {_points(gap)}, {_seeds(comparison, gap)}."
     )
 
 
@@ -123,13 +130,18 @@ def _headline(comparison: Numbers, best: str, interval: Interval) -> str:
     reference = apart(comparison)
     together = _join(comparison.tasks) if len(comparison.tasks) <= 4 else f"the {len(comparison.tasks)} tasks"
     gain = f"Δm {signed_interval(interval)}"
-    seeds = f"{interval.n} paired seeds"
+    seeds = _seeds(comparison, interval)
     if interval.verdict == "one seed":
         lean = "ahead of" if interval.mean > 0 else "behind"
         return f"With one seed nothing can be told apart: {best} is {lean} {reference} by {gain}, without an interval."
     if interval.verdict == "no spread":
         lean = "ahead of" if interval.mean > 0 else "behind"
-        return f"At all {seeds}, {best} is {lean} {reference} by {gain}: nothing varies, so there is no interval."
+        always = f"At all {interval.n} paired seeds"
+        return f"{always}, {best} is {lean} {reference} by {gain}: nothing varies, so there is no interval."
+    if interval.verdict == "cannot tell":
+        return (
+            f"Cannot tell whether training {together} together helps: {interval.lacking}. {best} has {gain}, {seeds}."
+        )
     if interval.verdict == "better":
         return f"Training {together} together with {best} beats {reference}: {gain}, {seeds}."
     if interval.verdict == "worse":
@@ -153,6 +165,9 @@ def _tasks(comparison: Numbers, method: str) -> list[str]:
         elif found:
             parts = "; ".join(f"{task} {gain}" for task, gain in found.items())
             sentences.append(f"With {method}, {_join(list(found))} {many} ({parts}).")
+    short = [f"{task} ({interval.lacking})" for task, interval in known.items() if interval.verdict == "cannot tell"]
+    if short:
+        sentences.append(f"Cannot tell for {_join(short)}.")
     same = [task for task, interval in known.items() if interval.verdict == "not separable"]
     if same:
         sentences.append(f"With {method}, no difference can be shown for {_join(same)}.")
@@ -170,10 +185,28 @@ def _others(comparison: Numbers, rest: Sequence[tuple[str, Interval]]) -> list[s
         "better": "Better, too",
         "worse": "Worse",
         "not separable": f"Not separable from {reference}",
+        "cannot tell": "Too few rows to tell",
         "one seed": "The others",
         "no spread": "The same at every seed",
     }
     return [f"{words[verdict]}: {'; '.join(found)}." for verdict, found in groups.items()]
+
+
+def _alike(comparison: Numbers) -> list[str]:
+    """Methods that are one and the same by their numbers."""
+    return [
+        f"{_join(group)} gave the same numbers at every seed: here they are one method." for group in comparison.twins
+    ]
+
+
+def _below_trivial(comparison: Numbers) -> list[str]:
+    found = [f"{method} for {_join(tasks)}" for method, tasks in comparison.below_trivial.items()]
+    return [f"Worse than a prediction that looks at no input: {'; '.join(found)}."] if found else []
+
+
+def _budget(comparison: Numbers) -> list[str]:
+    late = _unfinished(comparison)
+    return [f"The budget decides, not the method: {late} were best at their last epoch."] if late else []
 
 
 def _price(comparison: Numbers, best: str) -> list[str]:
@@ -206,6 +239,8 @@ def _next(comparison: Numbers, ranked: Sequence[tuple[str, Interval]], lone: str
     verdict = ranked[0][1].verdict
     if verdict == "one seed":
         return ["run at least 3 seeds, better 5; the finished trials are kept."]
+    if verdict == "cannot tell":
+        return [f"more rows: {ranked[0][1].lacking}."]
     if verdict == "no spread":
         return ["other splits of the rows ([data] seed) would tell how much is chance; more seeds will not."]
     if gap is not None and gap.verdict == "worse":
@@ -227,13 +262,7 @@ def _by_tasks(comparison: Numbers, best: str, interval: Interval) -> list[str]:
     table = comparison.negative_transfer
     hurt = table[(table["method"] == best) & table["hurt"]]["task"].tolist()
     if interval.verdict == "not separable":
-        needed = seeds_needed(interval)
-        goal = f"separate {best} from {comparison.reference}"
-        steps.append(
-            f"about {needed} seeds in all would {goal}, if mean and spread stay as they are."
-            if needed
-            else f"more seeds will not help soon: the gain of {best} is tiny beside its spread. Decide by cost."
-        )
+        steps.append(_more(comparison, interval, f"separate {best} from {comparison.reference}", best))
     if hurt and len(comparison.tasks) > len(hurt) + 1:
         steps.append(f"train {_join(hurt)} apart and the others together, and compare again.")
     elif hurt and interval.verdict == "worse" and best not in comparison.protocol.estimators:
@@ -245,9 +274,19 @@ def _by_tasks(comparison: Numbers, best: str, interval: Interval) -> list[str]:
     return steps
 
 
+def _more(comparison: Numbers, interval: Interval, goal: str, best: str) -> str:
+    """How many seeds, or rows, would show a difference of the size that was seen."""
+    seeds, rows = seeds_needed(interval), comparison.rows_needed(interval)
+    if seeds:
+        return f"about {seeds} seeds in all would {goal}, if mean and spread stay as they are."
+    if rows:
+        return f"cannot tell from so few rows: about {rows:,} would {goal}, if there is a gain as large as this one."
+    return f"more seeds will not help soon: the gain of {best} is tiny beside its spread. Decide by cost."
+
+
 def _runner_up(comparison: Numbers, best: str, second: str) -> list[str]:
     gap = comparison.difference(best, second)
-    if gap is None or gap.verdict != "not separable":
+    if gap is None or gap.verdict != "not separable" or any({best, second} <= {*group} for group in comparison.twins):
         return []
     needed = seeds_needed(gap)
     more = f"about {needed} seeds in all would separate them" if needed else "and more seeds will hardly do it"

@@ -153,12 +153,15 @@ class Score:
         partial: With a reason, the value still stands: it is the mean over the classes for which it is defined.
         higher_is_better: Whether more is better; by default what the torchmetrics object says, which then has to be
             made before anything is measured.
+        skill: Whether 0 is no better than chance and 1 is perfect, so that ratios of values say nothing and gains are
+            differences.
     """
 
     build: Callable[[], Metric]
     undefined: Callable[[Seen], str | None] | None = None
     partial: bool = False
     higher_is_better: bool | None = None
+    skill: bool = False
 
 
 class Kind(abc.ABC):

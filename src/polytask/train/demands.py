@@ -100,7 +100,8 @@ def check_validation(balancer: Balancer, options: TrainOptions, schedule: Schedu
         ConfigError: Method, early stopping or schedule need them.
     """
     if VALIDATION_METRICS in balancer.asks:
-        raise ConfigError(f"{type(balancer.method).__name__} weighs tasks by their validation metrics: pass val= to fit()")
+        name = type(balancer.method).__name__
+        raise ConfigError(f"{name} weighs tasks by their validation metrics: pass val= to fit()")
     if options.patience is not None and options.stop is not None:
         raise ConfigError("patience= needs validation data: pass val=, or leave patience out")
     if schedule is not None and schedule.needs_validation:

@@ -12,7 +12,6 @@ import torch
 from torch import Tensor, nn
 
 from polytask.balance import Balancer, Method
-from polytask.balance.asks import VALIDATION_METRICS
 from polytask.data import MultiTaskData, MultiTaskLoader, Source, given_rows
 from polytask.errors import CheckpointError, ConfigError, unknown
 from polytask.remedies import setting, worded

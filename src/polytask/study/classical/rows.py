@@ -16,7 +16,7 @@ from polytask.errors import DataError
 from polytask.tasks import Task, TaskSet
 from polytask.tasks.labels import known
 
-__all__ = ["Encoding", "Features", "Rows", "features_of", "read_rows"]
+__all__ = ["Encoding", "Features", "Rows", "features_of", "labels_of", "read_rows"]
 
 Array = NDArray[Any]
 BATCH = 8192
@@ -89,7 +89,7 @@ def read_rows(source: Source, tasks: TaskSet) -> Rows:
     for part in batches(source, BATCH):
         features.append(features_of(part.inputs))
         for name, task in tasks.items():
-            targets[name].append(_labels(task, part.targets.get(name), len(features[-1])))
+            targets[name].append(labels_of(task, part.targets.get(name), len(features[-1])))
     if not features:
         raise DataError("there are no training rows")
     joined = Features(*(np.concatenate(parts) for parts in zip(*map(_pair, features), strict=True)))
@@ -100,7 +100,7 @@ def _pair(features: Features) -> tuple[Array, Array]:
     return features.numeric, features.categorical
 
 
-def _labels(task: Task, target: Tensor | None, rows: int) -> Array:
+def labels_of(task: Task, target: Tensor | None, rows: int) -> Array:
     """Labels of a batch as float64, NaN where missing."""
     wide = (task.classes or 1,) if task.rule.target_dims == 2 else ()
     if target is None:

@@ -145,6 +145,10 @@ class Contender(ABC):
         """The tasks of each trial. Every task is measured by one trial."""
         return [(task,) for task in tasks] if self.alone else [tasks]
 
+    def cannot(self, data: MultiTaskData) -> Mapping[str, str]:
+        """Tasks that it cannot learn, each with the reason; it then learns the others, and has no Δm."""
+        return {}
+
     @abstractmethod
     def check(self, data: MultiTaskData, tasks: tuple[str, ...]) -> None:
         """Find out what would stop a trial of these tasks before any is run.

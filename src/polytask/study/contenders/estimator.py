@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, ClassVar, final
 
@@ -11,11 +11,20 @@ from polytask.data import MultiTaskData
 from polytask.data.interface import Interface
 from polytask.errors import ConfigError
 from polytask.share.stored import Stored, write_model
-from polytask.study.classical import Entry, check_estimator, entry_names, find_entry, fit_estimator, learn
+from polytask.study.classical import (
+    Entry,
+    check_estimator,
+    entry_names,
+    find_entry,
+    fit_estimator,
+    learn,
+    reasons_against,
+)
 from polytask.study.contenders.contender import Contender, OnEpoch, Setting
 from polytask.study.contenders.identity import plain
 from polytask.study.contenders.request import Request
 from polytask.study.results import TrialResult
+from polytask.tasks import Task
 
 __all__ = ["EstimatorContender"]
 
@@ -94,11 +103,20 @@ class EstimatorContender(Contender):
 
     def title(self, data: MultiTaskData) -> str:
         """What is fitted to the tasks."""
-        return self.estimator.title(data.tasks.values())
+        return self.estimator.title(self._learned(data))
 
     def shares(self, data: MultiTaskData) -> bool:
         """Whether these tasks can gain from each other."""
-        return self.estimator.shares(data.tasks.values())
+        return self.estimator.shares(self._learned(data))
+
+    def cannot(self, data: MultiTaskData) -> Mapping[str, str]:
+        """Tasks of kinds that it does not know."""
+        against = {name: reasons_against(self.estimator, [task]) for name, task in data.tasks.items()}
+        return {name: why for name, why in against.items() if why}
+
+    def _learned(self, data: MultiTaskData) -> list[Task]:
+        against = self.cannot(data)
+        return [task for name, task in data.tasks.items() if name not in against]
 
     def check(self, data: MultiTaskData, tasks: tuple[str, ...]) -> None:
         """Kinds of the tasks, and kind of the inputs.
@@ -139,5 +157,5 @@ class EstimatorContender(Contender):
         ]
         said: dict[str, list[str]] = {}
         for row in rows:
-            said.setdefault(row.estimator.note(data.tasks.values()), []).append(row.label)
+            said.setdefault(row.estimator.note(row._learned(data)), []).append(row.label)
         return [*notes, *(f"{', '.join(labels)}: {note}" for note, labels in said.items() if note)]

@@ -10,7 +10,7 @@ from matplotlib.axes import Axes
 from polytask.study.figures.style import INK, MUTED, Figure, Look, Omitted, Panel, few_ticks, look_of, panel, pick_tasks
 from polytask.study.numbers import Numbers
 from polytask.study.statistics import Interval
-from polytask.study.text import apart, percent, signed_interval
+from polytask.study.text import apart, over, percent, signed_interval
 
 __all__ = ["delta"]
 
@@ -42,7 +42,7 @@ def delta(comparison: Numbers) -> Figure | Omitted:
     n = len(comparison.protocol.seeds)
     how = (
         f"Relative gain over {reference} in per cent; right of zero is better. Whiskers: 95 % Student-t interval over "
-        f"{n} paired seeds, not corrected for looking at several methods. Dots: single seeds. Hollow bars: the "
+        f"{over(comparison, n)}, not corrected for looking at several methods. Dots: single seeds. Hollow bars: the "
         f"interval covers zero, or there is none. It says how much {matter}, not the choice of rows."
         if n > 1
         else f"Relative gain over {reference} in per cent; right of zero is better. One seed: there is no interval."

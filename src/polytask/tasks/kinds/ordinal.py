@@ -119,5 +119,6 @@ class Ordinal(Kind):
                 made_by("torchmetrics.classification.MulticlassCohenKappa", weights="quadratic", **options),
                 higher_is_better=True,
                 undefined=Seen.two_classes,
+                skill=True,
             ),
         }

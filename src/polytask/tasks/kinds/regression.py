@@ -52,5 +52,10 @@ class Regression(Kind):
             "mse": Score(made_by("torchmetrics.MeanSquaredError"), higher_is_better=False),
             "rmse": Score(made_by("torchmetrics.MeanSquaredError", squared=False), higher_is_better=False),
             "mae": Score(made_by("torchmetrics.MeanAbsoluteError"), higher_is_better=False),
-            "r2": Score(made_by("torchmetrics.R2Score"), higher_is_better=True, undefined=Seen.two_rows_that_differ),
+            "r2": Score(
+                made_by("torchmetrics.R2Score"),
+                higher_is_better=True,
+                undefined=Seen.two_rows_that_differ,
+                skill=True,
+            ),
         }
