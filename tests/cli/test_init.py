@@ -192,18 +192,18 @@ def test_a_name_with_a_comma_is_quoted_or_repeated(polytask, tmp_path):
 def test_remedies_are_options_of_init_and_following_them_helps(polytask, tmp_path):
     path, out = tmp_path / "t.csv", tmp_path / "polytask.toml"
     rows = [f"{i % 7 + 0.5};{i % 11 + 0.25}".replace(".", ",") for i in range(100)]
-    path.write_bytes("x;größe\n".encode("cp1252") + "\n".join([*rows, "?;1,5"]).encode())
+    path.write_bytes("x;größe\n".encode("cp1252") + "\n".join([*rows, "viel;1,5"]).encode())
     refused = polytask("init", path, "--targets", "größe", "--out", out)
     assert refused.code == 2
     assert "--encoding cp1252" in refused.err
     said = polytask("init", path, "--targets", "größe", "--encoding", "cp1252", "--out", out)
-    assert "--missing '?'" in said.out
+    assert "--missing viel" in said.out
     assert "missing_values=" not in said.out
-    words = ("--encoding", "cp1252", "--missing", "?", "--decimal", ",", "--kind", "größe=quantile")
+    words = ("--encoding", "cp1252", "--missing", "viel", "--decimal", ",", "--kind", "größe=quantile")
     done = polytask("init", path, "--targets", "größe", *words, "--out", out, "--force", "--json")
     assert done.json["targets"] == {"größe": "quantile"}
     config = Config.load(out)
-    assert (config.data.encoding, config.data.decimal, config.data.missing_values) == ("cp1252", ",", ("?",))
+    assert (config.data.encoding, config.data.decimal, config.data.missing_values) == ("cp1252", ",", ("viel",))
     assert config.build_data().table.numeric[0].name == "x"
 
 

@@ -12,7 +12,9 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from polytask.data.marks import are_codes
 from polytask.data.measures import nearly_numbers
+from polytask.data.moments import cycles
 from polytask.errors import ConfigError, DataError, unknown
 from polytask.remedies import column_kind, option
 from polytask.tasks import Nature
@@ -22,6 +24,7 @@ __all__ = [
     "COLUMN_KINDS",
     "Column",
     "by_value",
+    "codes",
     "dates",
     "infer_column",
     "levels",
@@ -42,6 +45,7 @@ _ID = re.compile(
 _ID_CAMEL = re.compile(r"[a-z](Id|ID|Key|Uuid)$")
 _FORMATS = ("ISO8601", "%Y/%m/%d", "%d.%m.%Y", "%m/%d/%Y", "%d/%m/%Y", "%Y/%m/%d %H:%M:%S", "%m/%d/%Y %H:%M")
 _EACH = 5  # rows that a text must have on average to be a category
+_COVERED = 0.5  # share of the rows that must have frequent texts where the others are many
 _LARGEST = float(np.finfo(np.float32).max)
 _DAY = 86_400e9  # nanoseconds
 
@@ -57,6 +61,8 @@ class Column:
         reason: Why it is dropped, in words.
         surprise: What its owner may want to know although it is used.
         format: How its dates are written, for role ``"date"`` read from text.
+        cycles: Which of the cycles of :data:`~polytask.data.moments.CYCLES` its dates run through.
+        least: Training rows that a category must have to be one of its own; rarer ones are one together.
     """
 
     name: str
@@ -64,6 +70,8 @@ class Column:
     reason: str = ""
     surprise: str = ""
     format: str = ""
+    cycles: tuple[str, ...] = ()
+    least: int = 1
 
 
 def infer_column(series: pd.Series[Any], kind: str | None = None) -> Column:
@@ -71,7 +79,7 @@ def infer_column(series: pd.Series[Any], kind: str | None = None) -> Column:
 
     Args:
         series: The column, named.
-        kind: One of :data:`COLUMN_KINDS` to skip the guess.
+        kind: One of :data:`COLUMN_KINDS` to skip the guess; ``"date:FORMAT"`` is a date that was read already.
 
     Returns:
         Its role. Numbers are numeric; text with few distinct values (at most 10, or one per 5 rows up to 1,000) is
@@ -89,6 +97,7 @@ def infer_column(series: pd.Series[Any], kind: str | None = None) -> Column:
         'an id: a different whole number in each row'
     """
     name = str(series.name)
+    kind = "date" if kind is not None and kind.startswith("date:") else kind
     if kind is not None and kind not in COLUMN_KINDS:
         raise ConfigError(f"column {name!r}: {unknown('kind of an input column', kind, COLUMN_KINDS)}")
     present = series.dropna()
@@ -97,7 +106,8 @@ def infer_column(series: pd.Series[Any], kind: str | None = None) -> Column:
     if not plain(present):
         return Column(name, "dropped", f"its values are {type(present.iloc[0]).__name__} objects")
     if kind == "date":
-        return Column(name, "date", format=_date_format(present) or _bad_date(series))
+        form = _date_format(present)
+        return _date_column(name, present, _bad_date(series) if form is None else form)
     if kind is not None:
         return Column(name, kind)  # type: ignore[arg-type]
     return _guess(name, series, present)
@@ -113,14 +123,20 @@ def _guess(name: str, series: pd.Series[Any], present: pd.Series[Any]) -> Column
     if pd.api.types.is_bool_dtype(present) or set(map(type, present.unique())) <= {bool, np.bool_}:
         return Column(name, "boolean")
     if pd.api.types.is_datetime64_any_dtype(present) or pd.api.types.is_timedelta64_dtype(present):
-        return Column(name, "date")
+        return _date_column(name, present)
     if not isinstance(series.dtype, pd.CategoricalDtype):
         if pd.api.types.is_numeric_dtype(present):
             return _number_column(name, present, distinct)
-        if mostly_numbers(present):
+        if not codes(present) and mostly_numbers(present):
             values = numbers(series)  # names the first text, if there is one
             return _number_column(name, pd.Series(values[~np.isnan(values)]), distinct)
     return _text_column(name, present, distinct)
+
+
+def _date_column(name: str, present: pd.Series[Any], form: str = "", surprise: str = "") -> Column:
+    clock = pd.api.types.is_timedelta64_dtype(present)
+    found = cycles(pd.Series(dates(present, form)), clock=clock)
+    return Column(name, "date", surprise=surprise, format=form, cycles=found)
 
 
 def _number_column(name: str, present: pd.Series[Any], distinct: int) -> Column:
@@ -143,7 +159,7 @@ def _number_column(name: str, present: pd.Series[Any], distinct: int) -> Column:
 def _text_column(name: str, present: pd.Series[Any], distinct: int) -> Column:
     form = _date_format(present)
     if form is not None:
-        return Column(name, "date", format=form, surprise="dates, encoded as a number of days")
+        return _date_column(name, present, form, "dates, encoded as a number of days")
     mixed = (
         "dates in more than one notation; written alike (2024-01-31) they become days"
         if _dates(present)
@@ -154,6 +170,14 @@ def _text_column(name: str, present: pd.Series[Any], distinct: int) -> Column:
         return Column(name, "categorical", surprise=mixed and f"{mixed}, now they are {distinct} categories")
     if mixed:
         return Column(name, "dropped", mixed)
+    counts = present.value_counts()
+    often = counts[counts >= _EACH]
+    if few < distinct and often.sum() >= _COVERED * len(present):
+        rare = distinct - len(often)
+        said = (
+            f"{len(often)} categories of at least {_EACH} rows; {rare} rarer ones ({len(present) - often.sum()} rows)"
+        )
+        return Column(name, "categorical", surprise=f"{said} count as one", least=_EACH)
     if distinct == len(present):
         return Column(name, "dropped", f"an id or free text: {distinct} different texts in {len(present)} rows")
     return Column(
@@ -173,6 +197,18 @@ def plain(present: pd.Series[Any]) -> bool:
     except TypeError:  # unhashable
         return False
     return True
+
+
+def codes(present: pd.Series[Any]) -> bool:
+    """Whether a column's texts are digits with zeros in front, which numbers would lose."""
+    if present.dtype != object and not isinstance(present.dtype, pd.StringDtype):
+        return False
+    unique = present.iloc[:1000].unique()
+    return (
+        all(isinstance(value, str) for value in unique)
+        and all(value.isdigit() for value in unique)
+        and are_codes(present.unique())
+    )
 
 
 def mostly_numbers(present: pd.Series[Any]) -> bool:

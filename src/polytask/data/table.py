@@ -17,6 +17,7 @@ from torch import Tensor
 
 from polytask.data.columns import Column, infer_column
 from polytask.data.encoder import TableEncoder
+from polytask.data.files import name_of
 from polytask.data.leakage import LeakageWarning, find_leaks
 from polytask.data.multitask import SPLITS, MultiTaskData
 from polytask.data.oddities import oddities
@@ -86,15 +87,22 @@ def read_table(
         >>> len(data.train), data.tasks["pain"].kind, data.inputs.cardinalities
         (24, 'regression', (3,))
     """
-    name = Path(source).stem if not isinstance(source, pd.DataFrame) else "table"
+    name = name_of(source)
     chosen = {str(column): kind for column, kind in (kinds or {}).items()}
-    frame, written, mark = open_table(
+    opened = open_table(
         source, missing_values=missing_values, decimal=decimal, thousands=thousands, encoding=encoding, kinds=chosen
     )
+    frame = opened.frame
     wanted, left_out = column_names("targets", targets), column_names("ignore", ignore)
     group = None if group is None else str(group)
     check_columns(frame, wanted, chosen, left_out, group)
-    reading = {"missing_values": list(missing_values), "decimal": mark, "thousands": thousands, "encoding": encoding}
+    reading = {
+        "missing_values": list(missing_values),
+        "decimal": opened.decimal,
+        "thousands": thousands,
+        "encoding": encoding,
+        "columns": {name: how for name, how in opened.columns.items() if name not in left_out},
+    }
     labelled = frame[wanted].notna().any(axis=1).to_numpy()
     for target in wanted:
         if frame[target].notna().sum() == 0:
@@ -120,8 +128,9 @@ def read_table(
         {target: chosen.get(target) for target in wanted},
         columns,
         splits,
+        units={target: opened.columns[target].get("unit", "") for target in wanted if target in opened.columns},
         notes=notes,
-        surprises=written,
+        surprises=opened.said,
         details={
             "rows": len(frame),
             "rows_without_label": dropped,

@@ -11,7 +11,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from polytask.data.columns import by_value, levels, mostly_numbers, numbers, plain
+from polytask.data.columns import by_value, codes, levels, mostly_numbers, numbers, plain
 from polytask.data.measures import nearly_numbers
 from polytask.errors import DataError, unknown
 from polytask.remedies import column_kind
@@ -58,7 +58,7 @@ def guess_kind(series: pd.Series[Any]) -> Guess:
     distinct = int(present.nunique())
     if isinstance(present.dtype, pd.CategoricalDtype) and present.dtype.ordered and distinct > 2:
         return _guess(Nature.ORDERED, f"{distinct} ordered categories")
-    numeric = not isinstance(present.dtype, pd.CategoricalDtype) and mostly_numbers(present)
+    numeric = not isinstance(present.dtype, pd.CategoricalDtype) and not codes(present) and mostly_numbers(present)
     if not numeric or pd.api.types.is_bool_dtype(present):
         return _guess(Nature.YES_NO, "two values") if distinct <= 2 else _guess(Nature.CLASSES, f"{distinct} classes")
     values = numbers(present, target=True)
@@ -202,6 +202,8 @@ def _as_numbers(series: pd.Series[Any]) -> pd.Series[Any]:
     if series.dtype != object and not isinstance(series.dtype, pd.StringDtype):
         return series
     if set(map(type, series.dropna().unique())) <= {bool, np.bool_}:
+        return series
+    if codes(series.dropna()):
         return series
     read = pd.to_numeric(series.astype(object), errors="coerce")
     return series if (read.isna() & series.notna()).any() else read
