@@ -67,7 +67,7 @@ def fit_columns(
         given: The same before anything was read.
         table: The fitted encoder.
         tasks: Targets, which later rows need not have and which are ignored.
-        converted: Columns that were converted in the training table, and are here by the same rule.
+        converted: Columns of which ``given`` does not tell how they were written.
         fill_missing: Whether a column that is not there counts as one without any value.
 
     Raises:
@@ -75,7 +75,7 @@ def fit_columns(
     """
     absent = [name for name in table.columns if name not in frame.columns]
     if absent and not fill_missing:
-        rest = [name for name in map(str, frame.columns) if name not in table.columns]
+        rest = [name for name in given.columns if name not in table.columns]
         named = ", ".join(map(repr, absent))
         raise DataError(
             f"{len(absent)} of the {len(table.columns)} columns that the model reads are not there: {named}. "
@@ -83,7 +83,7 @@ def fit_columns(
             f"with {worded('fill_missing=True', '--fill-missing')}, as if it had no values"
         )
     rows, remarks = len(frame), []
-    extra = [name for name in map(str, frame.columns) if name not in table.columns and name not in tasks]
+    extra = [name for name in given.columns if name not in table.columns and name not in tasks]
     if extra:
         plural = "s" if len(extra) > 1 else ""
         words = f"ignored {len(extra)} column{plural} that the model does not use: {_listed(map(repr, extra))}"
@@ -134,7 +134,9 @@ def check_rows(frame: pd.DataFrame, table: TableEncoder, encoded: NDArray[np.flo
     return remarks
 
 
-def _number(frame: pd.DataFrame, given: pd.DataFrame | None, column: NumberColumn, remarks: list[Remark]) -> pd.Series[Any]:
+def _number(
+    frame: pd.DataFrame, given: pd.DataFrame | None, column: NumberColumn, remarks: list[Remark]
+) -> pd.Series[Any]:
     """The column of a number, a date or a truth value, as the encoder reads it."""
     rows, name = len(frame), column.name
     if name not in frame.columns:

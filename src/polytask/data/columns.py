@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from polytask.data.marks import are_codes
 from polytask.data.measures import nearly_numbers
-from polytask.data.moments import cycles
+from polytask.data.moments import DURATION, cycles, parse_dates, parse_durations
 from polytask.errors import ConfigError, DataError, unknown
 from polytask.remedies import column_kind, option
 from polytask.tasks import Nature
@@ -291,7 +291,7 @@ def dates(series: pd.Series[Any], form: str = "") -> NDArray[np.float64]:
     """
     if pd.api.types.is_datetime64_any_dtype(series) or pd.api.types.is_timedelta64_dtype(series):
         return _days(series)
-    parsed = pd.to_datetime(series.astype(object), format=form or "ISO8601", errors="coerce", utc=True)
+    parsed = parse_durations(series) if form == DURATION else parse_dates(series, form or "ISO8601")
     bad = (parsed.isna() & series.notna()).to_numpy()
     if bad.any():
         first = int(np.flatnonzero(bad)[0])

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from polytask.data.columns import row_number, to_numbers
 from polytask.data.marks import MISSING_AMONG_NUMBERS, are_codes, missing_marks, truth_words
-from polytask.data.moments import number_dates, parse_dates, parse_durations, text_dates
+from polytask.data.moments import DURATION, enough, number_dates, parse_dates, parse_durations, text_dates
 from polytask.data.written import Marks, Written, read_numbers, read_value, worth_a_look
 
 __all__ = ["Conversion", "convert", "find_conversion", "number_conversion"]
@@ -152,6 +152,8 @@ def convert(column: pd.Series[Any], conversion: Conversion) -> tuple[pd.Series[A
     said = _gone(texts, gone & ~np.isin(texts.unique.astype(str), conversion.missing)) if gone.any() else ""
     if conversion.how in ("date", "duration"):
         parsed = parse_durations(column) if conversion.how == "duration" else parse_dates(column, conversion.form)
+        if not enough(parsed.notna()[column.notna()]):
+            return column, said  # another notation: an error that names the first cell
         return parsed, _and(_faults(column, parsed, conversion.how), said)
     if conversion.how == "number":
         marks = Marks(conversion.decimal, conversion.thousands or None)
@@ -213,7 +215,7 @@ def _durations(column: pd.Series[Any], texts: _Texts, gone: NDArray[np.bool_], m
     made = texts.spread(parsed, column, pd.NaT)
     text, row = texts.row(column, good)
     said = f"{text!r} (row {row}) is read as a time of {parsed[good].iloc[0] / pd.Timedelta(hours=1):.6g} hours"
-    return Conversion("duration"), made, _and(said, _bad(column, texts, ~good & ~gone, "duration"))
+    return Conversion("duration", form=DURATION), made, _and(said, _bad(column, texts, ~good & ~gone, "duration"))
 
 
 def _dates(column: pd.Series[Any], texts: _Texts, gone: NDArray[np.bool_], marks: Marks, common: str) -> _Found:

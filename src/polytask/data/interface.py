@@ -142,11 +142,19 @@ class Interface:
     ) -> tuple[dict[str, Tensor], list[Remark]]:
         if not isinstance(rows, pd.DataFrame):
             raise DataError(f"expected a DataFrame with the columns {_few(table.columns)}, found {type(rows).__name__}")
-        given = from_frame(rows).frame
-        frame, said = open_table(rows, **self.opening)[:2] if len(rows) else (given, [])
-        converted = self.opening["columns"]
+        given, recorded = from_frame(rows).frame, self.opening["columns"]
+        unused = [name for name in given.columns if name not in table.columns]
+        if "said" in rows.attrs:  # rows of a file, opened already
+            frame, said, converted = given, rows.attrs["said"], list(recorded)
+            said = [words for words in said if not words.startswith(tuple(f"column {name!r}:" for name in unused))]
+        else:
+            used = given.drop(columns=unused)
+            frame, said = open_table(used, **self.opening)[:2] if used.size else (given, [])
+            converted = [name for name, values in recorded.items() if values["how"] in ("number", "truth")]
         frame, remarks = fit_columns(frame, given, table, self.tasks, converted, fill_missing=fill_missing)
-        if converted or self.reading.get("decimal") is None:  # else the training table's numbers were written that way
+        if (
+            "columns" in self.reading or self.reading.get("decimal") is None
+        ):  # else the training table's numbers were written that way
             remarks += [Remark("other writing", "", len(frame), len(frame), words) for words in said]
         with np.errstate(over="ignore"):  # what is too large is said by name
             encoded = table.encode(frame)

@@ -9,10 +9,23 @@ from typing import Any, NamedTuple
 import numpy as np
 import pandas as pd
 
-__all__ = ["CYCLES", "Moments", "cycles", "number_dates", "parse_dates", "parse_durations", "text_dates"]
+__all__ = [
+    "CYCLES",
+    "DURATION",
+    "Moments",
+    "cycles",
+    "enough",
+    "number_dates",
+    "parse_dates",
+    "parse_durations",
+    "text_dates",
+]
 
 CYCLES = {"year": 365.2425, "week": 7.0, "day": 1.0}
 """Cycles that dates run through, and their periods in days."""
+
+DURATION = "duration"
+"""What stands for the format of a column of durations."""
 
 _DAYS = (
     *("%Y/%m/%d", "%Y.%m.%d", "%d.%m.%Y", "%d.%m.%y", "%m/%d/%Y", "%d/%m/%Y", "%m/%d/%y", "%d/%m/%y"),
@@ -69,12 +82,12 @@ def text_dates(unique: pd.Series[Any]) -> Moments | None:
     step = max(1, len(unique) // _LOOK)
     sample = unique.iloc[::step]
     shaped = sample.map(lambda text: isinstance(text, str) and _SHAPE.fullmatch(text.strip()) is not None)
-    if not shaped.any() or not _enough(shaped):
+    if not shaped.any() or not enough(shaped):
         return None
     found = []
     first = str(sample[shaped].iloc[0]).strip()
     for form in _likely(first):
-        if _enough(parse_dates(sample, form).notna()):
+        if enough(parse_dates(sample, form).notna()):
             found.append((form, float(parse_dates(unique, form).notna().mean())))
         if found and found[-1][1] == 1 and not _swapped(found[-1][0]):
             break
@@ -182,7 +195,7 @@ def _likely(first: str) -> list[str]:
     return [*iso, *(form + time for form in forms for time in _TIMES if bool(time) == bool(clock))]
 
 
-def _enough(good: pd.Series[Any]) -> bool:
+def enough(good: pd.Series[Any]) -> bool:
     """Whether so many are good that the others are faults: one in a short column, one in twenty in a long one."""
     bad = len(good) - int(good.sum())
     return bad <= max(int(len(good) > _FEWEST), (1 - _SHARE) * len(good))

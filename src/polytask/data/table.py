@@ -118,6 +118,10 @@ def read_table(
     apart = {*wanted, *left_out, *([] if group is None else [group])}
     train = kept.iloc[splits["train"]]
     columns = [infer_column(train[c], chosen.get(c)) for c in map(str, kept.columns) if c not in apart]
+    columns = [
+        dataclasses.replace(column, format=opened.columns.get(column.name, {}).get("form", "") or column.format)
+        for column in columns
+    ]
     notes = [f"Split by {f'groups of {group}' if group else 'rows'}, seed {seed}."]
     dropped = int((~labelled).sum())
     if dropped:

@@ -31,7 +31,7 @@ def read_rows(source: str | Path, opening: Mapping[str, Any] | None = None) -> A
         opening: How a table is opened: :attr:`polytask.data.interface.Interface.opening` of the model.
 
     Returns:
-        A DataFrame; of ``.npy``, an array.
+        A DataFrame, with what there is to say of it in ``attrs["said"]``; of ``.npy``, an array.
 
     Raises:
         DataError: The file cannot be read.
@@ -42,7 +42,9 @@ def read_rows(source: str | Path, opening: Mapping[str, Any] | None = None) -> A
             return np.load(path, allow_pickle=False)
         except (ValueError, OSError, EOFError) as error:
             raise DataError(f"{path.name} cannot be read as an array: {error}") from error
-    return open_table(source, **(opening or {})).frame
+    opened = open_table(source, **(opening or {}))
+    opened.frame.attrs["said"] = opened.said
+    return opened.frame
 
 
 def write_rows(frame: pd.DataFrame, path: str | Path) -> None:
