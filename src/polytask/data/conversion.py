@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from polytask.data.columns import row_number, to_numbers
 from polytask.data.marks import MISSING_AMONG_NUMBERS, are_codes, missing_marks, truth_words
-from polytask.data.moments import DURATION, enough, number_dates, parse_dates, parse_durations, text_dates
+from polytask.data.moments import DURATION, Moments, enough, number_dates, parse_dates, parse_durations, text_dates
 from polytask.data.written import Marks, Written, read_numbers, read_value, worth_a_look
 
 __all__ = ["Conversion", "convert", "find_conversion", "number_conversion"]
@@ -220,7 +220,7 @@ def _durations(column: pd.Series[Any], texts: _Texts, gone: NDArray[np.bool_], m
 
 def _dates(column: pd.Series[Any], texts: _Texts, gone: NDArray[np.bool_], marks: Marks, common: str) -> _Found:
     unique = pd.Series(texts.unique)
-    moments = text_dates(unique[~gone])
+    moments = text_dates(unique[~gone], texts.counts[~gone]) or _digits(str(column.name), unique[~gone])
     if moments is None:
         return None
     parsed = parse_dates(unique.mask(gone), moments.form)
@@ -235,6 +235,13 @@ def _dates(column: pd.Series[Any], texts: _Texts, gone: NDArray[np.bool_], marks
         )
     said = _and(said, _bad(column, texts, ~good & ~gone, "date"))
     return Conversion("date", moments.form), texts.spread(parsed, column, pd.NaT), said
+
+
+def _digits(name: str, unique: pd.Series[Any]) -> Moments | None:
+    """The format of dates without any mark, in a medium where they are texts."""
+    numbers = to_numbers(unique)
+    form = "" if numbers.isna().any() else number_dates(name, numbers)
+    return Moments(form) if form else None
 
 
 def _words(column: pd.Series[Any], texts: _Texts, words: NDArray[np.bool_]) -> _Found:

@@ -33,6 +33,7 @@ TEXT = (".csv", ".tsv", ".txt")
 _SEPARATORS = (",", ";", "\t", "|")
 _LOOK = 30  # lines among which a header is looked for
 _WIDE = (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)
+_EXCEL = re.compile(r'"?sep=."?')
 _NARROW = re.compile(r"utf-?8|ascii|cp125|iso8859|latin|mac", re.IGNORECASE)  # ASCII is ASCII in these
 
 
@@ -112,6 +113,8 @@ def _parse(
     """The table whose header is the line after so many."""
     if not lines[above].strip():
         raise _NotTheHeader(f"{path.name}: the first line is blank; expected column names")
+    if _EXCEL.fullmatch(lines[above].strip()):
+        raise _NotTheHeader(f"{path.name} names a separator and has no header")
     separator = _separator(lines[above])
     try:
         reader = csv.reader(lines[above:], delimiter=separator)
@@ -143,9 +146,11 @@ def _parse(
             kept = {place: str for place, name in enumerate(names) if name in texts}
             frame = pd.read_csv(file, dtype=kept, **options)  # type: ignore[call-overload]
         whole = [place for place in frame if codes and _maybe_whole(frame[place])]
-        if whole and _NARROW.match(codec):
-            with stream(path) as file:
-                led = zero_led(file, separator, skip) & set(whole)
+        if whole:
+            led = set(whole)  # in other encodings, only a second look tells
+            if _NARROW.match(codec):
+                with stream(path) as file:
+                    led &= zero_led(file, separator, skip)
             if led:
                 with stream(path) as file:
                     again = pd.read_csv(file, usecols=sorted(led), dtype=str, **options)  # type: ignore[call-overload]

@@ -8,6 +8,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import pandas as pd
+from numpy.typing import NDArray
 
 __all__ = [
     "CYCLES",
@@ -67,29 +68,30 @@ class Moments(NamedTuple):
     other: str = ""
 
 
-def text_dates(unique: pd.Series[Any]) -> Moments | None:
+def text_dates(unique: pd.Series[Any], counts: NDArray[np.intp]) -> Moments | None:
     """The format of texts that are dates, or at least 95 % of which are; None for other texts.
 
     Args:
         unique: Different texts.
+        counts: Rows of each.
 
     Examples:
-        >>> text_dates(pd.Series(["5 Jan 2020", "17 Mar 2021"])).form
+        >>> text_dates(pd.Series(["5 Jan 2020", "17 Mar 2021"]), np.array([1, 1])).form
         '%d %b %Y'
-        >>> text_dates(pd.Series(["03/04/2020", "05/06/2020"]))
+        >>> text_dates(pd.Series(["03/04/2020", "05/06/2020"]), np.array([1, 1]))
         Moments(form='%m/%d/%Y', other='%d/%m/%Y')
     """
     step = max(1, len(unique) // _LOOK)
-    sample = unique.iloc[::step]
+    sample, rows = unique.iloc[::step], counts[::step]
     shaped = sample.map(lambda text: isinstance(text, str) and _SHAPE.fullmatch(text.strip()) is not None)
-    if not shaped.any() or not enough(shaped):
+    if not shaped.any() or not enough(shaped, rows):
         return None
     found = []
     first = str(sample[shaped].iloc[0]).strip()
     for form in _likely(first):
-        if enough(parse_dates(sample, form).notna()):
-            found.append((form, float(parse_dates(unique, form).notna().mean())))
-        if found and found[-1][1] == 1 and not _swapped(found[-1][0]):
+        if enough(parse_dates(sample, form).notna(), rows):
+            found.append((form, int(counts[parse_dates(unique, form).notna()].sum())))
+        if found and found[-1][1] == counts.sum() and not _swapped(found[-1][0]):
             break
     if not found:
         return None
@@ -137,7 +139,8 @@ def parse_dates(values: pd.Series[Any], form: str) -> pd.Series[Any]:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # of two-digit years and dates without one
         if form.startswith("unix "):
-            parsed = pd.to_datetime(values, unit=form[5:], errors="coerce", utc=True)
+            numbers = pd.to_numeric(values, errors="coerce")
+            parsed = pd.to_datetime(numbers, unit=form[5:], errors="coerce", utc=True)
         elif form == _COMPACT:
             texts = values.map(lambda value: f"{value:.0f}" if isinstance(value, (int, float)) else value)
             parsed = pd.to_datetime(texts.where(values.notna(), None), format=form, errors="coerce", utc=True)
@@ -195,10 +198,16 @@ def _likely(first: str) -> list[str]:
     return [*iso, *(form + time for form in forms for time in _TIMES if bool(time) == bool(clock))]
 
 
-def enough(good: pd.Series[Any]) -> bool:
-    """Whether so many are good that the others are faults: one in a short column, one in twenty in a long one."""
-    bad = len(good) - int(good.sum())
-    return bad <= max(int(len(good) > _FEWEST), (1 - _SHARE) * len(good))
+def enough(good: pd.Series[Any], counts: NDArray[np.intp] | None = None) -> bool:
+    """Whether so many values are good that the others are faults: one in a short column, one in twenty in a long one.
+
+    Args:
+        good: Of each value whether it is.
+        counts: Rows of each; one when None.
+    """
+    rows = np.ones(len(good), dtype=np.intp) if counts is None else counts
+    bad, total = int(rows[~good.to_numpy(dtype=bool)].sum()), int(rows.sum())
+    return bad <= max(int(total > _FEWEST), (1 - _SHARE) * total)
 
 
 def _swapped(form: str) -> str:
