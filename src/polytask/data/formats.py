@@ -175,7 +175,8 @@ def read_database(url: str) -> Read:
                 wanted, said = tables[0], [f"the only table, {tables[0]!r}, is read"]
             if len(wanted.split()) == 1:
                 wanted = f"SELECT * FROM {engine.dialect.identifier_preparer.quote(wanted)}"
-            frame = pd.read_sql_query(alchemy.text(wanted), connection)
+            result = connection.execute(alchemy.text(wanted))
+            frame = pd.DataFrame.from_records(result.fetchall(), columns=list(result.keys()), coerce_float=True)
     except alchemy.exc.SQLAlchemyError as error:
         found = str(getattr(error, "orig", None) or error).splitlines()[0]
         raise DataError(f"{where}: {found}; expected '{where}#TABLE' or '{where}#SELECT …'") from None

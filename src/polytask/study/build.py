@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from polytask import data as datasets
 from polytask.data import MultiTaskData
+from polytask.data.files import with_path
 from polytask.errors import ConfigError, unknown
 from polytask.study.functions import resolve
 from polytask.tasks import Task, TaskSet
@@ -58,9 +59,8 @@ def _table(config: Config) -> MultiTaskData:
     for key in _READING:
         if key in section.model_fields_set:
             options[key] = getattr(section, key)
-    path = Path(section.source)
     made = datasets.read_table(
-        path if path.is_absolute() else config.folder / path,
+        with_path(section.source, lambda path: str(config.folder / path)),
         list(config.tasks),
         kinds=dict(section.kinds) | {name: task.kind for name, task in config.tasks.items() if task.kind is not None},
         **options,
