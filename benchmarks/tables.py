@@ -1,7 +1,7 @@
 """What reading a table costs, as a ratio to pandas: reading, inference and encoding together, time and memory.
 
-A CSV and a Parquet file of a million rows (``--rows``) and 30 columns: floats, whole numbers, categories, dates, text with
-gaps. Every figure is the CPU time, and the growth of the peak of memory, of a fresh interpreter; the least of three.
+A CSV and a Parquet file of a million rows (``--rows``) and 30 columns: floats, whole numbers, categories, dates, gaps.
+Every figure is the CPU time, and the growth of the peak of memory, of a fresh interpreter; the least of three.
 """
 
 from __future__ import annotations

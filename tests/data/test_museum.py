@@ -7,11 +7,11 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
+from tests.data.museum import LAYOUTS, ROWS, VALUES
 
 from polytask.data import inspect_table, read_table
 from polytask.data.interface import Interface
 from polytask.data.opening import open_table
-from tests.data.museum import LAYOUTS, ROWS, VALUES
 
 RNG = np.random.default_rng(0)
 Z, Y = RNG.normal(size=ROWS), RNG.normal(size=ROWS)

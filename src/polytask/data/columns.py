@@ -24,6 +24,7 @@ __all__ = [
     "COLUMN_KINDS",
     "Column",
     "by_value",
+    "coded",
     "codes",
     "dates",
     "infer_column",
@@ -114,13 +115,17 @@ def infer_column(series: pd.Series[Any], kind: str | None = None) -> Column:
 
 
 def _guess(name: str, series: pd.Series[Any], present: pd.Series[Any]) -> Column:
-    distinct = int(present.nunique())
     if pd.api.types.is_complex_dtype(present):
         return Column(name, "dropped", "complex numbers; give real and imaginary part a column each")
+    if _broken(present):
+        return Column(name, "numeric")
+    distinct = int(present.nunique())
     if distinct == 1:
         only = " ".join(str(present.iloc[0]).split())
         return Column(name, "dropped", f"constant: every training row that has a value holds {only}")
-    if pd.api.types.is_bool_dtype(present) or set(map(type, present.unique())) <= {bool, np.bool_}:
+    if pd.api.types.is_bool_dtype(present) or (
+        present.dtype == object and set(map(type, present.unique())) <= {bool, np.bool_}
+    ):
         return Column(name, "boolean")
     if pd.api.types.is_datetime64_any_dtype(present) or pd.api.types.is_timedelta64_dtype(present):
         return _date_column(name, present)
@@ -131,6 +136,14 @@ def _guess(name: str, series: pd.Series[Any], present: pd.Series[Any]) -> Column
             values = numbers(series)  # names the first text, if there is one
             return _number_column(name, pd.Series(values[~np.isnan(values)]), distinct)
     return _text_column(name, present, distinct)
+
+
+def _broken(present: pd.Series[Any]) -> bool:
+    """Whether these are fractions, two of which differ at least: numbers, whatever the other values are."""
+    if not pd.api.types.is_float_dtype(present):
+        return False
+    few = present.to_numpy(dtype=np.float64)[:1000]
+    return bool((few != np.round(few)).any() and (few != few[0]).any())
 
 
 def _date_column(name: str, present: pd.Series[Any], form: str = "", surprise: str = "") -> Column:
@@ -215,7 +228,10 @@ def mostly_numbers(present: pd.Series[Any]) -> bool:
     """Whether at least nine in ten values are numbers, or texts that can be read as numbers; the others are errors."""
     if pd.api.types.is_numeric_dtype(present):
         return True
-    codes, unique = pd.factorize(present.astype(object).to_numpy())
+    some = present.iloc[:: max(1, len(present) // 1000)]
+    if isinstance(present.dtype, pd.StringDtype) and to_numbers(some.astype(object)).notna().mean() < 0.5:
+        return False
+    codes, unique = pd.factorize(present)
     if set(map(type, unique)) <= {bool, np.bool_}:
         return False
     readable = to_numbers(pd.Series(unique, dtype=object)).notna().to_numpy()
@@ -246,6 +262,10 @@ def numbers(series: pd.Series[Any], *, target: bool = False) -> NDArray[np.float
         raise DataError(f"column {name!r} holds complex numbers; give real and imaginary part a column each")
     if pd.api.types.is_timedelta64_dtype(series):
         return _days(series)
+    if isinstance(series.dtype, np.dtype) and series.dtype.kind in "iuf":
+        values = series.to_numpy(dtype=np.float64)
+        if not len(values) or max(-np.fmin.reduce(values), np.fmax.reduce(values)) <= _LARGEST:
+            return values
     if isinstance(series.dtype, pd.CategoricalDtype):
         series = series.astype(object)
     parsed = to_numbers(series)
@@ -304,12 +324,16 @@ def dates(series: pd.Series[Any], form: str = "") -> NDArray[np.float64]:
 
 def levels(series: pd.Series[Any]) -> NDArray[np.object_]:
     """A column as texts, missing ones ``None``; whole numbers are written without a decimal point."""
-    values = series.astype(object).to_numpy()
-    codes, unique = pd.factorize(values)
-    texts = np.empty(len(unique) + 1, dtype=object)
-    texts[:-1] = [_text(value) for value in unique]
-    texts[-1] = None
-    return texts[codes]
+    places, texts = coded(series)
+    return np.append(texts, None)[places]
+
+
+def coded(series: pd.Series[Any]) -> tuple[NDArray[np.intp], NDArray[np.object_]]:
+    """A column as codes, −1 where it is missing, and the texts of the codes; 1 and ``"1"`` are two with one text."""
+    places, unique = pd.factorize(series)
+    texts = np.empty(len(unique), dtype=object)
+    texts[:] = [_text(value) for value in unique]
+    return places, texts
 
 
 def by_value(level: str) -> tuple[int, float, str]:

@@ -68,7 +68,8 @@ class _Texts(NamedTuple):
 
     @classmethod
     def of(cls, column: pd.Series[Any]) -> _Texts:
-        codes, unique = pd.factorize(column.to_numpy(dtype=object))
+        codes, values = pd.factorize(column)
+        unique = np.asarray(values, dtype=object)
         return cls(codes, unique, np.bincount(codes[codes >= 0], minlength=len(unique)))
 
     def spread(self, values: Any, column: pd.Series[Any], fill: Any) -> pd.Series[Any]:
@@ -102,8 +103,7 @@ def find_conversion(
     """
     if column.dtype != object and not isinstance(column.dtype, pd.StringDtype):
         return None
-    sample = [value for value in pd.unique(column.dropna().iloc[:: max(1, len(column) // 1000)]) if value is not None]
-    if not any(isinstance(value, str) for value in sample):
+    if column.dtype == object and not any(isinstance(value, str) for value in column.dropna().iloc[:1000]):
         return None
     texts = _Texts.of(column)
     words = np.array([isinstance(value, str) for value in texts.unique])

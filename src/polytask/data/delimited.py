@@ -133,18 +133,14 @@ def _parse(
         "sep": separator,
         "encoding": codec,
         "na_values": list(missing_values),
-        "low_memory": False,  # chunk by chunk, types would be guessed and mixed within a column
         "index_col": False,
         "header": None,
         "names": range(len(names)),
         "skiprows": skip,
     }
     try:
-        with warnings.catch_warnings(), stream(path) as file:
-            # Rows with more fields than the header would lose them with no more than a warning.
-            warnings.simplefilter("error", pd.errors.ParserWarning)
-            kept = {place: str for place, name in enumerate(names) if name in texts}
-            frame = pd.read_csv(file, dtype=kept, **options)  # type: ignore[call-overload]
+        kept = {place: str for place, name in enumerate(names) if name in texts}
+        frame = _frame(path, {**options, "dtype": kept})
         whole = [place for place in frame if codes and _maybe_whole(frame[place])]
         if whole:
             led = set(whole)  # in other encodings, only a second look tells
@@ -152,8 +148,7 @@ def _parse(
                 with stream(path) as file:
                     led &= zero_led(file, separator, skip)
             if led:
-                with stream(path) as file:
-                    again = pd.read_csv(file, usecols=sorted(led), dtype=str, **options)  # type: ignore[call-overload]
+                again = _frame(path, {**options, "usecols": sorted(led), "dtype": str})
                 for place in led:
                     if are_codes(again[place].dropna().unique()):
                         frame[place] = again[place]
@@ -170,6 +165,20 @@ def _parse(
     frame.columns = pd.Index(names)
     frame, left_out = without_blanks(frame, given)
     return Read(frame, (*said, *left_out), separator)
+
+
+def _frame(path: Path, options: dict[str, Any]) -> pd.DataFrame:
+    """What pandas reads; types are guessed chunk by chunk, which is faster, unless they differ within a column."""
+    with warnings.catch_warnings():
+        # Rows with more fields than the header would lose them with no more than a warning.
+        warnings.simplefilter("error", pd.errors.ParserWarning)
+        warnings.simplefilter("error", pd.errors.DtypeWarning)
+        try:
+            with stream(path) as file:
+                return pd.read_csv(file, **options)
+        except pd.errors.DtypeWarning:
+            with stream(path) as file:
+                return pd.read_csv(file, low_memory=False, **options)
 
 
 def _maybe_whole(column: pd.Series[Any]) -> bool:

@@ -12,12 +12,14 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from polytask.data.columns import Column, by_value, dates, levels, numbers, row_number
+from polytask.data.columns import Column, by_value, coded, dates, levels, numbers, row_number
 from polytask.data.moments import CYCLES
 from polytask.data.spec import InputSpec
 from polytask.errors import DataError, unknown
 
 __all__ = ["CategoryColumn", "NumberColumn", "TableEncoder"]
+
+_ALL = slice(None)
 
 
 @final
@@ -84,12 +86,15 @@ class TableEncoder:
     categorical: tuple[CategoryColumn, ...]
 
     @classmethod
-    def fit(cls, frame: pd.DataFrame, columns: Iterable[Column]) -> TableEncoder:
+    def fit(
+        cls, frame: pd.DataFrame, columns: Iterable[Column], rows: NDArray[np.int64] | slice = _ALL
+    ) -> TableEncoder:
         """Learn means, scales and levels.
 
         Args:
-            frame: Training rows; nothing else should be seen here.
+            frame: The table.
             columns: What each column is; dropped ones are left out.
+            rows: Positions of the training rows; nothing else is seen here.
 
         Raises:
             DataError: No column is left, or one holds values that do not fit its role.
@@ -98,9 +103,10 @@ class TableEncoder:
         for column in columns:
             if column.role == "dropped":
                 continue
-            series = _series(frame, column.name)
+            series = _series(frame, column.name).iloc[rows]
             if column.role == "categorical":
-                counts = pd.Series(levels(series), dtype=object).value_counts()
+                codes, texts = coded(series)
+                counts = pd.Series(np.bincount(codes[codes >= 0], minlength=len(texts))).groupby(texts).sum()
                 kept = tuple(sorted(counts.index[counts >= column.least], key=by_value))
                 category_columns.append(CategoryColumn(column.name, kept, len(counts) - len(kept)))
                 continue
@@ -162,7 +168,9 @@ class TableEncoder:
         for i, number in enumerate(self.numeric):
             values = _values(_series(frame, number.name), number.role, number.format)
             missing = np.isnan(values)
-            features[:, i] = np.where(missing, 0.0, (values - number.mean) / number.scale)
+            encoded = (values - number.mean) / number.scale
+            encoded[missing] = 0.0
+            features[:, i] = encoded
             if number.indicator:
                 gaps.append(missing)
             angles += [2 * np.pi * (values / CYCLES[cycle] % 1) for cycle in number.cycles]
@@ -174,8 +182,9 @@ class TableEncoder:
             features[:, first + 2 * i + 1] = np.nan_to_num(np.cos(angle))
         codes = np.zeros((rows, len(self.categorical)), dtype=np.int64)
         for j, category in enumerate(self.categorical):
-            index = pd.Index(category.levels, dtype=object)
-            codes[:, j] = index.get_indexer(pd.Index(levels(_series(frame, category.name)), dtype=object)) + 1
+            places, texts = coded(_series(frame, category.name))
+            known = pd.Index(category.levels, dtype=object).get_indexer(pd.Index(texts, dtype=object)) + 1
+            codes[:, j] = np.append(known, 0)[places]
         return {"numeric": torch.from_numpy(features), "categorical": torch.from_numpy(codes)}
 
     def to_dict(self) -> dict[str, Any]:

@@ -18,7 +18,7 @@ from torch import Tensor
 from polytask.data.columns import Column, infer_column
 from polytask.data.encoder import TableEncoder
 from polytask.data.files import name_of
-from polytask.data.leakage import LeakageWarning, find_leaks
+from polytask.data.leakage import LeakageWarning, find_leaks, judged
 from polytask.data.multitask import SPLITS, MultiTaskData
 from polytask.data.oddities import oddities
 from polytask.data.opening import open_table
@@ -107,7 +107,7 @@ def read_table(
     for target in wanted:
         if frame[target].notna().sum() == 0:
             raise DataError(f"target {target!r}: all {len(frame)} labels are missing; leave it out")
-    kept = frame[labelled]  # the index still counts rows of the table as it was read
+    kept = frame if labelled.all() else frame[labelled]  # the index still counts rows of the table as it was read
     groups = None
     if group is not None:
         if kept[group].isna().any():
@@ -116,8 +116,8 @@ def read_table(
         groups = kept[group].to_numpy()
     splits = split_rows(len(kept), val=val, test=test, seed=seed, group=groups)
     apart = {*wanted, *left_out, *([] if group is None else [group])}
-    train = kept.iloc[splits["train"]]
-    columns = [infer_column(train[c], chosen.get(c)) for c in map(str, kept.columns) if c not in apart]
+    inputs = [column for column in map(str, kept.columns) if column not in apart]
+    columns = [infer_column(kept[column].iloc[splits["train"]], chosen.get(column)) for column in inputs]
     columns = [
         dataclasses.replace(column, format=opened.columns.get(column.name, {}).get("form", "") or column.format)
         for column in columns
@@ -215,7 +215,6 @@ def assemble(
     Raises:
         DataError: A column does not hold what it should, or no input is left.
     """
-    train = frame.iloc[splits["train"]]
     tasks, labels, noticed = [], {}, [*surprises]
     for target, kind in targets.items():
         task, labels[target], guess = read_target(frame[target], splits["train"], kind)
@@ -228,15 +227,12 @@ def assemble(
     if units:
         tasks = [dataclasses.replace(task, unit=units.get(task.name, "")) for task in tasks]
     task_set = TaskSet.of(tasks)
-    table = TableEncoder.fit(train, columns)
-    sources = {}
-    for split in SPLITS:
-        index = torch.from_numpy(np.asarray(splits[split], dtype=np.int64))
-        rows = frame.iloc[splits[split]]
-        sources[split] = TensorSource(table.encode(rows), {target: y[index] for target, y in labels.items()})
-    encoded = sources["train"].inputs
-    assert not isinstance(encoded, Tensor)
-    leaks = find_leaks(train, encoded, table, task_set, sources["train"].targets)
+    table = TableEncoder.fit(frame, columns, np.asarray(splits["train"]))
+    encoded = table.encode(frame)
+    index = {split: torch.from_numpy(np.asarray(splits[split], dtype=np.int64)) for split in SPLITS}
+    sources = {split: TensorSource(_rows(encoded, index[split]), _rows(labels, index[split])) for split in SPLITS}
+    look = index["train"][judged(len(index["train"]))]
+    leaks = find_leaks(frame.iloc[look.numpy()], _rows(encoded, look), table, task_set, _rows(labels, look))
     if leaks and warn:
         listed = "; ".join(map(str, leaks))
         columns_named = list(dict.fromkeys(leak.column for leak in leaks))
@@ -271,6 +267,10 @@ def assemble(
         },
         table=table,
     )
+
+
+def _rows(values: Mapping[str, Tensor], index: Tensor) -> dict[str, Tensor]:
+    return {name: tensor[index] for name, tensor in values.items()}
 
 
 def _unlearnable(names: tuple[str, ...] | None, labels: Tensor, train: NDArray[np.int64], target: str) -> list[str]:
