@@ -106,6 +106,8 @@ def find_conversion(
     if column.dtype == object and not any(isinstance(value, str) for value in column.dropna().iloc[:1000]):
         return None
     texts = _Texts.of(column)
+    if not len(texts.unique):
+        return None
     words = np.array([isinstance(value, str) for value in texts.unique])
     gone = np.array([value.strip().casefold() in MISSING_AMONG_NUMBERS if word else False
                      for value, word in zip(texts.unique, words, strict=True)])  # fmt: skip
@@ -145,6 +147,8 @@ def convert(column: pd.Series[Any], conversion: Conversion) -> tuple[pd.Series[A
             return parse_dates(column, conversion.form), ""
         return column, ""
     texts = _Texts.of(column)
+    if not len(texts.unique):
+        return column.astype(object), ""
     gone = np.array([value in conversion.missing if isinstance(value, str) else False for value in texts.unique])
     if conversion.how not in ("text", "words", "truth"):
         gone |= np.array([isinstance(v, str) and v.strip().casefold() in MISSING_AMONG_NUMBERS for v in texts.unique])

@@ -111,6 +111,39 @@ def _parse(
     codes: bool,
 ) -> Read:
     """The table whose header is the line after so many."""
+    given, separator, skip = _header(path, lines, above)
+    names, said = named(given)
+    options = {
+        "sep": separator,
+        "encoding": codec,
+        "na_values": list(missing_values),
+        "index_col": False,
+        "header": None,
+        "names": range(len(names)),
+        "skiprows": skip,
+    }
+    try:
+        frame = _frame(path, {**options, "dtype": {place: str for place, name in enumerate(names) if name in texts}})
+        for place in _codes(path, frame, options) if codes else ():
+            column = _frame(path, {**options, "usecols": [place], "dtype": str})[place]
+            if are_codes(column.dropna().unique()):
+                frame[place] = column
+    except pd.errors.EmptyDataError:
+        frame = pd.DataFrame(columns=range(len(names)))
+    except (pd.errors.ParserError, pd.errors.ParserWarning, csv.Error) as error:
+        is_warning = isinstance(error, pd.errors.ParserWarning)
+        found = "rows have more fields than the header" if is_warning else str(error).strip()
+        raise _NotTheHeader(
+            f"{path.name} cannot be read as a table separated by {separator!r}: {found}. "
+            "Check quotes and the number of fields in that line"
+        ) from error
+    frame.columns = pd.Index(names)
+    frame, left_out = without_blanks(frame, given)
+    return Read(frame, (*said, *left_out), separator)
+
+
+def _header(path: Path, lines: list[str], above: int) -> tuple[list[str], str, int]:
+    """The names in the line after so many, what separates them, and the lines before the first row."""
     if not lines[above].strip():
         raise _NotTheHeader(f"{path.name}: the first line is blank; expected column names")
     if _EXCEL.fullmatch(lines[above].strip()):
@@ -128,43 +161,16 @@ def _parse(
         raise _NotTheHeader(f"{path.name}: line {above + 1} names one of {len(given)} columns; expected all")
     if rows and all(len(row) == len(given) + 1 and not row[-1].strip() for row in rows if row):
         given.append("")  # rows that end with a separator, under a header that does not
-    names, said = named(given)
-    options = {
-        "sep": separator,
-        "encoding": codec,
-        "na_values": list(missing_values),
-        "index_col": False,
-        "header": None,
-        "names": range(len(names)),
-        "skiprows": skip,
-    }
-    try:
-        kept = {place: str for place, name in enumerate(names) if name in texts}
-        frame = _frame(path, {**options, "dtype": kept})
-        whole = [place for place in frame if codes and _maybe_whole(frame[place])]
-        if whole:
-            led = set(whole)  # in other encodings, only a second look tells
-            if _NARROW.match(codec):
-                with stream(path) as file:
-                    led &= zero_led(file, separator, skip)
-            if led:
-                again = _frame(path, {**options, "usecols": sorted(led), "dtype": str})
-                for place in led:
-                    if are_codes(again[place].dropna().unique()):
-                        frame[place] = again[place]
-    except (pd.errors.ParserError, pd.errors.EmptyDataError, pd.errors.ParserWarning, csv.Error) as error:
-        is_warning = isinstance(error, pd.errors.ParserWarning)
-        found = "rows have more fields than the header" if is_warning else str(error).strip()
-        if isinstance(error, pd.errors.EmptyDataError):
-            frame = pd.DataFrame(columns=range(len(names)))
-        else:
-            raise _NotTheHeader(
-                f"{path.name} cannot be read as a table separated by {separator!r}: {found}. "
-                "Check quotes and the number of fields in that line"
-            ) from error
-    frame.columns = pd.Index(names)
-    frame, left_out = without_blanks(frame, given)
-    return Read(frame, (*said, *left_out), separator)
+    return given, separator, skip
+
+
+def _codes(path: Path, frame: pd.DataFrame, options: dict[str, Any]) -> list[int]:
+    """Columns of whole numbers that may have begun with zeros; in some encodings, only a second look tells."""
+    whole = {place for place in frame if _maybe_whole(frame[place])}
+    if whole and _NARROW.match(options["encoding"]):
+        with stream(path) as file:
+            whole &= zero_led(file, options["sep"], options["skiprows"])
+    return sorted(whole)
 
 
 def _frame(path: Path, options: dict[str, Any]) -> pd.DataFrame:

@@ -68,7 +68,6 @@ def read_source(
     """
     if isinstance(missing_values, str):
         raise DataError(f"missing_values must be a list of texts, found {missing_values!r}; write [{missing_values!r}]")
-    is_text = False
     if isinstance(source, pd.DataFrame):
         read, where = from_frame(source), "the DataFrame"
     elif not isinstance(source, (str, Path)):
@@ -78,25 +77,28 @@ def read_source(
     else:
         path, part = _parted(source)
         _check_path(path)
-        where, kind = path.name, ending(path)
-        is_text = kind in TEXT
-        if is_text:
+        where = path.name
+        if ending(path) in TEXT:
             read = read_text(path, missing_values, encoding, texts, codes=codes)
-        elif kind in _LINES:
-            read = read_lines(path)
-        elif kind in _BOOKS:
-            read = read_sheet(path, part)
         else:
-            read = read_columnar(path, feather=kind in _FEATHER)
-    if not is_text:
+            read = _read_other(path, part)
+    if not read.separator:
         read = read._replace(frame=_without(read.frame, missing_values))
-    if encoding is not None and not is_text:
+    if encoding is not None and not read.separator:
         raise DataError(f"encoding={encoding!r} is for CSV files; {where} has none")
     if read.frame.shape[1] == 0:
         raise DataError(f"{where} has no columns")
     if len(read.frame) == 0:
         raise DataError(f"{where} has a header ({', '.join(map(str, read.frame.columns[:5]))}) but no rows")
     return read
+
+
+def _read_other(path: Path, part: str) -> Read:
+    """A file that is no text with separators."""
+    kind = ending(path)
+    if kind in _LINES:
+        return read_lines(path)
+    return read_sheet(path, part) if kind in _BOOKS else read_columnar(path, feather=kind in _FEATHER)
 
 
 def name_of(source: str | Path | pd.DataFrame) -> str:
