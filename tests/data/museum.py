@@ -82,6 +82,8 @@ VALUES = [
         ["'Yes' (15 rows)"]),
     Odd("true and TRUE", ["true", "FALSE", "True"], [True, False, True], "boolean", "binary"),
     Odd("y and n and gaps", ["y", "N", "", "n"], ["y", "N", NONE, "N"], "categorical", "binary"),
+    Odd("low, medium, high", ["low", "High", "medium"], ["low", "High", "medium"], "categorical", "ordinal"),
+    Odd("ranges of ages", ["18-24", "65+", "25-64", "<18"], ["18-24", "65+", "25-64", "<18"], "categorical", "ordinal"),
     # dates
     Odd("ISO dates", ["2020-01-31", "2021-02-28"], [day("2020-01-31"), day("2021-02-28")], "date", ""),
     Odd("german dates", ["31.01.2020", "01.02.2021"], [day("2020-01-31"), day("2021-02-01")], "date", ""),

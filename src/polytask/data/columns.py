@@ -325,7 +325,10 @@ def dates(series: pd.Series[Any], form: str = "") -> NDArray[np.float64]:
 def levels(series: pd.Series[Any]) -> NDArray[np.object_]:
     """A column as texts, missing ones ``None``; whole numbers are written without a decimal point."""
     places, texts = coded(series)
-    return np.append(texts, None)[places]
+    known = np.empty(len(texts) + 1, dtype=object)
+    known[:-1], known[-1] = texts, None
+    found: NDArray[np.object_] = known[places]
+    return found
 
 
 def coded(series: pd.Series[Any]) -> tuple[NDArray[np.intp], NDArray[np.object_]]:

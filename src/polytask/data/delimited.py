@@ -14,7 +14,7 @@ import zlib
 from collections import Counter
 from collections.abc import Collection, Sequence
 from pathlib import Path
-from typing import Any, final
+from typing import IO, Any, cast, final
 
 import numpy as np
 import pandas as pd
@@ -72,7 +72,7 @@ def read_text(
         if encoding is None and file.read(2) in _WIDE:
             codec, said = "utf-16", ["read as UTF-16, by the first bytes of the file"]
     try:
-        with stream(path) as file, io.TextIOWrapper(file, encoding=codec, newline="") as text:
+        with stream(path) as file, io.TextIOWrapper(cast("IO[bytes]", file), encoding=codec, newline="") as text:
             lines = list(itertools.islice(text, _LOOK))
         if not lines:
             raise DataError(f"{path.name} is empty; expected a header and rows")
@@ -166,7 +166,7 @@ def _header(path: Path, lines: list[str], above: int) -> tuple[list[str], str, i
 
 def _codes(path: Path, frame: pd.DataFrame, options: dict[str, Any]) -> list[int]:
     """Columns of whole numbers that may have begun with zeros; in some encodings, only a second look tells."""
-    whole = {place for place in frame if _maybe_whole(frame[place])}
+    whole = {place for place in range(frame.shape[1]) if _maybe_whole(frame[place])}
     if whole and _NARROW.match(options["encoding"]):
         with stream(path) as file:
             whole &= zero_led(file, options["sep"], options["skiprows"])
@@ -181,10 +181,11 @@ def _frame(path: Path, options: dict[str, Any]) -> pd.DataFrame:
         warnings.simplefilter("error", pd.errors.DtypeWarning)
         try:
             with stream(path) as file:
-                return pd.read_csv(file, **options)
+                frame: pd.DataFrame = pd.read_csv(file, **options)
         except pd.errors.DtypeWarning:
             with stream(path) as file:
-                return pd.read_csv(file, low_memory=False, **options)
+                frame = pd.read_csv(file, low_memory=False, **options)
+    return frame
 
 
 def _maybe_whole(column: pd.Series[Any]) -> bool:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 import warnings
-from typing import Any, NamedTuple
+from typing import Any, Literal, NamedTuple, cast
 
 import numpy as np
 import pandas as pd
@@ -40,6 +40,7 @@ _LOOK = 200
 _SHARE = 0.95  # of the values that must be dates for the others to be faults
 _FEWEST = 3  # different values that tell whether whole numbers are dates
 
+_Unit = Literal["s", "ms", "us", "ns"]
 _COMPACT = "%Y%m%d"
 _UNITS = {"s": 1.0, "ms": 1e3, "us": 1e6, "ns": 1e9}
 _NAME = re.compile(r"(?:^|[_\s.-])(?:ts|at|on|epoch|unix)$|time|date|datum|stamp|epoch", re.IGNORECASE)
@@ -140,14 +141,15 @@ def parse_dates(values: pd.Series[Any], form: str) -> pd.Series[Any]:
         warnings.simplefilter("ignore")  # of two-digit years and dates without one
         if form.startswith("unix "):
             numbers = pd.to_numeric(values, errors="coerce")
-            parsed = pd.to_datetime(numbers, unit=form[5:], errors="coerce", utc=True)
+            parsed = pd.to_datetime(numbers, unit=cast("_Unit", form[5:]), errors="coerce", utc=True)
         elif form == _COMPACT:
             texts = values.map(lambda value: f"{value:.0f}" if isinstance(value, (int, float)) else value)
             parsed = pd.to_datetime(texts.where(values.notna(), None), format=form, errors="coerce", utc=True)
         else:
             texts = values.astype(object).map(lambda value: value.strip() if isinstance(value, str) else value)
             parsed = pd.to_datetime(texts, format=form, errors="coerce", utc=True)
-    return parsed.dt.tz_localize(None)
+    plain: pd.Series[Any] = parsed.dt.tz_localize(None)
+    return plain
 
 
 def parse_durations(texts: pd.Series[Any]) -> pd.Series[Any]:

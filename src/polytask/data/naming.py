@@ -48,7 +48,8 @@ def named(names: Iterable[str]) -> tuple[list[str], list[str]]:
     """
     given = [name.strip() or f"column {place}" for place, name in enumerate(names, start=1)]
     taken, seen = set(given), Counter[str]()
-    made, twice = [], {}
+    made: list[str] = []
+    twice: dict[str, str] = {}
     for name in given:
         seen[name] += 1
         number, unique = seen[name], name

@@ -92,9 +92,11 @@ def open_table(
             and (decimal or maybe_thousands(floats[name]))
         ]
     if doubtful:
-        again = read_source(source, missing_values, encoding=encoding, texts=doubtful, codes=False)
-        fractions = read.frame[doubtful]
-        read = Read(read.frame.assign(**dict(again.frame[doubtful].items())), read.said, read.separator)
+        again = read_source(source, missing_values, encoding=encoding, texts=doubtful, codes=False).frame
+        fractions, frame = read.frame[doubtful], read.frame.copy(deep=False)
+        for name in doubtful:
+            frame[name] = again[name]
+        read = read._replace(frame=frame)
     opened = _converted(read, marks, common, leave, known, later=columns is not None)
     for name in doubtful:
         if not pd.api.types.is_float_dtype(opened.frame[name]):
