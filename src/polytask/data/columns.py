@@ -5,7 +5,6 @@ from __future__ import annotations
 import dataclasses
 import datetime as dt
 import re
-import warnings
 from typing import Any, Literal, final
 
 import numpy as np
@@ -14,7 +13,7 @@ from numpy.typing import NDArray
 
 from polytask.data.marks import are_codes
 from polytask.data.measures import nearly_numbers
-from polytask.data.moments import DURATION, cycles, parse_dates, parse_durations
+from polytask.data.moments import DURATION, cycles, parse_dates, parse_durations, text_dates
 from polytask.errors import ConfigError, DataError, unknown
 from polytask.remedies import column_kind, option
 from polytask.tasks import Nature
@@ -44,7 +43,7 @@ _ID = re.compile(
     r"(^|[_\s.-])(id|ids|uuid|guid|key|index|idx|rownames?|row_?num(ber)?)$|^unnamed: ?\d+$", re.IGNORECASE
 )
 _ID_CAMEL = re.compile(r"[a-z](Id|ID|Key|Uuid)$")
-_FORMATS = ("ISO8601", "%Y/%m/%d", "%d.%m.%Y", "%m/%d/%Y", "%d/%m/%Y", "%Y/%m/%d %H:%M:%S", "%m/%d/%Y %H:%M")
+_FORMATS = ("ISO8601", "%Y/%m/%d", "%d.%m.%Y", "%m/%d/%Y", "%d/%m/%Y")
 _EACH = 5  # rows that a text must have on average to be a category
 _COVERED = 0.5  # share of the rows that must have frequent texts where the others are many
 _LARGEST = float(np.finfo(np.float32).max)
@@ -371,16 +370,8 @@ def _date_format(present: pd.Series[Any]) -> str | None:
     texts = present.drop_duplicates().astype(object)
     if texts.map(lambda value: isinstance(value, dt.date)).all():
         return ""
-    if not texts.map(
-        lambda value: isinstance(value, str) and any(c.isdigit() for c in value) and len(value) >= 8
-    ).all():
-        return None
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        for form in _FORMATS:
-            if pd.to_datetime(texts, format=form, errors="coerce", utc=True).notna().all():
-                return form
-    return None
+    found = text_dates(texts, np.ones(len(texts), dtype=np.intp))
+    return None if found is None or parse_dates(texts, found.form).isna().any() else found.form
 
 
 def _dates(present: pd.Series[Any]) -> bool:

@@ -47,18 +47,22 @@ def read_table(
     thousands: str | None = None,
     encoding: str | None = None,
 ) -> MultiTaskData:
-    """Tasks, splits and encoded inputs from a CSV file, a Parquet file or a DataFrame.
+    """Tasks, splits and encoded inputs from a file, a database or a DataFrame.
 
     Every column that is neither a target nor ignored is an input: numbers are scaled (missing ones become the mean, and
-    a feature says so), text and categories become codes (0: missing or unseen), dates days; constant columns, ids and
-    free text are dropped. Means, scales, levels and what a column is taken for come from the training rows alone.
+    a feature says so), text and categories become codes (0: missing, rare or unseen), dates days and the place in each
+    cycle that they run through twice (year, week, day); constant columns, ids and free text are dropped. Numbers with
+    units, currencies and marks, dates, durations, codes with zeros in front and marks for "no value" are read as they
+    are meant, which is said, and later tables are read alike. Means, scales, levels and what a column is taken for come
+    from the training rows alone.
     Missing targets stay missing labels; rows without any label are dropped.
 
     Args:
-        source: Path (``.csv``, ``.tsv``, ``.txt``, ``.parquet``) or DataFrame.
+        source: What :func:`~polytask.data.files.read_source` reads: a path (CSV, Parquet, Feather, JSON lines, Excel),
+            the address of a database (``"sqlite:///clinic.db#visits"``), or a DataFrame.
         targets: Columns to predict, one task each.
         kinds: Kind by column where the guess is not wanted: for targets regression, binary, multiclass, ordinal, count
-            or quantile; for inputs numeric, boolean, date or categorical.
+            or quantile; for inputs numeric, boolean, date (``"date:%d/%m/%Y"`` says how it is written) or categorical.
         ignore: Columns to leave out.
         val: Share of rows (of groups) to select by.
         test: Share of rows (of groups) to judge by.
