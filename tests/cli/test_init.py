@@ -221,3 +221,20 @@ def test_a_place_that_cannot_be_written_is_told_before_the_table_is_read(polytas
     outcome = polytask("init", table, "--targets", "price", "--out", small_disk / "polytask.toml")
     assert outcome.code == 2
     assert "polytask.toml could not be written: the place is read-only" in outcome.err
+
+
+@pytest.mark.parametrize("part", ["#visits", "#SELECT x, y FROM visits"])
+def test_a_database_is_named_relative_to_the_configuration(polytask, tmp_path, monkeypatch, part):
+    alchemy = pytest.importorskip("sqlalchemy")
+    engine = alchemy.create_engine(f"sqlite:///{tmp_path / 'clinic.db'}")
+    rows = pd.DataFrame({"x": [0.5 * i % 7 for i in range(60)], "y": [0.3 * i % 5 for i in range(60)]})
+    rows.to_sql("visits", engine, index=False)
+    engine.dispose()
+    (tmp_path / "configs").mkdir()
+    monkeypatch.chdir(tmp_path)
+    outcome = polytask("init", f"sqlite:///clinic.db{part}", "--targets", "y", "--out", "configs/polytask.toml")
+    assert outcome.code == 0, outcome.err
+    monkeypatch.chdir(tmp_path.parent)
+    config = Config.load(tmp_path / "configs" / "polytask.toml")
+    assert config.data.source == f"sqlite:///../clinic.db{part}"
+    assert sum(map(len, config.build_data().splits.values())) == 60
