@@ -191,18 +191,18 @@ def test_a_name_with_a_comma_is_quoted_or_repeated(polytask, tmp_path):
 def test_remedies_are_options_of_init_and_following_them_helps(polytask, tmp_path):
     path, out = tmp_path / "t.csv", tmp_path / "polytask.toml"
     rows = [f"{i % 7 + 0.5};{i % 11 + 0.25}".replace(".", ",") for i in range(100)]
-    path.write_bytes("x;größe\n".encode("cp1252") + "\n".join([*rows, "?;1,5"]).encode())
+    path.write_bytes("x;größe\n".encode("cp1252") + "\n".join([*rows, "viel;1,5"]).encode())
     refused = polytask("init", path, "--targets", "größe", "--out", out)
     assert refused.code == 2
     assert "--encoding cp1252" in refused.err
     said = polytask("init", path, "--targets", "größe", "--encoding", "cp1252", "--out", out)
-    assert "--missing '?'" in said.out
+    assert "--missing viel" in said.out
     assert "missing_values=" not in said.out
-    words = ("--encoding", "cp1252", "--missing", "?", "--decimal", ",", "--kind", "größe=quantile")
+    words = ("--encoding", "cp1252", "--missing", "viel", "--decimal", ",", "--kind", "größe=quantile")
     done = polytask("init", path, "--targets", "größe", *words, "--out", out, "--force", "--json")
     assert done.json["targets"] == {"größe": "quantile"}
     config = Config.load(out)
-    assert (config.data.encoding, config.data.decimal, config.data.missing_values) == ("cp1252", ",", ("?",))
+    assert (config.data.encoding, config.data.decimal, config.data.missing_values) == ("cp1252", ",", ("viel",))
     assert config.build_data().table.numeric[0].name == "x"
 
 
@@ -247,3 +247,20 @@ def test_how_to_split_is_asked_and_written(polytask, table, tmp_path):
     assert built.resplits == ""
     refused = polytask(*words, "--time", "idd")
     assert "unknown column in --time 'idd'; did you mean 'id'?" in refused.err
+
+
+@pytest.mark.parametrize("part", ["#visits", "#SELECT x, y FROM visits"])
+def test_a_database_is_named_relative_to_the_configuration(polytask, tmp_path, monkeypatch, part):
+    alchemy = pytest.importorskip("sqlalchemy")
+    engine = alchemy.create_engine(f"sqlite:///{tmp_path / 'clinic.db'}")
+    rows = pd.DataFrame({"x": [0.5 * i % 7 for i in range(60)], "y": [0.3 * i % 5 for i in range(60)]})
+    rows.to_sql("visits", engine, index=False)
+    engine.dispose()
+    (tmp_path / "configs").mkdir()
+    monkeypatch.chdir(tmp_path)
+    outcome = polytask("init", f"sqlite:///clinic.db{part}", "--targets", "y", "--out", "configs/polytask.toml")
+    assert outcome.code == 0, outcome.err
+    monkeypatch.chdir(tmp_path.parent)
+    config = Config.load(tmp_path / "configs" / "polytask.toml")
+    assert config.data.source == f"sqlite:///../clinic.db{part}"
+    assert sum(map(len, config.build_data().splits.values())) == 60

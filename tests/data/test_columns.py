@@ -117,3 +117,30 @@ def test_milliseconds_are_days_too():
     for unit in ("s", "ms", "us", "ns"):
         stamps = pd.Series(pd.to_datetime(["1970-01-03"])).astype(f"datetime64[{unit}]")
         assert dates(stamps).tolist() == [2.0]
+
+
+@pytest.mark.parametrize(
+    ("days", "found"),
+    [
+        (np.arange(0, 1000, 1.0), ("year", "week")),
+        (np.arange(0, 700, 1.0), ("week",)),  # less than twice through the year
+        (np.arange(0, 1000, 7.0), ("year",)),  # always the same day of the week
+        (np.arange(0, 3, 0.125), ("day",)),
+    ],
+)
+def test_dates_have_the_cycles_that_they_run_through_twice(days, found):
+    stamps = pd.Timestamp("2020-01-01") + pd.to_timedelta(pd.Series(days), unit="D")
+    assert infer_column(stamps.rename("when")).cycles == found
+
+
+def test_many_texts_are_categories_where_frequent_ones_cover_half_of_the_rows():
+    towns = [f"town {i % 20}" for i in range(600)] + [f"hamlet {i}" for i in range(400)]
+    found = infer_column(column(towns))
+    assert (found.role, found.least) == ("categorical", 5)
+    assert "20 categories of at least 5 rows; 400 rarer ones (400 rows) count as one" in found.surprise
+    assert infer_column(column(towns[-500:])).role == "dropped"
+
+
+def test_digits_with_zeros_in_front_are_no_numbers():
+    assert infer_column(column(["00123", "45678"] * 50)).role == "categorical"
+    assert infer_column(column(["01", "12"] * 50)).role == "numeric"

@@ -121,3 +121,35 @@ def test_later_tables_are_checked(frame, encoder):
         encoder.encode(later)
     with pytest.raises(DataError, match="no input column is left"):
         TableEncoder.fit(frame, [Column("note", "dropped")])
+
+
+def test_the_cycle_of_a_date_is_where_it_lies_in_it():
+    """Noon is opposite to midnight, and every Thursday is where 1970 began."""
+    stamps = pd.Series(pd.to_datetime(["1970-01-01T00:00", "1970-01-01T12:00", "1970-01-08T00:00", None]), name="at")
+    encoder = TableEncoder.fit(stamps.to_frame(), [Column("at", "date", cycles=("week", "day"))])
+    assert encoder.features == ("at", "at missing", "at week sin", "at week cos", "at day sin", "at day cos")
+    found = encoder.encode(stamps.to_frame())["numeric"][:, 2:]
+    turn = 2 * np.pi / 14
+    expected = [[0, 1, 0, 1], [np.sin(turn), np.cos(turn), 0, -1], [0, 1, 0, 1], [0, 0, 0, 0]]
+    torch.testing.assert_close(found, torch.tensor(expected, dtype=torch.float32), atol=1e-6, rtol=0)
+    assert TableEncoder.from_dict(json.loads(json.dumps(encoder.to_dict()))) == encoder
+
+
+def test_rare_categories_are_one_with_the_unseen():
+    rows = pd.DataFrame({"city": ["Ulm"] * 6 + ["Bonn"] * 5 + ["Kiel", "Jena"]})
+    encoder = TableEncoder.fit(rows, [Column("city", "categorical", least=5)])
+    assert (encoder.categorical[0].levels, encoder.categorical[0].rare) == (("Bonn", "Ulm"), 2)
+    assert encoder.encode(rows)["categorical"][:, 0].tolist() == [2] * 6 + [1] * 5 + [0, 0]
+    assert TableEncoder.from_dict(json.loads(json.dumps(encoder.to_dict()))) == encoder
+
+
+def test_an_encoder_is_written_as_it_was_before_there_were_cycles_and_rare_categories(encoder):
+    plain = encoder.to_dict()
+    assert set(plain["numeric"][0]) == {"name", "role", "mean", "scale", "indicator", "format"}
+    assert set(plain["categorical"][0]) == {"name", "levels"}
+    assert TableEncoder.from_dict(plain) == encoder
+
+
+def test_only_training_rows_are_fitted(frame):
+    rows = np.arange(0, 60, 2)
+    assert TableEncoder.fit(frame, COLUMNS, rows) == TableEncoder.fit(frame.iloc[rows], COLUMNS)

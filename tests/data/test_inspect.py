@@ -15,7 +15,7 @@ def frame():
         {
             "id": range(80),
             "x": rng.normal(size=80),
-            "dose": ["1.5"] * 79 + ["?"],
+            "dose": ["1.5"] * 79 + ["lots"],
             "flat": 3,
             "cat": ["a", "b"] * 40,
             "y": np.where(rng.random(80) < 0.25, np.nan, rng.normal(size=80)),
@@ -46,8 +46,8 @@ def test_every_column_is_reported_and_nothing_raises(frame):
     assert by_name["cat"].examples == ("a", "b")
     text = "\n".join(report.surprises)
     for part in (
-        "column 'dose' holds numbers, but row 80 holds '?'",
-        "missing_values=['?']",
+        "column 'dose' holds numbers, but row 80 holds 'lots'",
+        "missing_values=['lots']",
         "target 'gone': all 80 labels are missing",
         "target 'z': 4 whole numbers taken as classes",
         "column 'copy' equals (up to shift and scale) target 'y'",
@@ -67,7 +67,7 @@ def test_without_targets_all_columns_are_inputs(frame):
 
 
 def test_the_remedies_work(frame):
-    report = inspect_table(frame, ["y"], missing_values=["?"], kinds={"z": "categorical"}, ignore=["gone"])
+    report = inspect_table(frame, ["y"], missing_values=["lots"], kinds={"z": "categorical"}, ignore=["gone"])
     assert {c.name: c.role for c in report.columns}["dose"] == "dropped"  # constant once the question mark is gone
     assert {c.name: c.role for c in report.columns}["z"] == "categorical"
     assert not any("holds numbers" in surprise for surprise in report.surprises)

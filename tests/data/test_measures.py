@@ -30,10 +30,10 @@ def test_a_dropped_column_of_nearly_numbers_says_what_to_do(texts, expected):
     assert expected in found.reason
 
 
-def test_a_target_says_so_too():
-    frame = pd.DataFrame({"a": range(N), "b": VALUES, "y": [f"{value} kg" for value in VALUES]})
-    with pytest.raises(DataError, match="numbers with a unit"):
-        read_table(frame, ["y"])
+def test_a_target_with_one_unit_is_a_number_in_that_unit():
+    frame = pd.DataFrame({"a": np.sin(range(N)), "y": [f"{value} kg" for value in VALUES]})
+    task = read_table(frame, ["y"]).tasks["y"]
+    assert (task.kind, task.unit) == ("regression", "kg")
 
 
 @pytest.mark.parametrize(

@@ -60,7 +60,7 @@ def test_values_beyond_single_precision_are_refused_with_the_cell(column, value)
 
 
 def test_spellings_of_one_label_are_told():
-    labels = np.where(X > 20, "yes", "no").astype(object)
+    labels = np.where(X + Y > 40, "yes", "no").astype(object)
     labels[3], labels[4] = "Yes", " yes "
     said = surprises(ok=labels)
     assert "'Yes' (1 rows)" in said

@@ -28,6 +28,7 @@ def read(values, kind=None, train=None, name="y"):
         ([3, 8] * 20, "binary"),
         ([0.5, 1.5] * 20, "regression"),
         (["a", "b", "c"] * 20, "multiclass"),
+        (["low", "high", "medium"] * 20, "ordinal"),
         ([1, 2, 3, 4, 5] * 20, "multiclass"),
         ([1.0, 2.0, 3.0, np.nan] * 20, "multiclass"),
         (pd.Categorical(["lo", "mid", "hi"] * 20, ["lo", "mid", "hi"], ordered=True), "ordinal"),
@@ -62,6 +63,14 @@ def test_classes_written_as_text_are_those_of_the_numbers(values):
     task, target, _ = read(values, "multiclass")
     assert task.labels == ("1", "2", "10")
     assert target[:3].tolist() == [1, 0, 2]
+
+
+def test_words_of_a_scale_have_its_order():
+    task, target, guess = read(["Medium", "low", None, "high"] * 9)
+    assert (task.kind, task.labels) == ("ordinal", ("low", "Medium", "high"))
+    assert target[:4].tolist() == [1, 0, -100, 2]
+    assert "'low' < 'Medium' < 'high'" in guess.surprise
+    assert read(["low", "high", "medium"] * 9, "multiclass")[0].kind == "multiclass"
 
 
 def test_a_text_among_class_numbers_is_a_class_when_asked_for():

@@ -86,7 +86,7 @@ def test_a_file_in_any_style_gives_the_same_numbers_as_a_plain_one(tmp_path, sty
     written = frame.map(lambda value: _spell(style, value))
     path = tmp_path / "t.csv"
     written.to_csv(path, sep=separator, index=False)
-    opened, said, _ = open_table(path)
+    opened, said, *_ = open_table(path)
     pd.testing.assert_frame_equal(opened, frame)
     assert len(said) == 2
     assert repr(written["x"][0]) in said[0]
@@ -98,11 +98,11 @@ def test_a_file_in_any_style_gives_the_same_numbers_as_a_plain_one(tmp_path, sty
 def test_what_proves_nothing_follows_the_separator_of_the_file_and_is_said(tmp_path, separator, first):
     path = tmp_path / "t.csv"
     pd.DataFrame({"x": ["1,234", "2,500", "999"] * 9, "n": 1}).to_csv(path, sep=separator, index=False)
-    opened, said, _ = open_table(path)
+    opened, said, *_ = open_table(path)
     assert opened["x"][0] == first
     assert "decimal=" in said[0]
     for decimal, value in ((",", 1.234), (".", 1234)):
-        opened, said, _ = open_table(path, decimal=decimal)
+        opened, said, *_ = open_table(path, decimal=decimal)
         assert opened["x"][0] == value
         assert "decimal=" not in said[0]
 
@@ -111,7 +111,7 @@ def test_points_are_thousands_where_another_column_proves_the_comma(tmp_path):
     """pandas reads 1.234 as a fraction: only the text, and the other columns, say what it is."""
     path = tmp_path / "t.csv"
     path.write_text("n;x;z;p\n" + "1.234;12,5;0,1;3.14\n12.517;7,25;0,2;2.71\n999;8,0;0,3;1.41\n" * 5)
-    opened, said, _ = open_table(path)
+    opened, said, *_ = open_table(path)
     assert opened["n"].tolist()[:3] == [1234, 12517, 999]
     assert opened["x"].tolist()[:2] == [12.5, 7.25]
     assert opened["p"].tolist()[:2] == [3.14, 2.71]
@@ -133,10 +133,9 @@ def test_texts_that_only_look_like_numbers_are_left(tmp_path):
             "phone": [f"555 {i} {999 - i}" for i in range(100, 160)],
             "two": [f"{'$' if i % 2 else '€'}{i}.50" for i in range(60)],
             "version": [f"1.{i}.0" for i in range(60)],
-            "day": [f"{i % 28 + 1:02d}.01.2024" for i in range(60)],
         }
     )
-    opened, said, _ = open_table(frame)
+    opened, said, *_ = open_table(frame)
     pd.testing.assert_frame_equal(opened, frame)
     assert said == []
 
@@ -181,8 +180,9 @@ def test_an_encoding_is_offered_and_used(tmp_path):
         open_table(path)
     assert open_table(path, encoding="cp1252")[0]["ort"].tolist() == ["Köln", "Ulm"]
     path.write_bytes("ort,y\nKöln,1\n".encode("utf-16"))
-    with pytest.raises(DataError, match="encoding='utf-16'"):
-        open_table(path)
+    opened = open_table(path)
+    assert opened.frame["ort"].tolist() == ["Köln"]
+    assert "UTF-16" in opened.said[0]
     assert open_table(path, encoding="utf-16")[0]["ort"].tolist() == ["Köln"]
     with pytest.raises(DataError, match="is for CSV files"):
         open_table(pd.DataFrame({"a": [1]}), encoding="cp1252")

@@ -36,7 +36,14 @@ _LIST = "separated by commas or repeated; a name with a comma in double quotes"
 
 @verb
 def init(
-    table: Annotated[Path, typer.Argument(help="CSV or Parquet file.", metavar="data.csv")],
+    table: Annotated[
+        str,
+        typer.Argument(
+            help="CSV, Parquet, Feather, JSON-lines or Excel file (book.xlsx#sheet), or a table or query of a database "
+            "(sqlite:///clinic.db#visits).",
+            metavar="data.csv",
+        ),
+    ],
     targets: Annotated[list[str] | None, typer.Option(help=f"Columns to predict, {_LIST}.")] = None,
     out: Annotated[Path, typer.Option(help="Configuration to write.")] = Path("polytask.toml"),
     ignore: Annotated[list[str] | None, typer.Option(help=f"Columns that are no input, {_LIST}.")] = None,
@@ -64,6 +71,7 @@ def init(
 ) -> Answer:
     """Guess what each column of a table is, write a configuration, and list what is surprising."""
     from polytask.data import inspect_table
+    from polytask.data.files import with_path
 
     if out.is_file() and not force:
         raise ConfigError(f"{out} exists; --force overwrites it, --out writes another file")
@@ -99,7 +107,7 @@ def init(
     if unusable:
         raise DataError("\n".join(say for say in report.surprises if any(repr(name) in say for name in unusable)))
     left_out += [column.name for column in report.columns if column.role == "unusable" and column.name not in left_out]
-    source = Path(os.path.relpath(table, out.parent)).as_posix()
+    source = with_path(table, lambda path: Path(os.path.relpath(path, out.parent)).as_posix())
     inputs = {column: chosen for column, chosen in kinds.items() if column not in wanted}
     table_options = {**reading, "ignore": left_out, "group": names(group), "kinds": inputs, "splitting": splitting}
     page = _page(report, source, table_options)

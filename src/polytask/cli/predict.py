@@ -18,7 +18,7 @@ __all__ = ["predict"]
 @verb
 def predict(
     run: Annotated[Path, typer.Argument(help="Folder that train wrote, or compare: a trial, or the whole study.")],
-    rows: Annotated[Path, typer.Argument(help="New rows: .csv, .tsv, .parquet, .jsonl; .npy for arrays.")],
+    rows: Annotated[str, typer.Argument(help="New rows: a file or a query, as for init; .npy for arrays.")],
     tasks: Annotated[
         list[str] | None, typer.Option(help="Tasks to predict, separated by commas; all by default.")
     ] = None,
@@ -44,7 +44,7 @@ def predict(
 
     if out is not None:
         check_out(out)
-        if out.exists() and rows.exists() and out.samefile(rows):
+        if out.exists() and Path(rows).exists() and out.samefile(rows):
             raise ConfigError(f"--out {out} is the file of the rows themselves; give another name")
     model = load(run)
     found = read_rows(rows, model.interface.opening)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from typing import Any, final
 
 import numpy as np
@@ -52,7 +52,13 @@ class Remark:
 
 
 def fit_columns(
-    frame: pd.DataFrame, given: pd.DataFrame, table: TableEncoder, tasks: TaskSet, *, fill_missing: bool
+    frame: pd.DataFrame,
+    given: pd.DataFrame,
+    table: TableEncoder,
+    tasks: TaskSet,
+    converted: Collection[str] = (),
+    *,
+    fill_missing: bool,
 ) -> tuple[pd.DataFrame, list[Remark]]:
     """A table with exactly the columns of the encoder, in types it can read.
 
@@ -61,6 +67,7 @@ def fit_columns(
         given: The same before anything was read.
         table: The fitted encoder.
         tasks: Targets, which later rows need not have and which are ignored.
+        converted: Columns of which ``given`` does not tell how they were written.
         fill_missing: Whether a column that is not there counts as one without any value.
 
     Raises:
@@ -68,7 +75,7 @@ def fit_columns(
     """
     absent = [name for name in table.columns if name not in frame.columns]
     if absent and not fill_missing:
-        rest = [name for name in map(str, frame.columns) if name not in table.columns]
+        rest = [name for name in given.columns if name not in table.columns]
         named = ", ".join(map(repr, absent))
         raise DataError(
             f"{len(absent)} of the {len(table.columns)} columns that the model reads are not there: {named}. "
@@ -76,14 +83,14 @@ def fit_columns(
             f"with {worded('fill_missing=True', '--fill-missing')}, as if it had no values"
         )
     rows, remarks = len(frame), []
-    extra = [name for name in map(str, frame.columns) if name not in table.columns and name not in tasks]
+    extra = [name for name in given.columns if name not in table.columns and name not in tasks]
     if extra:
         plural = "s" if len(extra) > 1 else ""
         words = f"ignored {len(extra)} column{plural} that the model does not use: {_listed(map(repr, extra))}"
         remarks.append(Remark("extra columns", "", len(extra), rows, words))
     columns: dict[str, Any] = {}
     for number in table.numeric:
-        columns[number.name] = _number(frame, given, number, remarks)
+        columns[number.name] = _number(frame, None if number.name in converted else given, number, remarks)
     for category in table.categorical:
         columns[category.name] = _category(frame, category, remarks)
     return pd.DataFrame(columns, index=frame.index), remarks
@@ -127,7 +134,9 @@ def check_rows(frame: pd.DataFrame, table: TableEncoder, encoded: NDArray[np.flo
     return remarks
 
 
-def _number(frame: pd.DataFrame, given: pd.DataFrame, column: NumberColumn, remarks: list[Remark]) -> pd.Series[Any]:
+def _number(
+    frame: pd.DataFrame, given: pd.DataFrame | None, column: NumberColumn, remarks: list[Remark]
+) -> pd.Series[Any]:
     """The column of a number, a date or a truth value, as the encoder reads it."""
     rows, name = len(frame), column.name
     if name not in frame.columns:
@@ -148,6 +157,8 @@ def _number(frame: pd.DataFrame, given: pd.DataFrame, column: NumberColumn, rema
             f"column {name!r} held {held} in the training table and holds {found} here ({series.iloc[0]}); "
             f"convert it to {held}"
         )
+    if given is None:
+        return series
     before = given[name]
     truth, is_time = pd.api.types.is_bool_dtype(before), pd.api.types.is_datetime64_any_dtype(before)
     is_number = pd.api.types.is_numeric_dtype(before) or pd.api.types.is_timedelta64_dtype(before)
@@ -191,7 +202,8 @@ def _unknown(texts: NDArray[np.object_], column: CategoryColumn, rows: int) -> l
             for text, _ in counts.most_common()
         ]
         total = sum(counts.values())
-        words = f"{_of(total, rows)} a category that no training row had: {_listed(shown)}"
+        seen = "no training row had, or too few" if column.rare else "no training row had"
+        words = f"{_of(total, rows)} a category that {seen}: {_listed(shown)}"
         remarks.append(Remark("unknown categories", column.name, total, rows, words))
     gaps = int(sum(text is None for text in texts.tolist()))
     if 0 < gaps < rows:

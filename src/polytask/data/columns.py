@@ -5,14 +5,15 @@ from __future__ import annotations
 import dataclasses
 import datetime as dt
 import re
-import warnings
 from typing import Any, Literal, final
 
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from polytask.data.marks import are_codes
 from polytask.data.measures import nearly_numbers
+from polytask.data.moments import DURATION, cycles, parse_dates, parse_durations, text_dates
 from polytask.errors import ConfigError, DataError, unknown
 from polytask.remedies import column_kind, option
 from polytask.tasks import Nature
@@ -22,6 +23,8 @@ __all__ = [
     "COLUMN_KINDS",
     "Column",
     "by_value",
+    "coded",
+    "codes",
     "dates",
     "infer_column",
     "levels",
@@ -40,8 +43,9 @@ _ID = re.compile(
     r"(^|[_\s.-])(id|ids|uuid|guid|key|index|idx|rownames?|row_?num(ber)?)$|^unnamed: ?\d+$", re.IGNORECASE
 )
 _ID_CAMEL = re.compile(r"[a-z](Id|ID|Key|Uuid)$")
-_FORMATS = ("ISO8601", "%Y/%m/%d", "%d.%m.%Y", "%m/%d/%Y", "%d/%m/%Y", "%Y/%m/%d %H:%M:%S", "%m/%d/%Y %H:%M")
+_FORMATS = ("ISO8601", "%Y/%m/%d", "%d.%m.%Y", "%m/%d/%Y", "%d/%m/%Y")
 _EACH = 5  # rows that a text must have on average to be a category
+_COVERED = 0.5  # share of the rows that must have frequent texts where the others are many
 _LARGEST = float(np.finfo(np.float32).max)
 _DAY = 86_400e9  # nanoseconds
 
@@ -57,6 +61,8 @@ class Column:
         reason: Why it is dropped, in words.
         surprise: What its owner may want to know although it is used.
         format: How its dates are written, for role ``"date"`` read from text.
+        cycles: Which of the cycles of :data:`~polytask.data.moments.CYCLES` its dates run through.
+        least: Training rows that a category must have to be one of its own; rarer ones are one together.
     """
 
     name: str
@@ -64,6 +70,8 @@ class Column:
     reason: str = ""
     surprise: str = ""
     format: str = ""
+    cycles: tuple[str, ...] = ()
+    least: int = 1
 
 
 def infer_column(series: pd.Series[Any], kind: str | None = None) -> Column:
@@ -71,7 +79,7 @@ def infer_column(series: pd.Series[Any], kind: str | None = None) -> Column:
 
     Args:
         series: The column, named.
-        kind: One of :data:`COLUMN_KINDS` to skip the guess.
+        kind: One of :data:`COLUMN_KINDS` to skip the guess; ``"date:FORMAT"`` is a date that was read already.
 
     Returns:
         Its role. Numbers are numeric; text with few distinct values (at most 10, or one per 5 rows up to 1,000) is
@@ -89,6 +97,7 @@ def infer_column(series: pd.Series[Any], kind: str | None = None) -> Column:
         'an id: a different whole number in each row'
     """
     name = str(series.name)
+    kind = "date" if kind is not None and kind.startswith("date:") else kind
     if kind is not None and kind not in COLUMN_KINDS:
         raise ConfigError(f"column {name!r}: {unknown('kind of an input column', kind, COLUMN_KINDS)}")
     present = series.dropna()
@@ -97,30 +106,49 @@ def infer_column(series: pd.Series[Any], kind: str | None = None) -> Column:
     if not plain(present):
         return Column(name, "dropped", f"its values are {type(present.iloc[0]).__name__} objects")
     if kind == "date":
-        return Column(name, "date", format=_date_format(present) or _bad_date(series))
+        form = _date_format(present)
+        return _date_column(name, present, _bad_date(series) if form is None else form)
     if kind is not None:
         return Column(name, kind)  # type: ignore[arg-type]
     return _guess(name, series, present)
 
 
 def _guess(name: str, series: pd.Series[Any], present: pd.Series[Any]) -> Column:
-    distinct = int(present.nunique())
     if pd.api.types.is_complex_dtype(present):
         return Column(name, "dropped", "complex numbers; give real and imaginary part a column each")
+    if _broken(present):
+        return Column(name, "numeric")
+    distinct = int(present.nunique())
     if distinct == 1:
         only = " ".join(str(present.iloc[0]).split())
         return Column(name, "dropped", f"constant: every training row that has a value holds {only}")
-    if pd.api.types.is_bool_dtype(present) or set(map(type, present.unique())) <= {bool, np.bool_}:
+    if pd.api.types.is_bool_dtype(present) or (
+        present.dtype == object and set(map(type, present.unique())) <= {bool, np.bool_}
+    ):
         return Column(name, "boolean")
     if pd.api.types.is_datetime64_any_dtype(present) or pd.api.types.is_timedelta64_dtype(present):
-        return Column(name, "date")
+        return _date_column(name, present)
     if not isinstance(series.dtype, pd.CategoricalDtype):
         if pd.api.types.is_numeric_dtype(present):
             return _number_column(name, present, distinct)
-        if mostly_numbers(present):
+        if not codes(present) and mostly_numbers(present):
             values = numbers(series)  # names the first text, if there is one
             return _number_column(name, pd.Series(values[~np.isnan(values)]), distinct)
     return _text_column(name, present, distinct)
+
+
+def _broken(present: pd.Series[Any]) -> bool:
+    """Whether these are fractions, two of which differ at least: numbers, whatever the other values are."""
+    if not pd.api.types.is_float_dtype(present):
+        return False
+    few = present.to_numpy(dtype=np.float64)[:1000]
+    return bool((few != np.round(few)).any() and (few != few[0]).any())
+
+
+def _date_column(name: str, present: pd.Series[Any], form: str = "", surprise: str = "") -> Column:
+    clock = pd.api.types.is_timedelta64_dtype(present)
+    found = cycles(pd.Series(dates(present, form)), clock=clock)
+    return Column(name, "date", surprise=surprise, format=form, cycles=found)
 
 
 def _number_column(name: str, present: pd.Series[Any], distinct: int) -> Column:
@@ -143,7 +171,7 @@ def _number_column(name: str, present: pd.Series[Any], distinct: int) -> Column:
 def _text_column(name: str, present: pd.Series[Any], distinct: int) -> Column:
     form = _date_format(present)
     if form is not None:
-        return Column(name, "date", format=form, surprise="dates, encoded as a number of days")
+        return _date_column(name, present, form, "dates, encoded as a number of days")
     mixed = (
         "dates in more than one notation; written alike (2024-01-31) they become days"
         if _dates(present)
@@ -154,6 +182,14 @@ def _text_column(name: str, present: pd.Series[Any], distinct: int) -> Column:
         return Column(name, "categorical", surprise=mixed and f"{mixed}, now they are {distinct} categories")
     if mixed:
         return Column(name, "dropped", mixed)
+    counts = present.value_counts()
+    often = counts[counts >= _EACH]
+    if few < distinct and often.sum() >= _COVERED * len(present):
+        rare = distinct - len(often)
+        said = (
+            f"{len(often)} categories of at least {_EACH} rows; {rare} rarer ones ({len(present) - often.sum()} rows)"
+        )
+        return Column(name, "categorical", surprise=f"{said} count as one", least=_EACH)
     if distinct == len(present):
         return Column(name, "dropped", f"an id or free text: {distinct} different texts in {len(present)} rows")
     return Column(
@@ -175,11 +211,26 @@ def plain(present: pd.Series[Any]) -> bool:
     return True
 
 
+def codes(present: pd.Series[Any]) -> bool:
+    """Whether a column's texts are digits with zeros in front, which numbers would lose."""
+    if present.dtype != object and not isinstance(present.dtype, pd.StringDtype):
+        return False
+    unique = present.iloc[:1000].unique()
+    return (
+        all(isinstance(value, str) for value in unique)
+        and all(value.isdigit() for value in unique)
+        and are_codes(present.unique())
+    )
+
+
 def mostly_numbers(present: pd.Series[Any]) -> bool:
     """Whether at least nine in ten values are numbers, or texts that can be read as numbers; the others are errors."""
     if pd.api.types.is_numeric_dtype(present):
         return True
-    codes, unique = pd.factorize(present.astype(object).to_numpy())
+    some = present.iloc[:: max(1, len(present) // 1000)]
+    if isinstance(present.dtype, pd.StringDtype) and to_numbers(some.astype(object)).notna().mean() < 0.5:
+        return False
+    codes, unique = pd.factorize(present)
     if set(map(type, unique)) <= {bool, np.bool_}:
         return False
     readable = to_numbers(pd.Series(unique, dtype=object)).notna().to_numpy()
@@ -210,6 +261,10 @@ def numbers(series: pd.Series[Any], *, target: bool = False) -> NDArray[np.float
         raise DataError(f"column {name!r} holds complex numbers; give real and imaginary part a column each")
     if pd.api.types.is_timedelta64_dtype(series):
         return _days(series)
+    if isinstance(series.dtype, np.dtype) and series.dtype.kind in "iuf":
+        values = series.to_numpy(dtype=np.float64)
+        if not len(values) or max(-np.fmin.reduce(values), np.fmax.reduce(values)) <= _LARGEST:
+            return values
     if isinstance(series.dtype, pd.CategoricalDtype):
         series = series.astype(object)
     parsed = to_numbers(series)
@@ -255,7 +310,7 @@ def dates(series: pd.Series[Any], form: str = "") -> NDArray[np.float64]:
     """
     if pd.api.types.is_datetime64_any_dtype(series) or pd.api.types.is_timedelta64_dtype(series):
         return _days(series)
-    parsed = pd.to_datetime(series.astype(object), format=form or "ISO8601", errors="coerce", utc=True)
+    parsed = parse_durations(series) if form == DURATION else parse_dates(series, form or "ISO8601")
     bad = (parsed.isna() & series.notna()).to_numpy()
     if bad.any():
         first = int(np.flatnonzero(bad)[0])
@@ -268,12 +323,19 @@ def dates(series: pd.Series[Any], form: str = "") -> NDArray[np.float64]:
 
 def levels(series: pd.Series[Any]) -> NDArray[np.object_]:
     """A column as texts, missing ones ``None``; whole numbers are written without a decimal point."""
-    values = series.astype(object).to_numpy()
-    codes, unique = pd.factorize(values)
-    texts = np.empty(len(unique) + 1, dtype=object)
-    texts[:-1] = [_text(value) for value in unique]
-    texts[-1] = None
-    return texts[codes]
+    places, texts = coded(series)
+    known = np.empty(len(texts) + 1, dtype=object)
+    known[:-1], known[-1] = texts, None
+    found: NDArray[np.object_] = known[places]
+    return found
+
+
+def coded(series: pd.Series[Any]) -> tuple[NDArray[np.intp], NDArray[np.object_]]:
+    """A column as codes, −1 where it is missing, and the texts of the codes; 1 and ``"1"`` are two with one text."""
+    places, unique = pd.factorize(series)
+    texts = np.empty(len(unique), dtype=object)
+    texts[:] = [_text(value) for value in unique]
+    return places, texts
 
 
 def by_value(level: str) -> tuple[int, float, str]:
@@ -308,16 +370,8 @@ def _date_format(present: pd.Series[Any]) -> str | None:
     texts = present.drop_duplicates().astype(object)
     if texts.map(lambda value: isinstance(value, dt.date)).all():
         return ""
-    if not texts.map(
-        lambda value: isinstance(value, str) and any(c.isdigit() for c in value) and len(value) >= 8
-    ).all():
-        return None
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        for form in _FORMATS:
-            if pd.to_datetime(texts, format=form, errors="coerce", utc=True).notna().all():
-                return form
-    return None
+    found = text_dates(texts, np.ones(len(texts), dtype=np.intp))
+    return None if found is None or parse_dates(texts, found.form).isna().any() else found.form
 
 
 def _dates(present: pd.Series[Any]) -> bool:

@@ -4,107 +4,213 @@ from __future__ import annotations
 
 import codecs
 import csv
+import gzip
+import io
 import itertools
+import lzma
+import re
 import warnings
+import zlib
 from collections import Counter
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Collection, Sequence
 from pathlib import Path
-from typing import Any
+from typing import IO, Any, cast, final
 
+import numpy as np
 import pandas as pd
 
+from polytask.data.codes import zero_led
+from polytask.data.marks import are_codes
+from polytask.data.naming import Read, named, without_blanks
+from polytask.data.packed import stream
 from polytask.errors import ConfigError, DataError
 from polytask.remedies import option
 
-__all__ = ["TEXT", "check_names", "read_text", "separator_of"]
+__all__ = ["TEXT", "header_place", "read_text"]
 
 TEXT = (".csv", ".tsv", ".txt")
 """Endings of files that are read as text."""
 _SEPARATORS = (",", ";", "\t", "|")
 _LOOK = 30  # lines among which a header is looked for
 _WIDE = (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)
+_EXCEL = re.compile(r'"?sep=."?')
+_NARROW = re.compile(r"utf-?8|ascii|cp125|iso8859|latin|mac", re.IGNORECASE)  # ASCII is ASCII in these
+
+
+@final
+class _NotTheHeader(Exception):  # noqa: N818 - it asks to look below and is never seen outside
+    """What stands above the header is no table."""
 
 
 def read_text(
-    path: Path, missing_values: Sequence[str] = (), encoding: str | None = None, texts: Collection[str] = ()
-) -> pd.DataFrame:
-    """The table in a file of text.
+    path: Path,
+    missing_values: Sequence[str] = (),
+    encoding: str | None = None,
+    texts: Collection[str] = (),
+    *,
+    codes: bool = True,
+) -> Read:
+    """The table in a file of text, compressed or not.
+
+    Lines above the header are left out, UTF-16 is known by its first bytes, whole numbers that begin with zeros are
+    read as texts, columns without name and values are left out, the second of two equal names gets a number.
 
     Args:
         path: The file.
         missing_values: Texts that mean "missing", besides the usual ones.
         encoding: How the text is encoded; UTF-8 when None.
         texts: Columns to read as the texts they are.
+        codes: Whether to look for numbers that begin with zeros.
 
     Raises:
         DataError: The file has no header, another encoding, or rows that do not fit the header.
         ConfigError: The encoding is not known.
     """
-    encoding = _codec(encoding)
-    separator = "?"
+    codec = _codec(encoding)
+    said = []
+    with stream(path) as file:
+        if encoding is None and file.read(2) in _WIDE:
+            codec, said = "utf-16", ["read as UTF-16, by the first bytes of the file"]
     try:
-        with path.open(encoding=encoding, newline="") as file:
-            lines = list(itertools.islice(file, _LOOK))
-        if not lines or not lines[0].strip():
-            raise DataError(f"{path.name}: the first line is blank; expected column names{_header_below(path, lines)}")
+        with stream(path) as file, io.TextIOWrapper(cast("IO[bytes]", file), encoding=codec, newline="") as text:
+            lines = list(itertools.islice(text, _LOOK))
+        if not lines:
+            raise DataError(f"{path.name} is empty; expected a header and rows")
         if lines[0].lstrip().lower().startswith(("<!doctype", "<html", "<?xml", "<table")):
             raise DataError(
                 f"{path.name} is a page ({lines[0].strip()[:40]}), not a table; download the CSV file itself"
             )
-        separator = _separator(lines[0])
-        names = next(csv.reader(lines, delimiter=separator))
-        _check_title(path, lines, names)
-        names = [name.strip() for name in names]
-        check_names(names, path.name)
-        names = [name or f"column {place}" for place, name in enumerate(names, start=1)]
-        check_names(names, path.name)
-        with warnings.catch_warnings():
-            # Rows with more fields than the header would lose them with no more than a warning.
-            warnings.simplefilter("error", pd.errors.ParserWarning)
-            # low_memory=True would guess types chunk by chunk and mix them within a column.
-            frame = pd.read_csv(
-                path,
-                sep=separator,
-                encoding=encoding,
-                na_values=list(missing_values),
-                low_memory=False,
-                index_col=False,
-                dtype={place: str for place, name in enumerate(names) if name in texts},
-            )
+        try:
+            read = _parse(path, lines, 0, missing_values, codec, texts, codes)
+        except _NotTheHeader as error:
+            above = _header_below(lines)
+            if not above:
+                raise DataError(str(error)) from error.__cause__
+            try:
+                read = _parse(path, lines, above, missing_values, codec, texts, codes)
+            except _NotTheHeader as second:
+                raise DataError(str(second)) from second.__cause__
+            title = " ".join("".join(lines[:above]).split())[:60]
+            said.append(f"{above} line{'s' if above > 1 else ''} above the header left out: {title!r}")
     except UnicodeError as error:
-        raise _bad_encoding(path, encoding, error) from error
+        raise _bad_encoding(path, codec, error) from error
     except PermissionError as error:
         raise DataError(f"{path} cannot be read: permission denied") from error
-    except (pd.errors.ParserError, pd.errors.EmptyDataError, pd.errors.ParserWarning, csv.Error) as error:
+    except (EOFError, zlib.error, lzma.LZMAError, gzip.BadGzipFile) as error:
+        raise DataError(f"{path.name} cannot be unpacked: {error}") from error
+    return read._replace(said=(*said, *read.said))
+
+
+def _parse(
+    path: Path,
+    lines: list[str],
+    above: int,
+    missing_values: Sequence[str],
+    codec: str,
+    texts: Collection[str],
+    codes: bool,
+) -> Read:
+    """The table whose header is the line after so many."""
+    given, separator, skip = _header(path, lines, above)
+    names, said = named(given)
+    options = {
+        "sep": separator,
+        "encoding": codec,
+        "na_values": list(missing_values),
+        "index_col": False,
+        "header": None,
+        "names": range(len(names)),
+        "skiprows": skip,
+    }
+    try:
+        frame = _frame(path, {**options, "dtype": {place: str for place, name in enumerate(names) if name in texts}})
+        for place in _codes(path, frame, options) if codes else ():
+            column = _frame(path, {**options, "usecols": [place], "dtype": str})[place]
+            if are_codes(column.dropna().unique()):
+                frame[place] = column
+    except pd.errors.EmptyDataError:
+        frame = pd.DataFrame(columns=range(len(names)))
+    except (pd.errors.ParserError, pd.errors.ParserWarning, csv.Error) as error:
         is_warning = isinstance(error, pd.errors.ParserWarning)
         found = "rows have more fields than the header" if is_warning else str(error).strip()
-        raise DataError(
+        raise _NotTheHeader(
             f"{path.name} cannot be read as a table separated by {separator!r}: {found}. "
-            f"Check quotes and the number of fields in that line{_header_below(path, lines)}"
+            "Check quotes and the number of fields in that line"
         ) from error
-    if len(frame.columns) != len(names):
-        raise DataError(f"{path.name}: the header names {len(names)} columns, the rows have {len(frame.columns)}")
     frame.columns = pd.Index(names)
+    frame, left_out = without_blanks(frame, given)
+    return Read(frame, (*said, *left_out), separator)
+
+
+def _header(path: Path, lines: list[str], above: int) -> tuple[list[str], str, int]:
+    """The names in the line after so many, what separates them, and the lines before the first row."""
+    if not lines[above].strip():
+        raise _NotTheHeader(f"{path.name}: the first line is blank; expected column names")
+    if _EXCEL.fullmatch(lines[above].strip()):
+        raise _NotTheHeader(f"{path.name} names a separator and has no header")
+    separator = _separator(lines[above])
+    try:
+        reader = csv.reader(lines[above:], delimiter=separator)
+        given = next(reader)
+        skip = above + reader.line_num
+        rows = list(reader)
+    except csv.Error as error:
+        raise _NotTheHeader(f"{path.name} cannot be read as a table separated by {separator!r}: {error}") from error
+    if len(given) > 2 and sum(bool(name.strip()) for name in given) == 1 and _header_below(lines) > above:
+        # A title that a spreadsheet wrote over the header.
+        raise _NotTheHeader(f"{path.name}: line {above + 1} names one of {len(given)} columns; expected all")
+    if rows and all(len(row) == len(given) + 1 and not row[-1].strip() for row in rows if row):
+        given.append("")  # rows that end with a separator, under a header that does not
+    return given, separator, skip
+
+
+def _codes(path: Path, frame: pd.DataFrame, options: dict[str, Any]) -> list[int]:
+    """Columns of whole numbers that may have begun with zeros; in some encodings, only a second look tells."""
+    whole = {place for place in range(frame.shape[1]) if _maybe_whole(frame[place])}
+    if whole and _NARROW.match(options["encoding"]):
+        with stream(path) as file:
+            whole &= zero_led(file, options["sep"], options["skiprows"])
+    return sorted(whole)
+
+
+def _frame(path: Path, options: dict[str, Any]) -> pd.DataFrame:
+    """What pandas reads; types are guessed chunk by chunk, which is faster, unless they differ within a column."""
+    with warnings.catch_warnings():
+        # Rows with more fields than the header would lose them with no more than a warning.
+        warnings.simplefilter("error", pd.errors.ParserWarning)
+        warnings.simplefilter("error", pd.errors.DtypeWarning)
+        try:
+            with stream(path) as file:
+                frame: pd.DataFrame = pd.read_csv(file, **options)
+        except pd.errors.DtypeWarning:
+            with stream(path) as file:
+                frame = pd.read_csv(file, low_memory=False, **options)
     return frame
 
 
-def separator_of(path: Path, encoding: str | None = None) -> str:
-    """What separates the fields of a file that could be read."""
-    with path.open(encoding=_codec(encoding), newline="") as file:
-        return _separator(file.readline())
+def _maybe_whole(column: pd.Series[Any]) -> bool:
+    """Whether a column was read as whole numbers, some of which may be missing."""
+    if pd.api.types.is_integer_dtype(column):
+        return True
+    if not pd.api.types.is_float_dtype(column):
+        return False
+    values = column.to_numpy()
+    some = values[:10_000]
+    some = some[~np.isnan(some)]
+    return bool((some == np.round(some)).all())
 
 
-def check_names(names: Iterable[Any], where: str) -> None:
-    """Check that no column is named twice.
-
-    Raises:
-        DataError: One is.
-    """
-    counts = Counter(str(name) for name in names)
-    twice = [name for name, count in counts.items() if count > 1 and name]
-    if twice:
-        listed = ", ".join(f"{name!r} ({counts[name]} times)" for name in twice)
-        raise DataError(f"{where} has duplicate column names: {listed}; rename or remove one of each")
+def header_place(rows: list[list[str]]) -> int:
+    """The row with the names, among rows of texts: the first as full as most are; 0 if there is nothing above it."""
+    filled = [sum(bool(field.strip()) for field in row) for row in rows]
+    counts = Counter(count for count in filled if count)
+    if not counts:
+        return 0
+    usual, times = counts.most_common(1)[0]
+    if times < 2 or usual < 2:
+        return 0
+    place = next(place for place, count in enumerate(filled) if count >= usual)
+    return 0 if any(_is_number(field) for field in rows[place] if field.strip()) else place
 
 
 def _codec(encoding: str | None) -> str:
@@ -119,33 +225,20 @@ def _separator(header: str) -> str:
     return max(_SEPARATORS, key=header.count)
 
 
-def _check_title(path: Path, lines: list[str], names: list[str]) -> None:
-    """A first line of which most fields are empty is a title that a spreadsheet wrote over the header."""
-    filled = sum(bool(name.strip()) for name in names)
-    if len(names) > 2 and filled == 1 and (hint := _header_below(path, lines)):
-        raise DataError(f"{path.name}: the first line names one of {len(names)} columns; expected all{hint}")
-
-
-def _header_below(path: Path, lines: list[str]) -> str:
-    """The remedy for lines above the header, if there seem to be any."""
-    fullest, header, names = 1, 0, [""]
+def _header_below(lines: list[str]) -> int:
+    """Lines above the header, if there seem to be any; 0 otherwise."""
+    fullest, above = 1, 0
     for separator in _SEPARATORS:
         reader = csv.reader(lines, delimiter=separator)
         try:
-            rows = [([field for field in row if field.strip()], reader.line_num) for row in reader]
+            rows = [(row, reader.line_num) for row in reader]
         except csv.Error:
             continue
-        usual, count = Counter(len(fields) for fields, _ in rows).most_common(1)[0]
-        if usual > fullest and count >= 2:
-            place = next(place for place, (fields, _) in enumerate(rows) if len(fields) >= usual)
-            header = rows[place - 1][1] if place else 0
-            fullest, names = usual, rows[place][0]
-    if not header or any(_is_number(name) for name in names):
-        return ""
-    return (
-        f". The header seems to be line {header + 1} ({lines[header].strip()[:60]!r}); this writes a file that begins "
-        f"there: tail -n +{header + 1} '{path.name}' > '{path.stem}-table{path.suffix}'"
-    )
+        place = header_place([row for row, _ in rows])
+        fields = sum(bool(field.strip()) for field in rows[place][0])
+        if place and fields > fullest:
+            fullest, above = fields, rows[place - 1][1]
+    return above
 
 
 def _is_number(text: str) -> bool:
@@ -157,7 +250,7 @@ def _is_number(text: str) -> bool:
 
 
 def _bad_encoding(path: Path, encoding: str, error: UnicodeError) -> DataError:
-    with path.open("rb") as file:
+    with stream(path) as file:
         start = file.read(4)
     if start.startswith(_WIDE) and encoding != "utf-16":
         return DataError(

@@ -12,11 +12,14 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from polytask.data.columns import Column, by_value, dates, levels, numbers, row_number
+from polytask.data.columns import Column, by_value, coded, dates, levels, numbers, row_number
+from polytask.data.moments import CYCLES
 from polytask.data.spec import InputSpec
 from polytask.errors import DataError, unknown
 
 __all__ = ["CategoryColumn", "NumberColumn", "TableEncoder"]
+
+_ALL = slice(None)
 
 
 @final
@@ -31,6 +34,7 @@ class NumberColumn:
         scale: Standard deviation over the training rows.
         indicator: Whether a second feature says 1 where x is missing: when some training row misses it.
         format: How its dates are written.
+        cycles: Cycles of dates; each gives sine and cosine of where in it a date lies, both 0 where it is missing.
     """
 
     name: str
@@ -39,15 +43,23 @@ class NumberColumn:
     scale: float
     indicator: bool
     format: str = ""
+    cycles: tuple[str, ...] = ()
 
 
 @final
 @dataclasses.dataclass(frozen=True)
 class CategoryColumn:
-    """How a categorical column is encoded: code 0 for missing or unseen, k for the k-th of ``levels``."""
+    """How a categorical column is encoded: code 0 for missing, rare or unseen, k for the k-th of ``levels``.
+
+    Attributes:
+        name: Column.
+        levels: Categories, in order.
+        rare: Number of categories with too few training rows to be one of their own.
+    """
 
     name: str
     levels: tuple[str, ...]
+    rare: int = 0
 
 
 @final
@@ -56,7 +68,8 @@ class TableEncoder:
     """The fitted encoding of a table.
 
     Attributes:
-        numeric: Numeric columns, in order; their missing indicators follow as further numeric features.
+        numeric: Numeric columns, in order; their missing indicators and the cycles of dates follow as further numeric
+            features.
         categorical: Categorical columns, in order.
 
     Examples:
@@ -73,12 +86,15 @@ class TableEncoder:
     categorical: tuple[CategoryColumn, ...]
 
     @classmethod
-    def fit(cls, frame: pd.DataFrame, columns: Iterable[Column]) -> TableEncoder:
+    def fit(
+        cls, frame: pd.DataFrame, columns: Iterable[Column], rows: NDArray[np.int64] | slice = _ALL
+    ) -> TableEncoder:
         """Learn means, scales and levels.
 
         Args:
-            frame: Training rows; nothing else should be seen here.
+            frame: The table.
             columns: What each column is; dropped ones are left out.
+            rows: Positions of the training rows; nothing else is seen here.
 
         Raises:
             DataError: No column is left, or one holds values that do not fit its role.
@@ -87,10 +103,12 @@ class TableEncoder:
         for column in columns:
             if column.role == "dropped":
                 continue
-            series = _series(frame, column.name)
+            series = _series(frame, column.name).iloc[rows]
             if column.role == "categorical":
-                seen = {level for level in pd.unique(levels(series)) if level is not None}
-                category_columns.append(CategoryColumn(column.name, tuple(sorted(seen, key=by_value))))
+                codes, texts = coded(series)
+                counts = pd.Series(np.bincount(codes[codes >= 0], minlength=len(texts))).groupby(texts).sum()
+                kept = tuple(sorted(counts.index[counts >= column.least], key=by_value))
+                category_columns.append(CategoryColumn(column.name, kept, len(counts) - len(kept)))
                 continue
             values = _values(series, column.role, column.format)
             present = values[~np.isnan(values)]
@@ -99,7 +117,9 @@ class TableEncoder:
             # A spread that is rounding noise of the mean is a constant column.
             scale = spread if spread > 1e-12 * max(abs(mean), 1e-300) else 1.0
             missing = len(present) < len(values)
-            number_columns.append(NumberColumn(column.name, column.role, mean, scale, missing, column.format))
+            number_columns.append(
+                NumberColumn(column.name, column.role, mean, scale, missing, column.format, column.cycles)
+            )
         if not number_columns and not category_columns:
             raise DataError("no input column is left; every column is a target, ignored or dropped")
         return cls(tuple(number_columns), tuple(category_columns))
@@ -111,9 +131,15 @@ class TableEncoder:
 
     @property
     def features(self) -> tuple[str, ...]:
-        """Names of the numeric features, missing indicators last."""
+        """Names of the numeric features: values, missing indicators, cycles."""
         values = [column.name for column in self.numeric]
-        return (*values, *(f"{column.name} missing" for column in self.numeric if column.indicator))
+        gaps = [f"{column.name} missing" for column in self.numeric if column.indicator]
+        turns = [f"{column.name} {cycle} {wave}" for column, cycle in self._cycles for wave in ("sin", "cos")]
+        return (*values, *gaps, *turns)
+
+    @property
+    def _cycles(self) -> list[tuple[NumberColumn, str]]:
+        return [(column, cycle) for column in self.numeric for cycle in column.cycles]
 
     @property
     def inputs(self) -> InputSpec:
@@ -138,35 +164,53 @@ class TableEncoder:
         """
         rows = len(frame)
         features = np.zeros((rows, len(self.features)), dtype=np.float32)
-        gaps = []
+        gaps, angles = [], []
         for i, number in enumerate(self.numeric):
             values = _values(_series(frame, number.name), number.role, number.format)
             missing = np.isnan(values)
-            features[:, i] = np.where(missing, 0.0, (values - number.mean) / number.scale)
+            encoded = (values - number.mean) / number.scale
+            encoded[missing] = 0.0
+            features[:, i] = encoded
             if number.indicator:
                 gaps.append(missing)
+            angles += [2 * np.pi * (values / CYCLES[cycle] % 1) for cycle in number.cycles]
         for i, missing in enumerate(gaps):
             features[:, len(self.numeric) + i] = missing
+        first = len(self.numeric) + len(gaps)
+        for i, angle in enumerate(angles):
+            features[:, first + 2 * i] = np.nan_to_num(np.sin(angle))
+            features[:, first + 2 * i + 1] = np.nan_to_num(np.cos(angle))
         codes = np.zeros((rows, len(self.categorical)), dtype=np.int64)
         for j, category in enumerate(self.categorical):
-            index = pd.Index(category.levels, dtype=object)
-            codes[:, j] = index.get_indexer(pd.Index(levels(_series(frame, category.name)), dtype=object)) + 1
+            places, texts = coded(_series(frame, category.name))
+            known = pd.Index(category.levels, dtype=object).get_indexer(pd.Index(texts, dtype=object)) + 1
+            codes[:, j] = np.append(known, 0)[places]
         return {"numeric": torch.from_numpy(features), "categorical": torch.from_numpy(codes)}
 
     def to_dict(self) -> dict[str, Any]:
         """The encoder as plain values, for JSON."""
         return {
-            "numeric": [dataclasses.asdict(column) for column in self.numeric],
-            "categorical": [{"name": column.name, "levels": list(column.levels)} for column in self.categorical],
+            "numeric": [_plain(column) for column in self.numeric],
+            "categorical": [_plain(column) for column in self.categorical],
         }
 
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> TableEncoder:
         """The encoder that :meth:`to_dict` described."""
         return cls(
-            tuple(NumberColumn(**column) for column in values["numeric"]),
-            tuple(CategoryColumn(column["name"], tuple(column["levels"])) for column in values["categorical"]),
+            tuple(NumberColumn(**_tuples(column)) for column in values["numeric"]),
+            tuple(CategoryColumn(**_tuples(column)) for column in values["categorical"]),
         )
+
+
+def _plain(column: NumberColumn | CategoryColumn) -> dict[str, Any]:
+    """A column as JSON has it, without what it does not use: as it was written before there was that."""
+    values = {key: list(value) if isinstance(value, tuple) else value for key, value in vars(column).items()}
+    return {key: value for key, value in values.items() if key not in ("cycles", "rare") or value}
+
+
+def _tuples(values: Mapping[str, Any]) -> dict[str, Any]:
+    return {key: tuple(value) if isinstance(value, list) else value for key, value in values.items()}
 
 
 def _series(frame: pd.DataFrame, name: str) -> pd.Series[Any]:

@@ -1,23 +1,32 @@
-"""From a path or a DataFrame to a clean DataFrame, with errors that say what to do."""
+"""From a path, an address or a DataFrame to a clean DataFrame, with errors that say what to do."""
 
 from __future__ import annotations
 
+import re
 import shlex
-from collections.abc import Collection, Sequence
+from collections.abc import Callable, Collection, Sequence
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
 
-from polytask.data.delimited import TEXT, check_names, read_text
-from polytask.errors import DataError, MissingExtraError, require
+from polytask.data.delimited import TEXT, read_text
+from polytask.data.formats import from_frame, read_columnar, read_database, read_lines, read_sheet
+from polytask.data.naming import Read
+from polytask.data.packed import PACKED, ending
+from polytask.errors import DataError
 from polytask.remedies import worded
 
-__all__ = ["is_text", "read_frame"]
+__all__ = ["Read", "name_of", "read_frame", "read_source", "with_path"]
 
 _PARQUET = (".parquet", ".pq")
-_SHEETS = (".xlsx", ".xls", ".xlsm", ".ods")
-_PACKED = (".gz", ".zip", ".bz2", ".xz", ".zst", ".7z")
+_FEATHER = (".feather", ".arrow")
+_LINES = (".jsonl", ".ndjson")
+_BOOKS = (".xlsx", ".xlsm")
+_READ = (*TEXT, *_PARQUET, *_FEATHER, *_LINES, *_BOOKS)
+_SHEETS = (".xls", ".ods")
+_SQLITE = re.compile(r"(sqlite(?:\+\w+)?:///)([^?#]+)(.*)", re.DOTALL)
+_ADDRESS = re.compile(r"[a-z][a-z0-9]*(\+[a-z0-9]+)?://", re.IGNORECASE)
 
 
 def read_frame(
@@ -27,53 +36,107 @@ def read_frame(
     encoding: str | None = None,
     texts: Collection[str] = (),
 ) -> pd.DataFrame:
+    """The rows of :func:`read_source`."""
+    return read_source(source, missing_values, encoding=encoding, texts=texts).frame
+
+
+def read_source(
+    source: str | Path | pd.DataFrame,
+    missing_values: Sequence[str] = (),
+    *,
+    encoding: str | None = None,
+    texts: Collection[str] = (),
+    codes: bool = True,
+) -> Read:
     """The table as a DataFrame of its own, rows numbered from 0, columns named by unique strings.
 
     Args:
-        source: Path of a CSV (``.csv``, ``.tsv``, ``.txt``; comma, semicolon, tab or bar is found from the header) or
-            Parquet file (``.parquet``, ``.pq``), or a DataFrame, which is not changed.
+        source: Path of a CSV (``.csv``, ``.tsv``, ``.txt``; comma, semicolon, tab or bar is found from the header),
+            Parquet (``.parquet``, ``.pq``), Feather (``.feather``, ``.arrow``), JSON-lines (``.jsonl``, ``.ndjson``) or
+            Excel file (``.xlsx``, ``.xlsm``; ``"book.xlsx#sheet"``), the texts among them also compressed (``.gz``,
+            ``.bz2``, ``.xz``, ``.zip``); the address of a database with a table or a query
+            (``"sqlite:///clinic.db#visits"``); or a DataFrame, which is not changed.
         missing_values: Texts that mean "missing", besides the empty field, ``NA``, ``NaN``, ``null`` and the like.
         encoding: How a CSV file's text is encoded; UTF-8 when None.
         texts: Columns of a CSV file that are read as the texts they are, also if they are numbers.
+        codes: Whether numbers of a CSV file that begin with zeros are looked for, and kept as texts.
 
     Raises:
-        DataError: The file is missing, a directory, empty, of unknown type, in another encoding, malformed, without
-            rows, or has duplicate column names.
-        MissingExtraError: A Parquet file, and pyarrow is not installed.
+        DataError: The file is missing, a directory, empty, of unknown type, in another encoding, malformed, or without
+            rows.
+        MissingExtraError: An optional package that reads such files is not installed.
     """
     if isinstance(missing_values, str):
         raise DataError(f"missing_values must be a list of texts, found {missing_values!r}; write [{missing_values!r}]")
     if isinstance(source, pd.DataFrame):
-        frame = source.reset_index(drop=True)
-        check_names(frame.columns, "the DataFrame")
-        frame.columns = pd.Index([str(name) for name in frame.columns])
-        check_names(frame.columns, "the DataFrame")
-        frame = _without(frame, missing_values)
-        where = "the DataFrame"
+        read, where = from_frame(source), "the DataFrame"
     elif not isinstance(source, (str, Path)):
         raise DataError(f"expected a path or a DataFrame, found {type(source).__name__}; pandas.DataFrame(…) makes one")
+    elif _ADDRESS.match(str(source)):
+        read, where = read_database(str(source)), "the query"
     else:
-        path = Path(source)
+        path, part = _parted(source)
         _check_path(path)
         where = path.name
-        if is_text(path):
-            frame = read_text(path, missing_values, encoding, texts)
+        if ending(path) in TEXT:
+            read = read_text(path, missing_values, encoding, texts, codes=codes)
         else:
-            frame = _read_parquet(path)
-            check_names(frame.columns, path.name)
-            frame = _without(frame, missing_values)
-    if encoding is not None and not is_text(source):
+            read = _read_other(path, part)
+    if not read.separator:
+        read = read._replace(frame=_without(read.frame, missing_values))
+    if encoding is not None and not read.separator:
         raise DataError(f"encoding={encoding!r} is for CSV files; {where} has none")
-    if frame.shape[1] == 0:
+    if read.frame.shape[1] == 0:
         raise DataError(f"{where} has no columns")
-    if len(frame) == 0:
-        raise DataError(f"{where} has a header ({', '.join(map(str, frame.columns[:5]))}) but no rows")
-    return frame
+    if len(read.frame) == 0:
+        raise DataError(f"{where} has a header ({', '.join(map(str, read.frame.columns[:5]))}) but no rows")
+    return read
 
 
-def is_text(source: str | Path | pd.DataFrame) -> bool:
-    """Whether the source is a file of text, as opposed to a Parquet file or a DataFrame."""
-    return not isinstance(source, pd.DataFrame) and Path(source).suffix.lower() in TEXT
+def _read_other(path: Path, part: str) -> Read:
+    """A file that is no text with separators."""
+    kind = ending(path)
+    if kind in _LINES:
+        return read_lines(path)
+    return read_sheet(path, part) if kind in _BOOKS else read_columnar(path, feather=kind in _FEATHER)
+
+
+def name_of(source: str | Path | pd.DataFrame) -> str:
+    """What a dataset from this source is called.
+
+    Examples:
+        >>> name_of("data/clinic.csv.gz"), name_of("sqlite:///clinic.db#visits"), name_of(pd.DataFrame())
+        ('clinic', 'clinic', 'table')
+    """
+    if isinstance(source, pd.DataFrame):
+        return "table"
+    text = re.split(r"[#?]", str(source))[0] if _ADDRESS.match(str(source)) else str(_parted(source)[0])
+    path = Path(text)
+    return Path(path.stem).stem if path.suffix.lower() in PACKED else path.stem
+
+
+def with_path(source: str, change: Callable[[str], str]) -> str:
+    """A source whose path, if it has one, is changed: that of a file, also of an SQLite database.
+
+    Args:
+        source: As for :func:`read_source`.
+        change: What makes the new path of the old.
+
+    Examples:
+        >>> with_path("sqlite:///a.db#visits", "b/{}".format), with_path("postgresql://host/db", "b/{}".format)
+        ('sqlite:///b/a.db#visits', 'postgresql://host/db')
+    """
+    if not _ADDRESS.match(source):
+        return change(source)
+    found = _SQLITE.fullmatch(source)
+    return source if found is None else found[1] + change(found[2]) + found[3]
+
+
+def _parted(source: str | Path) -> tuple[Path, str]:
+    """The file, and the sheet that is named behind it."""
+    path = Path(source)
+    file, mark, part = str(source).rpartition("#")
+    return (Path(file), part) if mark and not path.exists() and Path(file).suffix.lower() in _BOOKS else (path, "")
 
 
 def _without(frame: pd.DataFrame, missing_values: Sequence[str]) -> pd.DataFrame:
@@ -96,15 +159,13 @@ def _check_path(path: Path) -> None:
         raise DataError(f"{path} is a directory{hint}")
     if not path.exists():
         folder = path.parent
-        near = (
-            sorted(p.name for p in folder.iterdir() if p.suffix.lower() in TEXT + _PARQUET) if folder.is_dir() else []
-        )
+        near = _tables(folder) if folder.is_dir() else []
         hint = f"; {folder} holds {', '.join(near[:5])}" if near else ""
         raise DataError(f"no such file: {path}{hint}")
-    if path.suffix.lower() not in TEXT + _PARQUET:
+    if ending(path) not in _READ or (path.suffix.lower() in PACKED and ending(path) not in (*TEXT, *_LINES)):
         raise DataError(
             f"{path.name}: files of type {path.suffix or '(none)'!r} are not read; expected one of "
-            f"{', '.join(TEXT + _PARQUET)}. {_conversion(path)}"
+            f"{', '.join(_READ)}. {_conversion(path)}"
         )
     if path.stat().st_size == 0:
         raise DataError(f"{path.name} is empty (0 bytes); expected a header and rows")
@@ -115,39 +176,10 @@ def _conversion(path: Path) -> str:
     if path.suffix.lower() in _SHEETS:
         program = "In the spreadsheet program: File, Save as, CSV UTF-8; or in a terminal"
         return f"{program}: libreoffice --headless --convert-to csv {shlex.quote(str(path))}"
-    if path.suffix.lower() in _PACKED:
+    if path.suffix.lower() in (*PACKED, ".zst", ".7z", ".rar"):
         return "Unpack it first"
     return "Save it as CSV in the program it comes from" + worded(", or load it with pandas and pass the DataFrame", "")
 
 
 def _tables(folder: Path) -> list[str]:
-    return sorted(path.name for path in folder.iterdir() if path.suffix.lower() in TEXT + _PARQUET)
-
-
-def _read_parquet(path: Path) -> pd.DataFrame:
-    try:
-        arrow = require("pyarrow", "data", "reading Parquet files")
-    except MissingExtraError as error:
-        raise MissingExtraError(f"{path.name}: {error}") from error
-    try:
-        frame = pd.read_parquet(path, engine="pyarrow")
-    except PermissionError as error:
-        raise DataError(f"{path} cannot be read: permission denied") from error
-    except (OSError, ValueError, MemoryError) as error:  # pyarrow's ArrowInvalid is a ValueError
-        found = (str(error) or type(error).__name__).splitlines()[0]
-        raise DataError(f"{path.name} cannot be read as Parquet: {found}") from error
-    for name, dtype in frame.dtypes.items():
-        # Texts stay with arrow, which looks at their bytes when they are first used.
-        if isinstance(dtype, pd.StringDtype):
-            try:
-                arrow.Table.from_pandas(frame[[name]]).validate(full=True)
-            except ValueError as error:
-                raise DataError(
-                    f"{path.name}: column {name!r} holds text that is not UTF-8 ({error}); write the file again with "
-                    "its texts as UTF-8"
-                ) from error
-    if any(name is not None for name in frame.index.names):
-        frame = frame.reset_index()
-    frame = frame.reset_index(drop=True)
-    frame.columns = pd.Index([str(name) for name in frame.columns])
-    return frame
+    return sorted(path.name for path in folder.iterdir() if ending(path) in _READ)

@@ -138,7 +138,7 @@ def inspect_table(
         ! 10 of 40 rows have no label and would be dropped
     """
     chosen = {str(column): kind for column, kind in (kinds or {}).items()}
-    frame, surprises, _ = open_table(
+    frame, surprises, *_ = open_table(
         source, missing_values=missing_values, decimal=decimal, thousands=thousands, encoding=encoding, kinds=chosen
     )
     wanted, left_out = column_names("targets", targets or []), column_names("ignore", ignore)

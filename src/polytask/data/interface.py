@@ -14,6 +14,7 @@ from torch import Tensor
 
 from polytask.data.accounting import Remark, check_rows, fit_columns
 from polytask.data.encoder import TableEncoder
+from polytask.data.formats import from_frame
 from polytask.data.multitask import MultiTaskData
 from polytask.data.opening import open_table
 from polytask.data.source import Inputs
@@ -83,7 +84,7 @@ class Interface:
     def opening(self) -> dict[str, Any]:
         """How a later table is opened: as the training table was, with the texts of categories left as they are."""
         kinds = {} if self.table is None else {column.name: "categorical" for column in self.table.categorical}
-        return {**self.reading, "kinds": kinds}
+        return {"columns": {}, **self.reading, "kinds": kinds}
 
     def answers(self, outputs: Mapping[str, Tensor], index: pd.Index | None = None) -> pd.DataFrame:
         """Outputs of heads as columns with the tasks' own labels, in their own units.
@@ -141,10 +142,19 @@ class Interface:
     ) -> tuple[dict[str, Tensor], list[Remark]]:
         if not isinstance(rows, pd.DataFrame):
             raise DataError(f"expected a DataFrame with the columns {_few(table.columns)}, found {type(rows).__name__}")
-        given = rows.rename(columns=str)
-        frame, said, _ = open_table(rows, **self.opening) if len(rows) else (given, [], None)
-        frame, remarks = fit_columns(frame, given, table, self.tasks, fill_missing=fill_missing)
-        if self.reading.get("decimal") is None:  # the training table's numbers were written as programs write them
+        given, recorded = from_frame(rows).frame, self.opening["columns"]
+        unused = [name for name in given.columns if name not in table.columns]
+        if "said" in rows.attrs:  # rows of a file, opened already
+            frame, said, converted = given, rows.attrs["said"], list(recorded)
+            said = [words for words in said if not words.startswith(tuple(f"column {name!r}:" for name in unused))]
+        else:
+            used = given.drop(columns=unused)
+            frame, said = open_table(used, **self.opening)[:2] if used.size else (given, [])
+            converted = [name for name, values in recorded.items() if values["how"] in ("number", "truth")]
+        frame, remarks = fit_columns(frame, given, table, self.tasks, converted, fill_missing=fill_missing)
+        if (
+            "columns" in self.reading or self.reading.get("decimal") is None
+        ):  # else the training table's numbers were written that way
             remarks += [Remark("other writing", "", len(frame), len(frame), words) for words in said]
         with np.errstate(over="ignore"):  # what is too large is said by name
             encoded = table.encode(frame)

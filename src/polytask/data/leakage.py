@@ -16,7 +16,7 @@ from polytask.data.columns import levels
 from polytask.data.encoder import TableEncoder
 from polytask.tasks import TaskSet
 
-__all__ = ["Leak", "LeakageWarning", "find_leaks"]
+__all__ = ["Leak", "LeakageWarning", "find_leaks", "judged"]
 
 _LIMIT = 0.99  # |correlation| above which a number is taken for the target itself
 _MOST = 20_000  # rows that are looked at
@@ -39,6 +39,11 @@ class Leak:
 
     def __str__(self) -> str:
         return f"column {self.column!r} {self.how} target {self.target!r}"
+
+
+def judged(rows: int) -> NDArray[np.int64]:
+    """Positions of the rows that are judged, of so many."""
+    return np.unique(np.linspace(0, rows - 1, min(rows, _MOST)).astype(np.int64))
 
 
 def find_leaks(
@@ -65,7 +70,7 @@ def find_leaks(
     Returns:
         One entry per pair of column and target.
     """
-    rows = np.unique(np.linspace(0, len(frame) - 1, min(len(frame), _MOST)).astype(np.int64))
+    rows = judged(len(frame))
     frame, index = frame.iloc[rows], torch.from_numpy(rows)
     inputs = {name: values[index] for name, values in inputs.items()}
     targets = {name: labels[index] for name, labels in targets.items()}

@@ -5,13 +5,16 @@ from __future__ import annotations
 import re
 import unicodedata
 from collections import Counter
+from collections.abc import Sequence
 from typing import Any
 
+import numpy as np
 import pandas as pd
+from numpy.typing import NDArray
 
 from polytask.remedies import option
 
-__all__ = ["CURRENCY", "nearly_numbers"]
+__all__ = ["CURRENCY", "common_unit", "nearly_numbers", "without_unit"]
 
 _CODES = "AUD|BRL|CAD|CHF|CNY|CZK|DKK|EUR|GBP|HKD|HUF|INR|JPY|KRW|MXN|NOK|NZD|PLN|RUB|SEK|SGD|TRY|USD|ZAR|Kč|kr|zł"
 _SIGNS = "".join(chr(code) for code in range(0x20D0) if unicodedata.category(chr(code)) == "Sc")
@@ -19,10 +22,41 @@ CURRENCY = rf"(?:[A-Z]{{0,2}}[{re.escape(_SIGNS)}]|(?:{_CODES})(?![A-Za-z]))"
 """Pattern of a sign or code of a currency."""
 _NUMBER = r"[+\-\u2212]?\d[\d.,'\s]*(?:[eE][+-]?\d+)?"
 _MEASURE = re.compile(rf"\s*(?P<before>{CURRENCY})?\s*(?:{_NUMBER})(?P<after>[^\s\d.,()+\-][^\d]{{0,14}})?")
+_WITH_UNIT = re.compile(rf"\s*{_NUMBER}(?P<unit>[^\s\d.,()+\-:/][^\d:]{{0,14}}?)\s*")
+_UNIT_SHARE = 0.5  # of the values that must stand with the unit
 _SHARE = 0.9  # of the values that must be measures
 _UNITS = 3  # different units that a column of measures may have; codes such as 12A, 7B have more
 _HALF = 0.5  # share of plain numbers from which words among them are worth a word
 _LOOK = 1_000
+
+
+def common_unit(unique: Sequence[Any], counts: NDArray[np.intp]) -> str:
+    """The one unit that most values of a column stand with; nothing where there is none, or several.
+
+    Currencies and percent signs are no units: they are read in any case.
+
+    Args:
+        unique: Different values.
+        counts: Rows of each.
+
+    Examples:
+        >>> common_unit(["12 kg", "7.5 kg"], np.array([1, 1])), common_unit(["1 kg", "2 lb"], np.array([1, 1]))
+        ('kg', '')
+    """
+    units: Counter[str] = Counter()
+    for value, count in zip(unique, counts, strict=True):
+        match = _WITH_UNIT.fullmatch(value) if isinstance(value, str) else None
+        if match is not None:
+            units[match["unit"]] += int(count)
+    if len(units) != 1 or units.total() < _UNIT_SHARE * counts.sum():
+        return ""
+    unit = next(iter(units))
+    return "" if unit == "%" or re.fullmatch(CURRENCY, unit) else unit
+
+
+def without_unit(value: Any, unit: str) -> Any:
+    """A text without the unit at its end."""
+    return value.strip().removesuffix(unit).rstrip() if isinstance(value, str) else value
 
 
 def nearly_numbers(present: pd.Series[Any]) -> str:

@@ -15,8 +15,9 @@ class DataSection(Section):
     """``[data]``: where the rows come from and how they are split.
 
     Attributes:
-        source: Name of a built-in dataset (``"multidigits"``), a table (``"scores.csv"``, ``"scores.parquet"``;
-            relative to the configuration file), or ``"module:function"`` returning a
+        source: Name of a built-in dataset (``"multidigits"``), a table (``"scores.csv"``, ``"scores.parquet"``,
+            ``"book.xlsx#sheet"``, ``"sqlite:///clinic.db#visits"``; relative to the configuration file), or
+            ``"module:function"`` returning a
             :class:`~polytask.data.MultiTaskData`.
         val: Fraction of the rows held out to select epochs; tables only.
         test: Fraction of the rows held out to report on; tables only.

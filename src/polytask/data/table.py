@@ -17,10 +17,11 @@ from torch import Tensor
 
 from polytask.data.columns import Column, infer_column
 from polytask.data.encoder import TableEncoder
-from polytask.data.leakage import LeakageWarning, find_leaks
+from polytask.data.files import name_of
+from polytask.data.leakage import LeakageWarning, find_leaks, judged
 from polytask.data.multitask import SPLITS, MultiTaskData
 from polytask.data.oddities import oddities
-from polytask.data.opening import open_table
+from polytask.data.opening import Opened, open_table
 from polytask.data.source import TensorSource
 from polytask.data.split_rule import SplitRule
 from polytask.data.targets import read_target
@@ -52,11 +53,14 @@ def read_table(
     thousands: str | None = None,
     encoding: str | None = None,
 ) -> MultiTaskData:
-    """Tasks, splits and encoded inputs from a CSV file, a Parquet file or a DataFrame.
+    """Tasks, splits and encoded inputs from a file, a database or a DataFrame.
 
     Every column that is neither a target nor ignored is an input: numbers are scaled (missing ones become the mean, and
-    a feature says so), text and categories become codes (0: missing or unseen), dates days; constant columns, ids and
-    free text are dropped. Means, scales, levels and what a column is taken for come from the training rows alone.
+    a feature says so), text and categories become codes (0: missing, rare or unseen), dates days and the place in each
+    cycle that they run through twice (year, week, day); constant columns, ids and free text are dropped. Numbers with
+    units, currencies and marks, dates, durations, codes with zeros in front and marks for "no value" are read as they
+    are meant, which is said, and later tables are read alike. Means, scales, levels and what a column is taken for come
+    from the training rows alone.
     Missing targets stay missing labels; rows without any label are dropped.
 
     What is returned is one split of the rows; :meth:`MultiTaskData.resplit` gives others, with means, scales and levels
@@ -64,10 +68,11 @@ def read_table(
     ``time``, ``split_column`` or ``test_table``).
 
     Args:
-        source: Path (``.csv``, ``.tsv``, ``.txt``, ``.parquet``) or DataFrame.
+        source: What :func:`~polytask.data.files.read_source` reads: a path (CSV, Parquet, Feather, JSON lines, Excel),
+            the address of a database (``"sqlite:///clinic.db#visits"``), or a DataFrame.
         targets: Columns to predict, one task each.
         kinds: Kind by column where the guess is not wanted: for targets regression, binary, multiclass, ordinal, count
-            or quantile; for inputs numeric, boolean, date or categorical.
+            or quantile; for inputs numeric, boolean, date (``"date:%d/%m/%Y"`` says how it is written) or categorical.
         ignore: Columns to leave out.
         val: Share of rows (of groups) to select by.
         test: Share of rows (of groups) to judge by.
@@ -104,10 +109,11 @@ def read_table(
         >>> len(data.train), data.tasks["pain"].kind, data.inputs.cardinalities
         (24, 'regression', (3,))
     """
-    name = Path(source).stem if not isinstance(source, pd.DataFrame) else "table"
+    name = name_of(source)
     chosen = {str(column): kind for column, kind in (kinds or {}).items()}
     marks: dict[str, Any] = {"missing_values": missing_values, "thousands": thousands, "encoding": encoding}
-    frame, written, mark = open_table(source, decimal=decimal, kinds=chosen, **marks)
+    opened = open_table(source, decimal=decimal, kinds=chosen, **marks)
+    frame = opened.frame
     wanted, left_out = column_names("targets", targets), column_names("ignore", ignore)
     rule = SplitRule(
         val,
@@ -123,7 +129,8 @@ def read_table(
     check_columns(frame, wanted, chosen, left_out, rule.named())
     judged = np.zeros(len(frame), dtype=bool)
     if test_table is not None:
-        frame, judged = _with_test_rows(frame, open_table(test_table, decimal=mark, kinds=chosen, **marks).frame, rule)
+        later = open_table(test_table, decimal=opened.decimal, kinds=chosen, columns=opened.columns, **marks)
+        frame, judged = _with_test_rows(frame, later.frame, rule)
     for target in wanted:
         if frame[target].notna().sum() == 0:
             raise DataError(f"target {target!r}: all {len(frame)} labels are missing; leave it out")
@@ -135,7 +142,7 @@ def read_table(
         {c: chosen.get(c) for c in map(str, frame.columns) if c not in {*wanted, *left_out, *rule.apart}},
         rule,
         judged[labelled] if test_table is not None else None,
-        written,
+        opened,
         {
             "rows": len(frame),
             "rows_without_label": int((~labelled).sum()),
@@ -143,9 +150,10 @@ def read_table(
             "group": rule.group[0] if len(rule.group) == 1 else list(rule.group) or None,
             "reading": {
                 "missing_values": list(missing_values),
-                "decimal": mark,
+                "decimal": opened.decimal,
                 "thousands": thousands,
                 "encoding": encoding,
+                "columns": {name: how for name, how in opened.columns.items() if name not in left_out},
             },
         },
     )
@@ -163,7 +171,7 @@ class _Rows:
     inputs: Mapping[str, str | None]
     rule: SplitRule
     judged: NDArray[np.bool_] | None
-    written: Sequence[str]
+    opened: Opened
     details: Mapping[str, Any]
 
     @property
@@ -175,7 +183,12 @@ class _Rows:
     def split(self, number: int) -> MultiTaskData:
         splits = self.rule.split(self.frame, list(self.targets), number, self.judged)
         train = self.frame.iloc[splits["train"]]
+        read = self.opened.columns
         columns = [infer_column(train[column], kind) for column, kind in self.inputs.items()]
+        columns = [
+            dataclasses.replace(column, format=read.get(column.name, {}).get("form", "") or column.format)
+            for column in columns
+        ]
         apart = "Test rows are a table of their own. " if self.judged is not None else ""
         notes = [apart + self.rule.describe(list(self.targets), number)]
         dropped, rows = self.details["rows_without_label"], self.details["rows"]
@@ -187,8 +200,9 @@ class _Rows:
             self.targets,
             columns,
             splits,
+            units={target: read[target].get("unit", "") for target in self.targets if target in read},
             notes=notes,
-            surprises=self.written,
+            surprises=self.opened.said,
             details=self.details,
             warn=number == 0,
         )
@@ -288,7 +302,6 @@ def assemble(
     Raises:
         DataError: A column does not hold what it should, or no input is left.
     """
-    train = frame.iloc[splits["train"]]
     tasks, labels, noticed = [], {}, [*surprises]
     for target, kind in targets.items():
         task, labels[target], guess = read_target(frame[target], splits["train"], kind)
@@ -301,15 +314,12 @@ def assemble(
     if units:
         tasks = [dataclasses.replace(task, unit=units.get(task.name, "")) for task in tasks]
     task_set = TaskSet.of(tasks)
-    table = TableEncoder.fit(train, columns)
-    sources = {}
-    for split in SPLITS:
-        index = torch.from_numpy(np.asarray(splits[split], dtype=np.int64))
-        rows = frame.iloc[splits[split]]
-        sources[split] = TensorSource(table.encode(rows), {target: y[index] for target, y in labels.items()})
-    encoded = sources["train"].inputs
-    assert not isinstance(encoded, Tensor)
-    leaks = find_leaks(train, encoded, table, task_set, sources["train"].targets)
+    table = TableEncoder.fit(frame, columns, np.asarray(splits["train"]))
+    encoded = table.encode(frame)
+    index = {split: torch.from_numpy(np.asarray(splits[split], dtype=np.int64)) for split in SPLITS}
+    sources = {split: TensorSource(_rows(encoded, index[split]), _rows(labels, index[split])) for split in SPLITS}
+    look = index["train"][judged(len(index["train"]))]
+    leaks = find_leaks(frame.iloc[look.numpy()], _rows(encoded, look), table, task_set, _rows(labels, look))
     if leaks and warn:
         listed = "; ".join(map(str, leaks))
         columns_named = list(dict.fromkeys(leak.column for leak in leaks))
@@ -344,6 +354,10 @@ def assemble(
         },
         table=table,
     )
+
+
+def _rows(values: Mapping[str, Tensor], index: Tensor) -> dict[str, Tensor]:
+    return {name: tensor[index] for name, tensor in values.items()}
 
 
 def _unlearnable(names: tuple[str, ...] | None, labels: Tensor, train: NDArray[np.int64], target: str) -> list[str]:

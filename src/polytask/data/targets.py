@@ -11,8 +11,9 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from polytask.data.columns import by_value, levels, mostly_numbers, numbers, plain
+from polytask.data.columns import by_value, codes, levels, mostly_numbers, numbers, plain
 from polytask.data.measures import nearly_numbers
+from polytask.data.scales import in_order
 from polytask.errors import DataError, unknown
 from polytask.remedies import column_kind
 from polytask.tasks import KINDS, Nature, Task
@@ -20,6 +21,7 @@ from polytask.tasks.kinds import kinds_of, usual_kind
 
 __all__ = ["Guess", "guess_kind", "read_target", "target_kinds"]
 
+_SCALE = 20  # levels that a scale of words may have
 _FEW = 10  # whole numbers with at most this many values are taken for classes
 
 
@@ -41,7 +43,8 @@ class Guess:
 def guess_kind(series: pd.Series[Any]) -> Guess:
     """The kind of a target column, from its present values.
 
-    Two values are binary; text and unordered categories are multiclass, ordered categories ordinal; whole numbers with
+    Two values are binary; text and unordered categories are multiclass, ordered categories and words of a known scale
+    (low, medium, high; 18-24, 25-34) ordinal; whole numbers with
     3 to 10 values are multiclass; counts are whole numbers from 0 on with more values and a mean below 10; all
     other numbers are regression.
 
@@ -58,7 +61,9 @@ def guess_kind(series: pd.Series[Any]) -> Guess:
     distinct = int(present.nunique())
     if isinstance(present.dtype, pd.CategoricalDtype) and present.dtype.ordered and distinct > 2:
         return _guess(Nature.ORDERED, f"{distinct} ordered categories")
-    numeric = not isinstance(present.dtype, pd.CategoricalDtype) and mostly_numbers(present)
+    numeric = not isinstance(present.dtype, pd.CategoricalDtype) and not codes(present) and mostly_numbers(present)
+    if scale := _scale(present):
+        return _guess(Nature.ORDERED, f"{distinct} levels", f"ordered levels: {' < '.join(map(repr, scale))}")
     if not numeric or pd.api.types.is_bool_dtype(present):
         return _guess(Nature.YES_NO, "two values") if distinct <= 2 else _guess(Nature.CLASSES, f"{distinct} classes")
     values = numbers(present, target=True)
@@ -203,6 +208,8 @@ def _as_numbers(series: pd.Series[Any]) -> pd.Series[Any]:
         return series
     if set(map(type, series.dropna().unique())) <= {bool, np.bool_}:
         return series
+    if codes(series.dropna()):
+        return series
     read = pd.to_numeric(series.astype(object), errors="coerce")
     return series if (read.isna() & series.notna()).any() else read
 
@@ -212,13 +219,29 @@ def _classes(series: pd.Series[Any]) -> list[str]:
     if isinstance(series.dtype, pd.CategoricalDtype):
         values = pd.Series(series.cat.remove_unused_categories().cat.categories)
         return [str(level) for level in levels(values)]
+    if scale := _scale(series.dropna()):
+        return scale
     return sorted({str(level) for level in levels(series.dropna())}, key=by_value)
+
+
+def _scale(present: pd.Series[Any]) -> list[str]:
+    """The levels of a column of words that have an order, from lowest to highest."""
+    if present.dtype != object and not isinstance(present.dtype, pd.StringDtype):
+        return []
+    unique = present.unique()
+    if len(unique) > _SCALE or not all(isinstance(value, str) for value in unique):
+        return []
+    return in_order(unique)
 
 
 def _has_order(series: pd.Series[Any]) -> bool:
     if isinstance(series.dtype, pd.CategoricalDtype):
         return bool(series.dtype.ordered)
-    return pd.api.types.is_numeric_dtype(series) or pd.api.types.is_bool_dtype(series.dropna())
+    return (
+        bool(_scale(series.dropna()))
+        or pd.api.types.is_numeric_dtype(series)
+        or pd.api.types.is_bool_dtype(series.dropna())
+    )
 
 
 def _listed(classes: list[str], most: int = 5) -> str:

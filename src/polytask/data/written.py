@@ -5,18 +5,30 @@ from __future__ import annotations
 import dataclasses
 import functools
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import Any, final
 
 import numpy as np
 import pandas as pd
+from numpy.typing import NDArray
 
-from polytask.data.columns import row_number, to_numbers
-from polytask.data.measures import CURRENCY
+from polytask.data.columns import to_numbers
+from polytask.data.measures import CURRENCY, common_unit, without_unit
 from polytask.errors import ConfigError
 from polytask.remedies import option
 
-__all__ = ["SHARE", "Marks", "check_marks", "decimal_mark", "maybe_thousands", "number", "read_written"]
+__all__ = [
+    "SHARE",
+    "Marks",
+    "Written",
+    "check_marks",
+    "decimal_mark",
+    "maybe_thousands",
+    "number",
+    "read_numbers",
+    "read_value",
+    "worth_a_look",
+]
 
 SHARE = 0.9
 """Share of a column's values that must be numbers for it to hold numbers; the others are then errors."""
@@ -118,8 +130,9 @@ def decimal_mark(frame: pd.DataFrame, separator: str) -> tuple[str, bool]:
         if pd.api.types.is_float_dtype(column):
             if not separator:
                 continue  # these were never texts
-            present = column.dropna().to_numpy(dtype=np.float64)
-            votes["."] += bool((present != np.round(present)).any()) and not maybe_thousands(column)
+            some = column.iloc[:: max(1, len(column) // _LOOK)].dropna()
+            present = some.to_numpy(dtype=np.float64)
+            votes["."] += bool((present != np.round(present)).any()) and not maybe_thousands(some)
         elif texts := _texts(column):
             mark = _own_mark(texts)
             if mark:
@@ -143,57 +156,65 @@ def maybe_thousands(column: pd.Series[Any]) -> bool:
     return bool((off[1] < 1e-6).all() and (off[0] > 1e-6).mean() > 0.6)
 
 
-def read_written(
-    frame: pd.DataFrame, marks: Marks, common: str, leave: Iterable[str] = ()
-) -> tuple[pd.DataFrame, list[str]]:
-    """The table with columns of written numbers as numbers, and a sentence about each.
+@final
+@dataclasses.dataclass(frozen=True)
+class Written:
+    """How the numbers of a column are written, and what they are.
+
+    Attributes:
+        values: Of each text the number, or the text where it is none.
+        new: Of each text whether it is a number only by the way it is written.
+        decimal: The decimal mark.
+        unit: The unit that the numbers stand with; empty without one.
+        said: What to say of it.
+    """
+
+    values: list[Any]
+    new: NDArray[np.bool_]
+    decimal: str
+    unit: str
+    said: str
+
+
+def read_numbers(unique: Sequence[Any], counts: NDArray[np.intp], marks: Marks, common: str) -> Written | None:
+    """The numbers that different texts are, or None where fewer than nine in ten values are numbers.
 
     Args:
-        frame: The table.
+        unique: Different values of a column.
+        counts: Rows of each.
         marks: The marks that were asked for.
         common: The table's decimal mark, for columns that could be read with either.
-        leave: Columns to leave as they are.
-
-    Returns:
-        The table; values that are no numbers stay as they are in a column whose others are. The sentences.
     """
-    said = []
-    left = set(leave)
-    frame = frame.copy(deep=False)
-    for name in frame.columns:
-        texts = [] if name in left else _texts(frame[name])
-        if not _worth_a_look(texts, marks):
-            continue
-        own = marks.decimal or _own_mark(texts, marks.thousands) or common
-        column, sentence = _read_column(frame[name], own, marks)
-        if column is not None:
-            frame[name] = column
-            said.append(f"column {name!r}: {sentence}")
-    return frame, said
-
-
-def _read_column(column: pd.Series[Any], decimal: str, marks: Marks) -> tuple[pd.Series[Any] | None, str]:
-    """The column as numbers, or None; and what to say about it."""
-    codes, unique = pd.factorize(column.astype(object).to_numpy())
-    read = [number(value, decimal, marks.thousands) if isinstance(value, str) else value for value in unique]
-    counts = np.bincount(codes[codes >= 0], minlength=len(unique))
-    good = np.array([value is not None for value in read])
+    unit = common_unit(unique, counts)
+    bare = [without_unit(value, unit) for value in unique] if unit else list(unique)
+    texts = [value for value in bare[:: max(1, len(bare) // _LOOK)] if isinstance(value, str)]
+    decimal = marks.decimal or _own_mark(texts, marks.thousands) or common
+    fixed = Marks(decimal, marks.thousands)
+    read = [read_value(value, fixed, unit) for value in unique]
+    good = np.array([not isinstance(value, str) for value in read])
     already = to_numbers(pd.Series(unique, dtype=object)).to_numpy(dtype=np.float64)
-    new = np.array([value is not None and value != old for value, old in zip(read, already, strict=True)])
+    new = np.array([ok and value != old for value, old, ok in zip(read, already, good, strict=True)])
     currencies = {sign for value in unique if isinstance(value, str) for sign in re.findall(CURRENCY, value)}
     if not new.any() or counts[good].sum() < SHARE * counts.sum() or len(currencies) > 1 or _telephone(unique):
-        return None, ""
-    values = [old if value is None else value for value, old in zip(read, unique, strict=True)]
-    result = pd.Series(np.array([*values, np.nan], dtype=object)[codes], index=column.index, name=column.name)
-    first = int(np.flatnonzero((codes >= 0) & new[codes])[0])
-    sentence = f"{unique[codes[first]]!r} (row {row_number(column, first)}) is read as {values[codes[first]]:.15g}"
-    percent = np.array([isinstance(value, str) and value.strip().endswith("%") for value in unique])
-    if percent.any() and (bare := int(counts[good & ~percent].sum())):
-        sentence += f"; {bare} values stand without a % and are taken as they are"
-    if not marks.decimal and _undecided(unique):
+        return None
+    said = f" {unit}" if unit else ""
+    for mark in ("%", unit) if unit else ("%",):
+        bears = np.array([isinstance(value, str) and mark in value for value in unique])
+        if bears.any() and (plain := int(counts[good & ~bears].sum())):
+            said += f"; {plain} values stand without {'a %' if mark == '%' else repr(mark)} and are taken as they are"
+    if not marks.decimal and _undecided(bare):
         other = "," if decimal == "." else "."
-        sentence += f"; if its mark is no separator of thousands: {option('decimal', other)}"
-    return (result.astype(np.float64) if good.all() else result), sentence
+        said += f"; if its mark is no separator of thousands: {option('decimal', other)}"
+    return Written(read, new, decimal, unit or next(iter(currencies), ""), said)
+
+
+def read_value(value: Any, marks: Marks, unit: str = "") -> Any:
+    """The number that a value is; the value itself where it is none."""
+    if not isinstance(value, str):
+        return value
+    bare = without_unit(value, unit) if unit else value
+    read = number(bare, marks.decimal or ".", marks.thousands)
+    return value if read is None else read
 
 
 def _texts(column: pd.Series[Any]) -> list[str]:
@@ -205,10 +226,12 @@ def _texts(column: pd.Series[Any]) -> list[str]:
     return list(dict.fromkeys(value for value in present.iloc[::step] if isinstance(value, str)))
 
 
-def _worth_a_look(texts: list[str], marks: Marks) -> bool:
-    """Whether half of a sample are numbers: the cheap first look."""
+def worth_a_look(texts: Sequence[str], marks: Marks) -> bool:
+    """Whether half of a sample of texts are numbers, with their unit or without: the cheap first look."""
     tried = marks.decimal or ".,"
-    read = sum(any(number(text, mark, marks.thousands) is not None for mark in tried) for text in texts)
+    unit = common_unit(texts, np.ones(len(texts), dtype=np.intp))
+    bare = [without_unit(text, unit) for text in texts] if unit else texts
+    read = sum(any(number(text, mark, marks.thousands) is not None for mark in tried) for text in bare)
     return bool(texts) and read >= len(texts) / 2
 
 

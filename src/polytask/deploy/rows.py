@@ -22,30 +22,29 @@ _LINES = (".jsonl", ".ndjson")
 _OUT = (".csv", ".tsv", ".parquet", ".pq", *_LINES)
 
 
-def read_rows(path: str | Path, opening: Mapping[str, Any] | None = None) -> Any:
+def read_rows(source: str | Path, opening: Mapping[str, Any] | None = None) -> Any:
     """The rows of a file.
 
     Args:
-        path: CSV (``.csv``, ``.tsv``, ``.txt``), Parquet (``.parquet``, ``.pq``), JSON lines (``.jsonl``, ``.ndjson``:
-            one object per line), or an array (``.npy``).
+        source: An array (``.npy``), or what :func:`~polytask.data.files.read_source` reads: CSV, Parquet, Feather, JSON
+            lines, Excel, the address of a database.
         opening: How a table is opened: :attr:`polytask.data.interface.Interface.opening` of the model.
 
     Returns:
-        A DataFrame; of ``.npy``, an array.
+        A DataFrame, with what there is to say of it in ``attrs["said"]``; of ``.npy``, an array.
 
     Raises:
         DataError: The file cannot be read.
     """
-    path = Path(path)
-    kind = path.suffix.lower()
-    if kind in _LINES and path.is_file():
-        return _read_lines(path)
-    if kind == ".npy" and path.is_file():
+    path = Path(source)
+    if path.suffix.lower() == ".npy" and path.is_file():
         try:
             return np.load(path, allow_pickle=False)
         except (ValueError, OSError, EOFError) as error:
             raise DataError(f"{path.name} cannot be read as an array: {error}") from error
-    return open_table(path, **(opening or {})).frame
+    opened = open_table(source, **(opening or {}))
+    opened.frame.attrs["said"] = opened.said
+    return opened.frame
 
 
 def write_rows(frame: pd.DataFrame, path: str | Path) -> None:
@@ -106,32 +105,3 @@ def _plain(value: Any) -> Any:
     if isinstance(value, float) and not math.isfinite(value):
         return None
     return value if value is None or isinstance(value, (str, int, float, bool)) else str(value)
-
-
-def _read_lines(path: Path) -> pd.DataFrame:
-    rows: list[dict[str, Any]] = []
-    try:
-        text = path.read_text(encoding="utf-8-sig")
-    except (OSError, UnicodeDecodeError) as error:
-        raise DataError(f"{path.name} cannot be read as UTF-8 text: {error}") from error
-    for number, line in enumerate(text.splitlines(), 1):
-        if not line.strip():
-            continue
-        try:
-            row = json.loads(line, object_pairs_hook=_object)
-        except ValueError as error:
-            raise DataError(f"{path.name}, line {number}: {error}; expected one JSON object per line") from None
-        if not isinstance(row, dict):
-            raise DataError(f"{path.name}, line {number}: expected a JSON object, found {line[:40]!r}")
-        rows.append(row)
-    if not rows:
-        raise DataError(f"{path.name} holds no rows; expected one JSON object per line")
-    return pd.DataFrame(rows)
-
-
-def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    """An object whose keys differ and whose values are single."""
-    found = dict(pairs)
-    if len(found) < len(pairs):
-        raise ValueError("a key occurs twice")
-    return found

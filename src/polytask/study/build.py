@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from polytask import data as datasets
 from polytask.data import MultiTaskData
+from polytask.data.files import with_path
 from polytask.errors import ConfigError, unknown
 from polytask.study.functions import resolve
 from polytask.tasks import Task, TaskSet
@@ -59,9 +60,9 @@ def _table(config: Config) -> MultiTaskData:
         if key in section.model_fields_set:
             options[key] = getattr(section, key)
     if section.test_table is not None:
-        options["test_table"] = config.folder / section.test_table
+        options["test_table"] = with_path(section.test_table, lambda path: str(config.folder / path))
     made = datasets.read_table(
-        config.folder / section.source,  # an absolute path stays as it is
+        with_path(section.source, lambda path: str(config.folder / path)),
         list(config.tasks),
         kinds=dict(section.kinds) | {name: task.kind for name, task in config.tasks.items() if task.kind is not None},
         **options,
