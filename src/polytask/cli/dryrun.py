@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 from polytask.balance import METHODS, Balancer, LossMethod
 from polytask.cli.cost import Bench
 from polytask.data import MultiTaskData, MultiTaskLoader
+from polytask.data.tally import tally, too_few
 from polytask.share import MultiTaskModel, build_model
 from polytask.study.classical import check_estimator
 from polytask.study.methods import MethodSpec
@@ -105,6 +106,7 @@ def _relate(cost: dict[str, Any], plain: Mapping[str, Any]) -> None:
 def _data(data: MultiTaskData) -> dict[str, Any]:
     counts: dict[Any, Any] = data.counts().astype(int).to_dict(orient="index")
     rows = {split: len(source) for split, source in data.splits.items()}
+    classes = tally(data)
     return {
         "name": data.name,
         "inputs": data.inputs.describe(),
@@ -114,11 +116,12 @@ def _data(data: MultiTaskData) -> dict[str, Any]:
                 "kind": data.tasks[task].kind,
                 "labels": {split: int(counts[task][split]) for split in rows},
                 "missing": {split: 1 - counts[task][split] / max(rows[split], 1) for split in rows},
+                "classes": classes.get(task, {}),
             }
             for task in data.tasks
         },
         "notes": data.notes,
-        "warnings": list(data.details.get("surprises", ())),
+        "warnings": [*data.details.get("surprises", ()), *too_few(classes)],
     }
 
 

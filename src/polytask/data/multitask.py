@@ -9,6 +9,9 @@ from collections import Counter
 from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any, final
 
+import numpy as np
+from numpy.typing import NDArray
+
 from polytask.data.source import Source, TensorSource, batches, only
 from polytask.data.spec import InputSpec
 from polytask.errors import DataError, unknown
@@ -40,6 +43,8 @@ class MultiTaskData:
         notes: Where the data comes from, how it was made and split, what was left out and why; in words.
         details: Facts a program may want: counts of dropped rows, warnings, column roles.
         table: The fitted encoder of a table, to encode new rows at prediction time.
+        groups: What the rows of each split belong to (a patient, a school), as numbers, where that must not be
+            parted: what is chosen by folds of the training rows keeps groups whole.
 
     Examples:
         >>> import torch
@@ -61,6 +66,7 @@ class MultiTaskData:
     notes: str = ""
     details: dict[str, Any] = dataclasses.field(default_factory=dict)
     table: TableEncoder | None = None
+    groups: dict[str, NDArray[np.int64]] | None = None
 
     @property
     def splits(self) -> dict[str, Source]:
@@ -95,6 +101,8 @@ class MultiTaskData:
             value.update(f"{task.name}|{task.kind}|{task.classes}|{task.shift!r}|{task.scale!r}|{task.labels}".encode())
         for source in self.splits.values():
             value.update(_digest(source).encode())
+        for split, numbers in (self.groups or {}).items():
+            value.update(split.encode() + np.ascontiguousarray(numbers, dtype="<i8").tobytes())
         return value.hexdigest()[:16]
 
     def only(self, tasks: Iterable[str]) -> MultiTaskData:

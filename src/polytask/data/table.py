@@ -21,6 +21,7 @@ from polytask.data.leakage import LeakageWarning, find_leaks
 from polytask.data.multitask import SPLITS, MultiTaskData
 from polytask.data.oddities import oddities
 from polytask.data.opening import open_table
+from polytask.data.said import condensed
 from polytask.data.source import TensorSource
 from polytask.data.split import split_rows
 from polytask.data.targets import read_target
@@ -120,6 +121,7 @@ def read_table(
         {target: chosen.get(target) for target in wanted},
         columns,
         splits,
+        groups=groups,
         notes=notes,
         surprises=written,
         details={
@@ -175,6 +177,7 @@ def assemble(
     columns: Sequence[Column],
     splits: Mapping[str, NDArray[np.int64]],
     *,
+    groups: NDArray[Any] | None = None,
     units: Mapping[str, str] | None = None,
     notes: Sequence[str] = (),
     surprises: Sequence[str] = (),
@@ -191,6 +194,7 @@ def assemble(
         targets: Target column → kind, or None for a guess.
         columns: What each input column is.
         splits: Row positions by split.
+        groups: What each row belongs to, where such rows stay in one split.
         units: Units of targets.
         notes: Sentences about origin and splits.
         surprises: Sentences about how the table was read.
@@ -225,7 +229,7 @@ def assemble(
     assert not isinstance(encoded, Tensor)
     leaks = find_leaks(train, encoded, table, task_set, sources["train"].targets)
     if leaks and warn:
-        listed = "; ".join(map(str, leaks))
+        listed = "; ".join(condensed(list(map(str, leaks))))
         columns_named = list(dict.fromkeys(leak.column for leak in leaks))
         warnings.warn(
             f"{listed}. If it is not known when predicting, leave it out: {option('ignore', columns_named)}",
@@ -233,13 +237,15 @@ def assemble(
             stacklevel=3,
         )
     dropped = {column.name: column.reason for column in columns if column.role == "dropped"}
+    numbered = None if groups is None else pd.factorize(groups)[0].astype(np.int64)
     noticed += [f"column {column.name!r}: {column.surprise}" for column in columns if column.surprise]
-    noticed += oddities(frame, columns, labels)
+    known = {"grouped": groups is not None, "timed": bool((details or {}).get("time"))}
+    noticed += oddities(frame, columns, labels, **known)
     said = [*notes]
     if dropped:
         said.append("Dropped: " + "; ".join(f"{column} ({reason})" for column, reason in dropped.items()) + ".")
-    said += [f"Note: {surprise}." for surprise in noticed]
-    said += [f"Possible leakage: {leak}." for leak in leaks]
+    said += [f"Note: {surprise}." for surprise in condensed(noticed)]
+    said += [f"Possible leakage: {leak}." for leak in condensed(list(map(str, leaks)))]
     return MultiTaskData(
         name=name,
         tasks=task_set,
@@ -257,6 +263,7 @@ def assemble(
             "leakage": [{"column": leak.column, "target": leak.target, "how": leak.how} for leak in leaks],
         },
         table=table,
+        groups=None if numbered is None else {split: numbered[splits[split]] for split in SPLITS},
     )
 
 
