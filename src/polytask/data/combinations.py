@@ -15,6 +15,7 @@ Combination = dict[str, float]
 
 _EXACT = 1 - 1e-6  # R² from which a few columns are taken for the target itself
 _MOST = 8  # columns of a combination
+_PART = 1e-3  # of the target's spread, which a column of the sum must hold
 _EACH = 20  # rows per column that must be there
 _ROWS = 30
 _CHANCE = 1e-6
@@ -64,7 +65,8 @@ def combination(target: Array, columns: Mapping[str, Array], exact: float = _EXA
             return {}
         factors, share = _fit(table[rows][:, chosen], y[rows])
         if share > exact:
-            found = dict(zip((names[i] for i in chosen), factors.tolist(), strict=True))
+            part = np.abs(factors) * np.nanstd(table[:, chosen], axis=0)
+            found = {names[i]: float(factors[k]) for k, i in enumerate(chosen) if part[k] > _PART * y.std()}
             return found if len(found) > 1 else {}
         basis, _ = np.linalg.qr(unit[:, chosen])
         left = (y - y.mean()) - basis @ (basis.T @ (y - y.mean()))

@@ -56,8 +56,9 @@ def codes_of(series: pd.Series[Any]) -> tuple[NDArray[np.intp], int]:
 
 
 def is_number(series: pd.Series[Any]) -> bool:
-    """Whether a column holds numbers, not yes and no."""
-    return pd.api.types.is_numeric_dtype(series) and not pd.api.types.is_bool_dtype(series)
+    """Whether a column holds real numbers, not yes and no."""
+    kinds = pd.api.types
+    return kinds.is_numeric_dtype(series) and not kinds.is_bool_dtype(series) and not kinds.is_complex_dtype(series)
 
 
 def in_blocks(codes: NDArray[np.intp]) -> bool:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Iterable, Mapping
 from typing import Any
@@ -14,6 +15,7 @@ from torch import Tensor
 from polytask.data.classes import odd_classes
 from polytask.data.columns import Column, levels, numbers, row_number
 from polytask.data.copies import copied_columns, copied_rows
+from polytask.data.factors import is_number
 from polytask.data.grouping import grouping
 from polytask.data.sentinels import USUAL, code_like, sentinel
 from polytask.data.time_order import time_order
@@ -89,7 +91,7 @@ def names_are_data(frame: pd.DataFrame) -> str:
     """That the names of columns look like a first row: numbers, or texts that are among their values."""
     names = list(map(str, frame.columns))
     fitting = [name for name in names if _is_value(name, frame[name])]
-    if len(fitting) < 2 or len(fitting) < len(names) / 2:
+    if len(fitting) < 2 or len(fitting) < len(names) / 2 or _counted(names):
         return ""
     return (
         f"the columns are called {', '.join(map(repr, fitting[:3]))}, as values are: the first line may be data; "
@@ -97,16 +99,24 @@ def names_are_data(frame: pd.DataFrame) -> str:
     )
 
 
+def _counted(names: list[str]) -> bool:
+    """Whether the names that are numbers go up in equal steps: 0, 1, 2 of a table without names, years, wavelengths."""
+    steps = {round(step, 9) for step in np.diff([float(name) for name in names if _is_float(name)])}
+    return len(steps) == 1 and steps != {0.0}
+
+
+def _is_float(name: str) -> bool:
+    try:
+        return math.isfinite(float(name))
+    except ValueError:
+        return False
+
+
 def _is_value(name: str, series: pd.Series[Any]) -> bool:
     """Whether the name of a column could be one of its values."""
-    try:
-        number = float(name)
-    except ValueError:
-        texts = series.iloc[:1000]
-        return not pd.api.types.is_numeric_dtype(series) and bool((texts.astype(object) == name).any())
-    if not pd.api.types.is_numeric_dtype(series) or pd.api.types.is_bool_dtype(series) or not series.notna().any():
-        return False
-    return bool(series.min() <= number <= series.max())
+    if not _is_float(name):
+        return not pd.api.types.is_numeric_dtype(series) and bool((series.iloc[:1000].astype(object) == name).any())
+    return is_number(series) and bool(series.notna().any()) and bool(series.min() <= float(name) <= series.max())
 
 
 def day_or_month(series: pd.Series[Any]) -> str:
