@@ -221,3 +221,36 @@ def test_a_place_that_cannot_be_written_is_told_before_the_table_is_read(polytas
     outcome = polytask("init", table, "--targets", "price", "--out", small_disk / "polytask.toml")
     assert outcome.code == 2
     assert "polytask.toml could not be written: the place is read-only" in outcome.err
+
+
+def test_rows_of_a_patient_are_seen_and_the_advice_can_be_followed(polytask, table, tmp_path):
+    frame = pd.read_csv(table)
+    frame["patient"] = [i % 30 for i in range(len(frame))]
+    frame["price"] += frame["patient"] % 7
+    frame.to_csv(table, index=False)
+    out = tmp_path / "polytask.toml"
+    said = polytask("init", table, "--targets", "price,sold", "--out", out)
+    assert "'patient' has 30 levels in 240 rows" in said.out
+    assert "--group patient" in said.out
+    assert "intraclass correlation" in out.read_text()
+    followed = polytask("init", table, "--targets", "price,sold", "--group", "patient", "--out", out, "--force")
+    assert "--group" not in followed.out
+    assert Config.load(out).build_data().groups is not None
+
+
+def test_a_wide_table_is_a_page(polytask, tmp_path):
+    rows = pd.DataFrame({f"x{i}": [i] * 60 for i in range(300)} | {"y": [0.5 * (i % 9) for i in range(60)]})
+    rows["z"] = range(1, 61)
+    rows.to_csv(tmp_path / "wide.csv", index=False)
+    out = tmp_path / "polytask.toml"
+    outcome = polytask("init", tmp_path / "wide.csv", "--targets", "y", "--out", out)
+    assert len(outcome.out.splitlines()) < 20
+    assert len(out.read_text().splitlines()) < 60
+    assert (
+        len(
+            polytask("init", tmp_path / "wide.csv", "--targets", "y", "--out", out, "--force", "--json").json[
+                "surprises"
+            ]
+        )
+        >= 300
+    )
