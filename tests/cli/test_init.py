@@ -232,7 +232,7 @@ def test_rows_of_a_patient_are_seen_and_the_advice_can_be_followed(polytask, tab
     said = polytask("init", table, "--targets", "price,sold", "--out", out)
     assert "'patient' has 30 levels in 240 rows" in said.out
     assert "--group patient" in said.out
-    assert "intraclass correlation" in out.read_text()
+    assert "intraclass correlation" in " ".join(out.read_text().replace("#", " ").split())
     followed = polytask("init", table, "--targets", "price,sold", "--group", "patient", "--out", out, "--force")
     assert "--group" not in followed.out
     assert Config.load(out).build_data().groups is not None
@@ -246,11 +246,5 @@ def test_a_wide_table_is_a_page(polytask, tmp_path):
     outcome = polytask("init", tmp_path / "wide.csv", "--targets", "y", "--out", out)
     assert len(outcome.out.splitlines()) < 20
     assert len(out.read_text().splitlines()) < 60
-    assert (
-        len(
-            polytask("init", tmp_path / "wide.csv", "--targets", "y", "--out", out, "--force", "--json").json[
-                "surprises"
-            ]
-        )
-        >= 300
-    )
+    every = polytask("init", tmp_path / "wide.csv", "--targets", "y", "--out", out, "--force", "--json").json
+    assert len(every["surprises"]) >= 300

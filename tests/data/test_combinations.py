@@ -5,7 +5,7 @@ import time
 import numpy as np
 import pytest
 
-from polytask.data.combinations import combination, gaps_tell
+from polytask.data.combinations import combination, gaps_tell, told_twice
 
 ROWS = 400
 
@@ -103,3 +103,16 @@ def test_gaps_by_chance():
         alarms += bool(gaps_tell(missing, labels, None))
     assert alarms == 0
     assert gaps_tell(np.arange(ROWS) < 12, np.ones(ROWS), None) == ""
+
+
+def test_a_target_that_others_tell_is_named_once():
+    table = columns(4)
+    table["total"] = table["x0"] + table["x1"]
+    table["again"] = -3 * table["x2"] + 1
+    said = told_twice(table)
+    assert len(said) == 2
+    assert said[0].startswith("target 'total' is a weighted sum of 'x")
+    assert said[1].startswith("target 'again' is the same, up to shift and scale, as 'x2'")
+    table["total"] += 0.05 * table["x3"] ** 2
+    del table["again"]
+    assert told_twice(table) == []

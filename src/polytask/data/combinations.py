@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["Combination", "combination", "gaps_tell"]
+__all__ = ["Combination", "combination", "gaps_tell", "told_twice"]
 
 Array = NDArray[np.float64]
 Combination = dict[str, float]
@@ -18,6 +18,7 @@ _MOST = 8  # columns of a combination
 _PART = 1e-3  # of the target's spread, which a column of the sum must hold
 _EACH = 20  # rows per column that must be there
 _ROWS = 30
+_TARGETS = 50
 _CHANCE = 1e-6
 
 
@@ -89,6 +90,31 @@ def _fit(x: Array, y: Array) -> tuple[Array, float]:
     factors = np.linalg.lstsq(x / scale, y, rcond=None)[0] / scale
     left = y - x @ factors
     return factors, 1 - float(left @ left) / total * (len(y) - 1) / max(len(y) - 1 - x.shape[1], 1)
+
+
+def told_twice(targets: Mapping[str, Array]) -> list[str]:
+    """Sentences about targets that others tell already: the same up to shift and scale, or a weighted sum.
+
+    Args:
+        targets: Numbers by target, in order, NaN where missing; the first fifty are looked at.
+    """
+    said, seen = [], dict[str, Array]()
+    for name, values in list(targets.items())[:_TARGETS]:
+        twin = next((other for other, known in seen.items() if _same(values, known)), "")
+        others = [twin] if twin else list(combination(values, seen))
+        if others:
+            what = "the same, up to shift and scale, as" if twin else "a weighted sum of"
+            listed = " and ".join(map(repr, others))
+            said.append(f"target {name!r} is {what} {listed}: there is nothing more to learn, and Δm counts it again")
+        seen[name] = values
+    return said
+
+
+def _same(one: Array, two: Array) -> bool:
+    both = ~np.isnan(one) & ~np.isnan(two)
+    if both.sum() < _ROWS or np.ptp(one[both]) == 0 or np.ptp(two[both]) == 0:
+        return False
+    return bool(np.corrcoef(one[both], two[both])[0, 1] ** 2 > _EXACT)
 
 
 def gaps_tell(missing: NDArray[np.bool_], labels: Array, names: Sequence[str] | None) -> str:

@@ -14,6 +14,7 @@ from torch import Tensor
 
 from polytask.data.classes import odd_classes
 from polytask.data.columns import Column, levels, numbers, row_number
+from polytask.data.combinations import told_twice
 from polytask.data.copies import copied_columns, copied_rows
 from polytask.data.factors import is_number
 from polytask.data.grouping import grouping
@@ -24,6 +25,7 @@ from polytask.remedies import option
 __all__ = ["day_or_month", "last_row", "names_are_data", "odd_number", "odd_spelling", "oddities"]
 
 _FAR = 1e4  # times the distance that nine in ten values keep from the median
+_SAMPLE = 2_000  # rows by which weighted sums of targets are sought
 _TOTAL = re.compile(r"\s*(grand[ -])?(sub)?(totals?|sums?|averages?|mean|summe|gesamt|insgesamt|somme|suma)\b", re.I)
 
 
@@ -49,7 +51,7 @@ def oddities(
     together = "" if grouped else grouping(frame, inputs, labels)
     said = [names_are_data(frame), together]
     said += ["" if timed else time_order(frame, inputs, labels, grouped or bool(together))]
-    said += [_copies(frame, inputs, labels), last_row(frame)]
+    said += [_copies(frame, inputs, labels), *_told_twice(labels), last_row(frame)]
     values = {}
     for name in map(str, frame.columns):
         if name in labels:
@@ -79,6 +81,11 @@ def _odd_input(series: pd.Series[Any], column: Column, values: NDArray[np.float6
     if column.role == "date":
         return [day_or_month(series)]
     return [odd_spelling(series)] if column.role == "categorical" else []
+
+
+def _told_twice(labels: Mapping[str, Tensor]) -> list[str]:
+    step = max(1, max(map(len, labels.values()), default=0) // _SAMPLE)
+    return told_twice({name: y[::step].double().numpy() for name, y in labels.items() if y.is_floating_point()})
 
 
 def _copies(frame: pd.DataFrame, inputs: list[Column], labels: Mapping[str, Tensor]) -> str:
