@@ -80,6 +80,17 @@ def test_trees_do_not_learn_patients_by_heart():
     assert np.max(whole) <= 5 < np.min(parted)
 
 
+def test_ridge_chooses_by_patients_left_out():
+    """Thirty inputs by which a patient is known: of use where one row is left out, of none where a patient is."""
+    draw = np.random.default_rng(4)
+    frame = patients().assign(**{f"gene{i}": draw.normal(size=60)[patients()["patient"]] for i in range(30)})
+    data = read_table(frame, ["y"], group="patient")
+    entry = MethodSpec.of("ridge").estimator
+    whole = learn(entry, data, data.tasks, 0).fitted.facts["y"]["alpha"]
+    parted = learn(entry, dataclasses.replace(data, groups=None), data.tasks, 0).fitted.facts["y"]["alpha"]
+    assert whole > 100 * parted
+
+
 def test_groups_are_part_of_the_fingerprint_and_of_a_subset_of_tasks():
     frame = patients().assign(z=1.5)
     frame["z"] += np.arange(len(frame)) % 7
