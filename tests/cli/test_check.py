@@ -1,5 +1,6 @@
 """``polytask check``."""
 
+import numpy as np
 import pandas as pd
 import pytest
 
@@ -137,3 +138,32 @@ def test_check_counts_the_test_rows_that_a_verdict_needs(polytask, config, table
     words = f"no verdict on sold: 3 test rows of its rarer class, at least 5 needed; about {rows} rows would do"
     assert words in " ".join(outcome.out.split())
     assert "no verdict on price" not in outcome.out
+
+
+def test_rows_of_each_class_are_counted_and_too_few_are_told(polytask, config, tmp_path):
+    path = next(tmp_path.glob("*.csv"))
+    frame = pd.read_csv(path)
+    frame["sold"] = np.where(np.arange(len(frame)) % 80 == 3, "yes", "no")  # three of 240
+    frame.to_csv(path, index=False)
+    words = ("--no-evidence", "--set", 'protocol.methods=["equal"]')
+    found = polytask("check", config, *words, "--json").json["data"]
+    counts = found["tasks"]["sold"]["classes"]
+    assert {label: sum(counts[split][label] for split in counts) for label in ("yes", "no")} == {"yes": 3, "no": 237}
+    assert found["tasks"]["price"]["classes"] == {}
+    rare = [split for split in counts if counts[split]["yes"] < 5]
+    for split in rare:
+        assert any(f"'yes' in {split}" in say or "no training row" in say for say in found["warnings"])
+    text = polytask("check", config, *words).out
+    assert "train rows" in text
+    assert "of 240 rows 3 are 'yes'" in text
+
+
+def test_many_classes_take_four_lines(polytask, config, tmp_path):
+    path = next(tmp_path.glob("*.csv"))
+    frame = pd.read_csv(path)
+    frame["sold"] = [f"kind {i % 12}" for i in range(len(frame))]
+    frame.to_csv(path, index=False)
+    words = ("--no-evidence", "--set", 'protocol.methods=["equal"]', "--set", "tasks.sold.kind=multiclass")
+    text = polytask("check", config, *words).out
+    assert "sold, 12 classes" in text
+    assert sum(" kind " in line for line in text.splitlines() if "!" not in line) <= 4 + 1  # and the heading

@@ -264,3 +264,30 @@ def test_a_database_is_named_relative_to_the_configuration(polytask, tmp_path, m
     config = Config.load(tmp_path / "configs" / "polytask.toml")
     assert config.data.source == f"sqlite:///../clinic.db{part}"
     assert sum(map(len, config.build_data().splits.values())) == 60
+
+
+def test_rows_of_a_patient_are_seen_and_the_advice_can_be_followed(polytask, table, tmp_path):
+    frame = pd.read_csv(table)
+    frame["patient"] = [i % 30 for i in range(len(frame))]
+    frame["price"] += frame["patient"] % 7
+    frame.to_csv(table, index=False)
+    out = tmp_path / "polytask.toml"
+    said = polytask("init", table, "--targets", "price,sold", "--out", out)
+    assert "'patient' has 30 levels in 240 rows" in said.out
+    assert "--group patient" in said.out
+    assert "intraclass correlation" in " ".join(out.read_text().replace("#", " ").split())
+    followed = polytask("init", table, "--targets", "price,sold", "--group", "patient", "--out", out, "--force")
+    assert "--group" not in followed.out
+    assert Config.load(out).build_data().groups is not None
+
+
+def test_a_wide_table_is_a_page(polytask, tmp_path):
+    rows = pd.DataFrame({f"x{i}": [i] * 60 for i in range(300)} | {"y": [0.5 * (i % 9) for i in range(60)]})
+    rows["z"] = range(1, 61)
+    rows.to_csv(tmp_path / "wide.csv", index=False)
+    out = tmp_path / "polytask.toml"
+    outcome = polytask("init", tmp_path / "wide.csv", "--targets", "y", "--out", out)
+    assert len(outcome.out.splitlines()) < 20
+    assert len(out.read_text().splitlines()) < 60
+    every = polytask("init", tmp_path / "wide.csv", "--targets", "y", "--out", out, "--force", "--json").json
+    assert len(every["surprises"]) >= 300

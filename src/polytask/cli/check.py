@@ -14,6 +14,7 @@ from polytask.cli.settings import ConfigFile, Override, read_config
 
 __all__ = ["check"]
 
+_MOST = 4  # classes of a task that are shown
 _COSTS = ("backward passes", "ms per step", "ratio to equal", "extra MB", "MB at peak", "s per epoch")
 
 
@@ -36,6 +37,8 @@ def check(
 
 
 def _data(found: dict[str, Any]) -> tuple[Any, ...]:
+    from polytask.data.said import condensed
+
     data, batch = found["data"], found["batch"]
     rows = ", ".join(f"{count:,} {split}" for split, count in data["rows"].items())
     table = _grid("task", "kind", "train labels", "missing", "val", "test", "in the batch", "loss")
@@ -52,8 +55,23 @@ def _data(found: dict[str, Any]) -> tuple[Any, ...]:
             f"{batch['labels'].get(task, 0)} of {batch['rows']}",
             "-" if loss is None else f"{loss:.4g}",
         )
-    warnings = [Text(f"  ! {warning}") for warning in data["warnings"]]
-    return Text(f"{data['name']}: {data['inputs']}; {rows}"), *warnings, Text(), table, Text()
+    warnings = [Text(f"  ! {warning}") for warning in condensed(data["warnings"])]
+    about = Text(f"{data['name']}: {data['inputs']}; {rows}")
+    return about, *warnings, Text(), table, *_classes(data["tasks"]), Text()
+
+
+def _classes(tasks: dict[str, Any]) -> tuple[Any, ...]:
+    """Rows of each class by split; of many classes, the rarest."""
+    table = _grid("task", "class", "train rows", "val", "test")
+    for task, facts in tasks.items():
+        splits = facts["classes"]
+        names = sorted(splits.get("train", ()), key=lambda name: -sum(splits[split][name] for split in splits))
+        if len(names) > _MOST:
+            names = [*names[:1], *names[1 - _MOST :]]
+        for place, name in enumerate(names):
+            many = f"{task}, {len(splits['train'])} classes" if len(splits["train"]) > _MOST else task
+            table.add_row(many if place == 0 else "", name, *(f"{splits[split][name]:,}" for split in splits))
+    return (Text(), table) if table.rows else ()
 
 
 def _model(found: dict[str, Any]) -> tuple[Any, ...]:
@@ -115,6 +133,6 @@ def _conclusion(found: dict[str, Any]) -> Text:
 def _grid(*headings: str) -> Table:
     table = Table(box=None, pad_edge=False, header_style="bold")
     for place, heading in enumerate(headings):
-        words = place == 0 or heading == "kind"
+        words = place == 0 or heading in ("kind", "class")
         table.add_column(heading, justify="left" if words else "right", no_wrap=words)
     return table

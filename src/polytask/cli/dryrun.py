@@ -12,6 +12,7 @@ from torch import Tensor
 from polytask.balance import Balancer
 from polytask.cli.cost import Bench
 from polytask.data import MultiTaskData, MultiTaskLoader
+from polytask.data.tally import tally, too_few
 from polytask.share import MultiTaskModel
 from polytask.share.blueprint import Blueprint
 from polytask.study.contenders import read_contenders
@@ -158,6 +159,7 @@ def _data(data: MultiTaskData, left_out: Sequence[str]) -> dict[str, Any]:
     rarer, total = judge_trivially(data).rarer, sum(rows.values())
     short = {task: lacking(int(counts[task]["test"]), rarer.get(task), total) for task in data.tasks}
     few = [f"no verdict on {task}: {why}" for task, why in short.items() if why]
+    classes = tally(data)
     return {
         "name": data.name,
         "inputs": data.inputs.describe(),
@@ -167,11 +169,12 @@ def _data(data: MultiTaskData, left_out: Sequence[str]) -> dict[str, Any]:
                 "kind": data.tasks[task].kind,
                 "labels": {split: int(counts[task][split]) for split in rows},
                 "missing": {split: 1 - counts[task][split] / max(rows[split], 1) for split in rows},
+                "classes": classes.get(task, {}),
             }
             for task in data.tasks
         },
         "notes": data.notes,
-        "warnings": [*data.details.get("surprises", ()), *left_out, *few],
+        "warnings": [*data.details.get("surprises", ()), *left_out, *too_few(classes), *few],
     }
 
 

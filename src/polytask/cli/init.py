@@ -88,7 +88,8 @@ def init(
         report = inspect_table(table, **reading)
         raise ConfigError(f"name the columns to predict: --targets a,b\n{report.describe()}")
     kinds = dict(map(_kind, kind or ()))
-    report = inspect_table(table, wanted, ignore=left_out, kinds=kinds, **reading)
+    apart = {"group": names(group) or None, "time": time}
+    report = inspect_table(table, wanted, ignore=left_out, kinds=kinds, **apart, **reading)
     columns = [column.name for column in report.columns]
     named = [("--group", name) for name in names(group)]
     named += [(option, name) for option, name in (("--time", time), ("--split-column", split_column)) if name]
@@ -127,6 +128,7 @@ def _kind(text: str) -> tuple[str, str]:
 
 def _page(report: TableReport, source: str, table: dict[str, Any]) -> str:
     """The configuration, with a remark on everything that one may want to change."""
+    from polytask.data.said import condensed
     from polytask.study import toml
 
     batch = next((size for rows, size in _BATCHES.items() if report.rows <= rows), _LARGEST_BATCH)
@@ -145,7 +147,7 @@ def _page(report: TableReport, source: str, table: dict[str, Any]) -> str:
     lines += [f"kinds.{toml.dumps({column: kind}).strip()}" for column, kind in table["kinds"].items()]
     if report.surprises:
         lines += ["#", "# Look at these before you believe a result:"]
-        lines += [line for say in report.surprises for line in _remark(say)]
+        lines += [line for say in condensed(report.surprises) for line in _remark(say)]
     for name, kind in report.targets.items():
         column = columns[name]
         missing = f"{column.missing:.0%} of the rows lack it" if column.missing else "no row lacks it"

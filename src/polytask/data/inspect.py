@@ -15,12 +15,16 @@ from polytask.data.encoder import TableEncoder
 from polytask.data.leakage import find_leaks
 from polytask.data.oddities import oddities
 from polytask.data.opening import open_table
+from polytask.data.said import condensed
 from polytask.data.table import check_columns, column_names
 from polytask.data.targets import read_target
 from polytask.errors import DataError
 from polytask.tasks import TaskSet
 
 __all__ = ["ColumnReport", "TableReport", "inspect_table"]
+
+_WIDE = 60  # columns above which inputs are not described one by one
+_SHOWN = 8
 
 
 @final
@@ -85,14 +89,30 @@ class TableReport:
         return pd.DataFrame([dataclasses.asdict(column) for column in self.columns]).set_index("name")
 
     def describe(self) -> str:
-        """The report in words."""
-        width = max(len(column.name) for column in self.columns)
+        """The report in words; of a wide table, inputs of one role share a line, as do surprises of one kind."""
+        wide = len(self.columns) > _WIDE
+        shown = [column for column in self.columns if column.role == "target" or not wide]
+        width = max((len(column.name) for column in shown), default=0)
         lines = [f"{self.rows:,} rows, {len(self.columns)} columns"]
-        for column in self.columns:
+        for column in shown:
             what = f"target, {column.kind}" if column.role == "target" else column.role
             missing = f", {column.missing:.1%} missing" if column.missing else ""
             lines.append(f"  {column.name:<{width}}  {what}{missing}{f' ({column.note})' if column.note else ''}")
-        return "\n".join([*lines, *(f"! {surprise}" for surprise in self.surprises)])
+        lines += self._by_role() if wide else []
+        return "\n".join([*lines, *(f"! {surprise}" for surprise in condensed(self.surprises))])
+
+    def _by_role(self) -> list[str]:
+        roles: dict[str, list[ColumnReport]] = {}
+        for column in self.columns:
+            if column.role != "target":
+                roles.setdefault(column.role, []).append(column)
+        lines = []
+        for role, found in roles.items():
+            listed = ", ".join(column.name for column in found[:_SHOWN])
+            gaps = sum(column.missing > 0 for column in found)
+            missing = f"; {gaps:,} of them with missing values" if gaps else ""
+            lines.append(f"  {len(found):,} {role}: {listed}{', …' if len(found) > _SHOWN else ''}{missing}")
+        return lines
 
 
 def inspect_table(
@@ -101,6 +121,8 @@ def inspect_table(
     *,
     kinds: Mapping[Any, str] | None = None,
     ignore: Sequence[str | int] = (),
+    group: str | int | Sequence[str | int] | None = None,
+    time: str | int | None = None,
     missing_values: Sequence[str] = (),
     decimal: str | None = None,
     thousands: str | None = None,
@@ -113,6 +135,8 @@ def inspect_table(
         targets: Columns to predict; without them every column is reported as an input.
         kinds: Kind by column where the guess is not wanted.
         ignore: Columns to leave out of the search for leaks.
+        group: Column by which rows are to be split, or several.
+        time: Column of times by which rows are to be split.
         missing_values: Texts that mean "missing".
         decimal: Decimal mark of numbers that are texts.
         thousands: Separator of thousands.
@@ -142,10 +166,11 @@ def inspect_table(
         source, missing_values=missing_values, decimal=decimal, thousands=thousands, encoding=encoding, kinds=chosen
     )
     wanted, left_out = column_names("targets", targets or []), column_names("ignore", ignore)
+    groups = [] if group is None else list(map(str, [group] if isinstance(group, (str, int)) else group))
     if targets is not None:
         check_columns(frame, wanted, chosen, left_out)
     reports, columns, tasks, labels = [], [], [], {}
-    everything = np.arange(len(frame))
+    everything, noted = np.arange(len(frame)), list[str]()
     for name in map(str, frame.columns):
         series = frame[name]
         if name in wanted:
@@ -157,37 +182,38 @@ def inspect_table(
             except DataError as error:
                 surprises.append(str(error))
             if note:
-                surprises.append(f"target {name!r}: {note}")
+                noted.append(f"target {name!r}: {note}")
             reports.append(_report(series, "target", kind, note))
             continue
-        column = _column(series, chosen.get(name), surprises)
-        if name not in left_out:
+        column = _column(series, chosen.get(name), surprises, noted)
+        if name not in left_out and name not in groups:
             columns.append(column)
         reports.append(_report(series, column.role if column.reason != _BAD else "unusable", "", column.reason))
-    surprises += oddities(frame, [column for column in columns if column.name not in left_out], labels)
+    if tasks and any(column.role != "dropped" for column in columns):
+        surprises += _leaks(frame, columns, TaskSet.of(tasks), labels)
+    surprises += oddities(frame, columns, labels, grouped=bool(groups), timed=time is not None)
+    surprises += noted
     unlabelled = int(frame[wanted].isna().all(axis=1).sum()) if wanted else 0
     if unlabelled:
         surprises.append(f"{unlabelled} of {len(frame)} rows have no label and would be dropped")
-    if tasks and any(column.role != "dropped" for column in columns):
-        surprises += _leaks(frame, columns, TaskSet.of(tasks), labels)
     return TableReport(len(frame), tuple(reports), tuple(surprises), unlabelled)
 
 
 _BAD = "cannot be read as it is"
 
 
-def _column(series: pd.Series[Any], kind: str | None, surprises: list[str]) -> Column:
+def _column(series: pd.Series[Any], kind: str | None, errors: list[str], noted: list[str]) -> Column:
     try:
         column = infer_column(series, kind)
         if column.role != "dropped":
             TableEncoder.fit(series.to_frame(), [column])  # finds text and infinities
     except DataError as error:
-        surprises.append(str(error))
+        errors.append(str(error))
         return Column(str(series.name), "dropped", _BAD)
     if column.surprise:
-        surprises.append(f"column {column.name!r}: {column.surprise}")
+        noted.append(f"column {column.name!r}: {column.surprise}")
     elif column.role == "dropped":
-        surprises.append(f"column {column.name!r} would be dropped: {column.reason}")
+        noted.append(f"column {column.name!r} would be dropped: {column.reason}")
     return column
 
 

@@ -13,14 +13,17 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from polytask.data.columns import levels
+from polytask.data.combinations import combination, gaps_tell
 from polytask.data.encoder import TableEncoder
-from polytask.tasks import TaskSet
+from polytask.tasks import Nature, TaskSet
 
 __all__ = ["Leak", "LeakageWarning", "find_leaks", "judged"]
 
 _LIMIT = 0.99  # |correlation| above which a number is taken for the target itself
 _MOST = 20_000  # rows that are looked at
+_GLANCE = 500  # rows that show that a column and a target do not go together
 _ROWS = 20  # fewer rows with both values prove nothing
+_SAMPLE = 2_000  # rows by which weighted sums are sought
 _EACH = 3  # nor do fewer rows of a class: two of 100 stand at the end of a column by chance
 
 
@@ -55,6 +58,9 @@ def find_leaks(
 ) -> list[Leak]:
     """Input columns that equal a target, correlate with it above 0.99 (by value or by rank), or determine it.
 
+    So do several columns whose weighted sum is the target, a column that is a weighted sum of targets (a total beside
+    its parts), and one that has values in rows of one class only.
+
     A numeric input determines a class target when cutting it into intervals separates all classes, of at least 3 rows
     each; a categorical one determines a target when every level that occurs at least twice has one value of it, and
     not all the same. Pairs with fewer than 20 rows
@@ -68,7 +74,7 @@ def find_leaks(
         targets: Their labels in these rows.
 
     Returns:
-        One entry per pair of column and target.
+        One entry per pair of column and target; one for columns that give it away together.
     """
     rows = judged(len(frame))
     frame, index = frame.iloc[rows], torch.from_numpy(rows)
@@ -92,6 +98,40 @@ def find_leaks(
             both = known & (codes >= 0)
             if _determined(codes[both], labels[both]):
                 leaks.append(Leak(name, task.name, "determines"))
+        if discrete and task.rule.target_dims == 1:
+            gaps = {**missing, **{name: codes < 0 for name, codes in grouped.items()}}
+            told = {name: gaps_tell(gap[known], labels[known], task.labels) for name, gap in gaps.items()}
+            leaks += [Leak(name, task.name, how) for name, how in told.items() if how]
+    alone = {leak.column for leak in leaks}
+    numbers = {name: np.where(missing[name], np.nan, values) for name, values in columns if name not in alone}
+    return leaks + _sums(numbers, tasks, targets)
+
+
+def _sums(columns: Mapping[str, NDArray[np.float64]], tasks: TaskSet, targets: Mapping[str, Tensor]) -> list[Leak]:
+    """Weighted sums: of targets that are a column, of columns that are a target."""
+    labels = {
+        task.name: targets[task.name].double().numpy()
+        for task in tasks.values()
+        if task.rule.nature in (Nature.NUMBER, Nature.COUNT)
+    }
+    some = np.unique(np.linspace(0, max(map(len, labels.values()), default=1) - 1, _SAMPLE).astype(np.int64))
+    labels = {name: values[some] for name, values in labels.items()}
+    columns = {name: values[some] for name, values in columns.items()} if labels else {}
+    leaks = []
+    for name, values in columns.items():
+        found = combination(values, labels)
+        if found:
+            *others, last = found
+            sum_of = "sum" if np.ptp(list(found.values())) < 1e-3 * abs(found[last]) else "weighted sum"
+            targets_named = " and ".join(f"target {other!r}" for other in others)
+            leaks.append(Leak(name, last, f"is, up to shift and scale, the {sum_of} of {targets_named} and"))
+    totals = {leak.column for leak in leaks}
+    rest = {name: values for name, values in columns.items() if name not in totals}
+    for name, values in labels.items():
+        found = combination(values, rest)
+        if found:
+            first, *others = found
+            leaks.append(Leak(first, name, f"in a weighted sum with {' and '.join(map(repr, others))} is"))
     return leaks
 
 
@@ -104,15 +144,25 @@ def _number_leak(values: NDArray[np.float64], labels: NDArray[np.float64], discr
     if discrete:
         order = np.lexsort((labels, values))
         changes = int((np.diff(labels[order]) != 0).sum())
-        tied = pd.Series(labels).groupby(values).nunique().max() > 1
         sizes = np.unique(labels, return_counts=True)[1]
-        if changes == len(sizes) - 1 and sizes.min() >= _EACH and not tied:
+        apart = changes == len(sizes) - 1 and sizes.min() >= _EACH
+        if apart and pd.Series(labels).groupby(values).nunique().max() == 1:  # no value of the column with two classes
             return "determines"
-    ranked = float(np.corrcoef(pd.Series(values).rank(), pd.Series(labels).rank())[0, 1])
+    some = slice(None, None, max(1, len(values) // _GLANCE))
+    if len(values) > 2 * _GLANCE and abs(_ranked(values[some], labels[some])) < 0.9:
+        return ""  # the quick way to see that they do not go together
+    ranked = _ranked(values, labels)
     if max(abs(correlation), abs(ranked)) > _LIMIT:
         what = "correlation" if abs(correlation) > _LIMIT else "rank correlation"
         return f"has {what} {correlation if abs(correlation) > _LIMIT else ranked:.4f} with"
     return ""
+
+
+def _ranked(values: NDArray[np.float64], labels: NDArray[np.float64]) -> float:
+    """Rank correlation; 0 where one of them is constant."""
+    if np.ptp(values) == 0 or np.ptp(labels) == 0:
+        return 0.0
+    return float(np.corrcoef(pd.Series(values).rank(), pd.Series(labels).rank())[0, 1])
 
 
 def _determined(codes: NDArray[np.intp], labels: NDArray[np.float64]) -> bool:

@@ -9,6 +9,9 @@ from collections import Counter
 from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any, Protocol, final, runtime_checkable
 
+import numpy as np
+from numpy.typing import NDArray
+
 from polytask.data.source import Source, TensorSource, batches, only
 from polytask.data.spec import InputSpec
 from polytask.errors import DataError, unknown
@@ -55,6 +58,8 @@ class MultiTaskData:
         details: Facts a program may want: counts of dropped rows, warnings, column roles.
         table: The fitted encoder of a table, to encode new rows at prediction time.
         splitter: What splits the rows again; ``None`` where there is one split, as in a benchmark with an official one.
+        groups: What the rows of each split belong to (a patient, a school), as numbers, where that must not be
+            parted: what is chosen by folds of the training rows keeps groups whole.
 
     Examples:
         >>> import torch
@@ -76,6 +81,7 @@ class MultiTaskData:
     notes: str = ""
     details: dict[str, Any] = dataclasses.field(default_factory=dict)
     table: TableEncoder | None = None
+    groups: dict[str, NDArray[np.int64]] | None = None
     splitter: Splitter | None = None
 
     @property
@@ -126,6 +132,7 @@ class MultiTaskData:
             notes=made.notes,
             details=made.details,
             table=made.table,
+            groups=made.groups,
         )
 
     @property
@@ -161,6 +168,8 @@ class MultiTaskData:
             value.update(f"{task.name}|{task.kind}|{task.classes}|{task.shift!r}|{task.scale!r}|{task.labels}".encode())
         for source in self.splits.values():
             value.update(_digest(source).encode())
+        for split, numbers in (self.groups or {}).items():
+            value.update(split.encode() + np.ascontiguousarray(numbers, dtype="<i8").tobytes())
         return value.hexdigest()[:16]
 
     def only(self, tasks: Iterable[str]) -> MultiTaskData:

@@ -1,7 +1,8 @@
-"""Values that a table's owner should look at before anything is trained: outliers, sentinels, spellings, totals."""
+"""What a table's owner should look at before anything is trained: rows, single values, spellings, names."""
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Iterable, Mapping
 from typing import Any
@@ -11,42 +12,133 @@ import pandas as pd
 from numpy.typing import NDArray
 from torch import Tensor
 
+from polytask.data.classes import odd_classes
 from polytask.data.columns import Column, levels, numbers, row_number
+from polytask.data.combinations import told_twice
+from polytask.data.copies import copied_columns, copied_rows
+from polytask.data.factors import is_number
+from polytask.data.grouping import grouping
+from polytask.data.sentinels import USUAL, code_like, sentinel
+from polytask.data.time_order import time_order
 from polytask.remedies import option
 
-__all__ = ["last_row", "odd_number", "odd_spelling", "oddities"]
+__all__ = ["day_or_month", "last_row", "names_are_data", "odd_number", "odd_spelling", "oddities"]
 
 _SOME = 20_000  # values, evenly spaced, that tell the middle of more
 _FAR = 1e4  # times the distance that nine in ten values keep from the median
-_SENTINELS = (-1, -9, -99, -999, -9999, -99999, 99, 999, 9999, 99999)
+_SAMPLE = 2_000  # rows by which weighted sums of targets are sought
 _TOTAL = re.compile(r"\s*(grand[ -])?(sub)?(totals?|sums?|averages?|mean|summe|gesamt|insgesamt|somme|suma)\b", re.I)
 
 
-def oddities(frame: pd.DataFrame, columns: Iterable[Column], labels: Mapping[str, Tensor]) -> list[str]:
-    """Sentences about single values of a table.
+def oddities(
+    frame: pd.DataFrame,
+    columns: Iterable[Column],
+    labels: Mapping[str, Tensor],
+    *,
+    grouped: bool = False,
+    timed: bool = False,
+) -> list[str]:
+    """Sentences about what a table's owner should look at.
 
     Args:
-        frame: All of its rows: what is odd in one may be in any split.
+        frame: All of its rows, as what is odd in one may be in any split; with columns that are no input, if there are.
         columns: What each input column is.
         labels: Labels by target: numbers are floating-point, classes are not.
+        grouped: Whether the rows are split by groups already.
+        timed: Whether they are split by time already.
     """
-    role = {column.name: column.role for column in columns}
-    said = []
+    role = {column.name: column for column in columns if column.name in frame.columns}
+    inputs = list(role.values())
+    together = "" if grouped else grouping(frame, inputs, labels)
+    said = [names_are_data(frame), together]
+    said += ["" if timed else time_order(frame, inputs, labels, grouped or bool(together))]
+    said += [_copies(frame, inputs, labels), *_told_twice(labels), last_row(frame)]
+    values = {}
     for name in map(str, frame.columns):
         if name in labels:
-            sort, is_number = "target", labels[name].is_floating_point()
-            values = labels[name].double().numpy()
+            found = _odd_target(frame[name], labels[name])
+        elif name in role:
+            if role[name].role == "numeric":
+                values[name] = numbers(frame[name])
+            found = _odd_input(frame[name], role[name], values.get(name))
         else:
-            sort, is_number = "column", role.get(name) == "numeric"
-            values = numbers(frame[name]) if is_number else np.empty(0)
-        if is_number:
-            found = odd_number(frame[name], values)
-        else:
-            found = odd_spelling(frame[name]) if name in labels or role.get(name) == "categorical" else ""
-        if found:
-            said.append(f"{sort} {name!r}: {found}")
-    total = last_row(frame)
-    return [*said, total] if total else said
+            continue
+        said += [f"{'target' if name in labels else 'column'} {name!r}: {words}" for words in found if words]
+    texts = {column.name: levels(frame[column.name]) for column in inputs if column.role == "categorical"}
+    return [*filter(None, said), *copied_columns(values, texts)]
+
+
+def _odd_target(series: pd.Series[Any], label: Tensor) -> list[str]:
+    if label.is_floating_point():
+        return [odd_number(series, label.double().numpy())]
+    return [odd_spelling(series), odd_classes(series, str(series.name))]
+
+
+def _odd_input(series: pd.Series[Any], column: Column, values: NDArray[np.float64] | None) -> list[str]:
+    if values is not None:
+        codes = code_like(values[~np.isnan(values)])
+        ignored = option("ignore", [column.name])
+        return [odd_number(series, values), f"{codes}; if it is one: {ignored}" if codes else ""]
+    if column.role == "date":
+        return [day_or_month(series)]
+    return [odd_spelling(series)] if column.role == "categorical" else []
+
+
+def _told_twice(labels: Mapping[str, Tensor]) -> list[str]:
+    step = max(1, max(map(len, labels.values()), default=0) // _SAMPLE)
+    return told_twice({name: y[::step].double().numpy() for name, y in labels.items() if y.is_floating_point()})
+
+
+def _copies(frame: pd.DataFrame, inputs: list[Column], labels: Mapping[str, Tensor]) -> str:
+    numbered = "a different whole number in each row"
+    kept = [column.name for column in inputs if numbered not in column.reason]
+    return copied_rows(frame[[*kept, *labels]])
+
+
+def names_are_data(frame: pd.DataFrame) -> str:
+    """That the names of columns look like a first row: numbers, or texts that are among their values."""
+    names = list(map(str, frame.columns))
+    fitting = [name for name in names if _is_value(name, frame[name])]
+    if len(fitting) < 2 or len(fitting) < len(names) / 2 or _counted(names):
+        return ""
+    return (
+        f"the columns are called {', '.join(map(repr, fitting[:3]))}, as values are: the first line may be data; "
+        "put a line of names above it"
+    )
+
+
+def _counted(names: list[str]) -> bool:
+    """Whether the names that are numbers go up in equal steps: 0, 1, 2 of a table without names, years, wavelengths."""
+    steps = {round(step, 9) for step in np.diff([float(name) for name in names if _is_float(name)])}
+    return len(steps) == 1 and steps != {0.0}
+
+
+def _is_float(name: str) -> bool:
+    try:
+        return math.isfinite(float(name))
+    except ValueError:
+        return False
+
+
+def _is_value(name: str, series: pd.Series[Any]) -> bool:
+    """Whether the name of a column could be one of its values."""
+    if not _is_float(name):
+        return not pd.api.types.is_numeric_dtype(series) and bool((series.iloc[:1000].astype(object) == name).any())
+    return is_number(series) and bool(series.notna().any()) and bool(series.min() <= float(name) <= series.max())
+
+
+def day_or_month(series: pd.Series[Any]) -> str:
+    """That dates such as 03/04/2024 could be read in two ways."""
+    texts = series.dropna().drop_duplicates()
+    if not texts.map(lambda text: isinstance(text, str)).all():
+        return ""
+    parts = texts.astype(str).str.extract(r"^\s*(\d{1,2})[/.-](\d{1,2})[/.-]\d{2,4}\b").astype(float)
+    if parts.isna().any(axis=None) or (parts > 12).any(axis=None) or (parts[0] == parts[1]).all():
+        return ""
+    first = str(texts.iloc[0])
+    return (
+        f"no date tells the day from the month ({first!r} could be either); write dates as 2024-01-31 to be sure of it"
+    )
 
 
 def odd_number(series: pd.Series[Any], values: NDArray[np.float64]) -> str:
@@ -72,7 +164,7 @@ def odd_number(series: pd.Series[Any], values: NDArray[np.float64]) -> str:
             f"{near:.3g} of {middle:.6g}; beside it the others cannot be told apart. Correct it, or "
             f"{option('missing_values', [_as_text(series.iloc[first])])}"
         )
-    return _sentinel(present)
+    return sentinel(present)
 
 
 def _alone(distance: NDArray[np.float64]) -> NDArray[np.intp]:
@@ -80,23 +172,6 @@ def _alone(distance: NDArray[np.float64]) -> NDArray[np.intp]:
     known = distance[~np.isnan(distance)]
     others = known[known > 0]
     return np.flatnonzero(distance > _FAR * np.median(others)) if len(others) > 1 else np.array([], dtype=np.intp)
-
-
-def _sentinel(present: NDArray[np.float64]) -> str:
-    """A number that often stands for "no value", apart from all others."""
-    low, high = float(present.min()), float(present.max())
-    others = present[(present != low) & (present != high)]
-    if len(others) < 5 or np.ptp(others) == 0:
-        return ""
-    for value in (low, high):
-        rest = present[present != value]
-        # Below zero where all others are not, or beyond the others by more than they span.
-        apart = value < 0 <= rest.min() or min(abs(value - rest.min()), abs(value - rest.max())) > 2 * np.ptp(rest)
-        if value in _SENTINELS and apart and (abs(value) > 9 or (rest == np.round(rest)).all()):
-            count = int((present == value).sum())
-            text = f"{value:.0f}"
-            return f"{count} values are {text}, apart from all others: if it means 'no value', {_missing(text)}"
-    return ""
 
 
 def odd_spelling(series: pd.Series[Any]) -> str:
@@ -114,7 +189,7 @@ def odd_spelling(series: pd.Series[Any]) -> str:
         which = "differ in capitals, spaces or invisible characters only"
         return f"{listed} {which}, and count as different{more}; if they mean the same, write them alike"
     whole = sorted(int(text) for text in spellings if re.fullmatch(r"-?\d+", text))
-    if len(whole) == len(spellings) > 2 and whole[0] in _SENTINELS and whole[1] >= 0:
+    if len(whole) == len(spellings) > 2 and whole[0] in USUAL and whole[1] >= 0:
         return f"a class of its own is {whole[0]} ({counts[str(whole[0])]} rows): if it means 'no label', " + _missing(
             str(whole[0])
         )

@@ -11,6 +11,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from polytask.data.columns import dates, infer_column
+from polytask.data.copies import copied_rows, identical_rows
 from polytask.data.split import split_rows
 from polytask.data.split_strata import deal, strata
 from polytask.errors import DataError
@@ -19,6 +20,7 @@ __all__ = ["SplitRule"]
 
 Rows = NDArray[np.int64]
 _SPLITS = ("train", "val", "test")
+_COPIES = "copies of a row"
 _ALSO = {"training": "train", "validation": "val", "valid": "val", "dev": "val", "testing": "test", "holdout": "test"}
 
 
@@ -35,7 +37,8 @@ class SplitRule:
         val: Share of the rows (of the groups) to select by, in [0, 1).
         test: Share to judge by, in [0, 1); with ``folds``, 1/k takes its place.
         seed: Seed of everything that is drawn.
-        group: Columns; rows that share a value of any of them stay in one split.
+        group: Columns; rows that share a value of any of them stay in one split. Copies of a row do so in any case,
+            where there are more than chance makes (:func:`~polytask.data.copies.copied_rows`).
         stratify: Whether every split gets its share of every class, and of low and high numbers, of all targets.
         folds: k, for test rows that are one of k folds; ``None`` for hold-outs.
         time: Column to split by in time: learn from the past, judge by the latest rows.
@@ -137,16 +140,28 @@ class SplitRule:
         if self.folds is not None:
             return self._in_folds(frame, targets, number)
         if not self.stratify:
-            group = _groups(frame, self.group) if self.group else None
-            return split_rows(len(frame), val=self.val, test=self.test, seed=self.seed + number, group=group)
+            together = self._together(frame)
+            return split_rows(len(frame), val=self.val, test=self.test, seed=self.seed + number, group=together)
         split_rows(len(frame), val=self.val, test=self.test, seed=self.seed)  # the shares are in range
         units, strata_of_units = self._units(frame, targets)
         shares = {"train": 1 - self.val - self.test, "val": self.val, "test": self.test}
         return self._checked(self._draw(units, strata_of_units, shares, [self.seed + number, 0x57]), frame, targets)
 
+    def groups(self, frame: pd.DataFrame) -> Rows | None:
+        """A number per row, the same for rows of one group; ``None`` without groups."""
+        return _groups(frame, self.group) if self.group else None
+
+    def _together(self, frame: pd.DataFrame) -> Rows | None:
+        """What stays in one split: groups, and rows that are copies of each other; ``None`` where each stands alone."""
+        if not copied_rows(frame):
+            return self.groups(frame)
+        copies = pd.Series(identical_rows(frame), index=frame.index)
+        return _groups(frame.assign(**{_COPIES: copies}), (*self.group, _COPIES))
+
     def _units(self, frame: pd.DataFrame, targets: Sequence[str]) -> tuple[Rows, NDArray[Any] | None]:
         """What is drawn (rows or groups), as a number per row; and how often each stratum occurs in each."""
-        units = _groups(frame, self.group) if self.group else np.arange(len(frame))
+        together = self._together(frame)
+        units = np.arange(len(frame)) if together is None else together
         if not self.stratify:
             return units, None
         members = strata({target: frame[target] for target in targets}).values()

@@ -22,6 +22,7 @@ from polytask.data.leakage import LeakageWarning, find_leaks, judged
 from polytask.data.multitask import SPLITS, MultiTaskData
 from polytask.data.oddities import oddities
 from polytask.data.opening import Opened, open_table
+from polytask.data.said import condensed
 from polytask.data.source import TensorSource
 from polytask.data.split_rule import SplitRule
 from polytask.data.targets import read_target
@@ -148,6 +149,7 @@ def read_table(
             "rows_without_label": int((~labelled).sum()),
             "ignored": left_out,
             "group": rule.group[0] if len(rule.group) == 1 else list(rule.group) or None,
+            "time": rule.time,
             "reading": {
                 "missing_values": list(missing_values),
                 "decimal": opened.decimal,
@@ -200,11 +202,13 @@ class _Rows:
             self.targets,
             columns,
             splits,
+            groups=self.rule.groups(self.frame),
             units={target: read[target].get("unit", "") for target in self.targets if target in read},
             notes=notes,
             surprises=self.opened.said,
             details=self.details,
             warn=number == 0,
+            advise=number == 0,
         )
         return dataclasses.replace(made, splitter=self)
 
@@ -275,6 +279,7 @@ def assemble(
     columns: Sequence[Column],
     splits: Mapping[str, NDArray[np.int64]],
     *,
+    groups: NDArray[Any] | None = None,
     units: Mapping[str, str] | None = None,
     notes: Sequence[str] = (),
     surprises: Sequence[str] = (),
@@ -282,6 +287,7 @@ def assemble(
     encoder: str = "tabular:128,128",
     scale_targets: bool = True,
     warn: bool = True,
+    advise: bool = True,
 ) -> MultiTaskData:
     """A dataset from a table whose columns' roles and splits are decided.
 
@@ -291,6 +297,7 @@ def assemble(
         targets: Target column → kind, or None for a guess.
         columns: What each input column is.
         splits: Row positions by split.
+        groups: What each row belongs to, where such rows stay in one split.
         units: Units of targets.
         notes: Sentences about origin and splits.
         surprises: Sentences about how the table was read.
@@ -298,6 +305,7 @@ def assemble(
         encoder: Default built-in encoder.
         scale_targets: Set shift and scale of numeric targets from the training labels.
         warn: Warn of inputs that give a target away; they are listed in the notes in any case.
+        advise: Say how rows might better be split; of no use where the split is part of a dataset.
 
     Raises:
         DataError: A column does not hold what it should, or no input is left.
@@ -321,7 +329,7 @@ def assemble(
     look = index["train"][judged(len(index["train"]))]
     leaks = find_leaks(frame.iloc[look.numpy()], _rows(encoded, look), table, task_set, _rows(labels, look))
     if leaks and warn:
-        listed = "; ".join(map(str, leaks))
+        listed = "; ".join(condensed(list(map(str, leaks))))
         columns_named = list(dict.fromkeys(leak.column for leak in leaks))
         warnings.warn(
             f"{listed}. If it is not known when predicting, leave it out: {option('ignore', columns_named)}",
@@ -329,13 +337,15 @@ def assemble(
             stacklevel=4,  # beyond what made the split, and read_table or load
         )
     dropped = {column.name: column.reason for column in columns if column.role == "dropped"}
+    numbered = None if groups is None else pd.factorize(groups)[0].astype(np.int64)
     noticed += [f"column {column.name!r}: {column.surprise}" for column in columns if column.surprise]
-    noticed += oddities(frame, columns, labels)
+    known = {"grouped": groups is not None or not advise, "timed": bool((details or {}).get("time")) or not advise}
+    noticed += oddities(frame, columns, labels, **known)
     said = [*notes]
     if dropped:
         said.append("Dropped: " + "; ".join(f"{column} ({reason})" for column, reason in dropped.items()) + ".")
-    said += [f"Note: {surprise}." for surprise in noticed]
-    said += [f"Possible leakage: {leak}." for leak in leaks]
+    said += [f"Note: {surprise}." for surprise in condensed(noticed)]
+    said += [f"Possible leakage: {leak}." for leak in condensed(list(map(str, leaks)))]
     return MultiTaskData(
         name=name,
         tasks=task_set,
@@ -353,6 +363,7 @@ def assemble(
             "leakage": [{"column": leak.column, "target": leak.target, "how": leak.how} for leak in leaks],
         },
         table=table,
+        groups=None if numbered is None else {split: numbered[splits[split]] for split in SPLITS},
     )
 
 

@@ -10,7 +10,9 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, final
 
-from polytask.data import MultiTaskData, together
+import numpy as np
+
+from polytask.data import SPLITS, MultiTaskData, together
 from polytask.errors import CheckpointError, ConfigError, unknown
 from polytask.remedies import setting
 from polytask.share.stored import Stored, drop_model, has_model, joined, read_model, write_model
@@ -227,6 +229,7 @@ def _kept(spec: TrialSpec, place: Path, data: MultiTaskData) -> Stored | None:
 
 def _all_rows(spec: TrialSpec, data: MultiTaskData, epochs: int) -> Stored | None:
     """The model of a trial, trained on the rows of all splits."""
-    rows: Any = dataclasses.replace(data, train=together([data.train, data.val, data.test]))
+    groups = data.groups and {**data.groups, "train": np.concatenate([data.groups[split] for split in SPLITS])}
+    rows: Any = dataclasses.replace(data, train=together([data.train, data.val, data.test]), groups=groups)
     logger.info("training %s on all %d rows", spec.contender.label, len(rows.train))
     return spec.contender.refit(rows, spec.tasks, spec.seed, epochs)

@@ -8,6 +8,7 @@ from typing import Any
 
 from polytask.study.numbers import Numbers
 from polytask.study.statistics import LEVEL, Interval
+from polytask.study.suspicions import suspicions
 
 __all__ = [
     "TRIVIAL",
@@ -164,6 +165,7 @@ def footer(comparison: Numbers) -> list[str]:
         f"{task} {share:.0%}".replace("%", " %") for task, share in missing_labels(comparison).items() if share > 0
     ]
     lines = [f"selection: {words[protocol.selection]} · split {protocol.fingerprint[:6]}{torch}"]
+    lines.extend(suspicions(comparison))
     if missing:
         lines.append(f"labels missing in training: {' · '.join(missing)}")
     for task, why in comparison.excluded.items():

@@ -65,6 +65,7 @@ def exam(*, val: float = 0.2, test: float = 0.2, seed: int = 0) -> MultiTaskData
             "Exam scores in 65 London schools (R package mlmRev); each student counts for their own school's task.",
             f"Split by students within each school, seed {seed}.",
         ],
+        advise=False,
         details={"students": {f"school{n}": int((schools == n).sum()) for n in numbers}},
         encoder="tabular:64,64",
         scale_targets=False,

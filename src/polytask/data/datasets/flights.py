@@ -83,6 +83,7 @@ def flights(*, n: int | None = None, val: float = 0.1, test: float = 0.1, seed: 
             f"{used - len(frame):,} of {used:,} flights were cancelled, have no label and were dropped.",
             f"Split by days, seed {seed}.",
         ],
+        advise=False,
         details={
             "rows": used,
             "rows_without_label": used - len(frame),

@@ -82,5 +82,6 @@ def movielens(*, negatives: float = 1.0, val: float = 0.1, test: float = 0.1, se
             "(not rated here is not the same as not watched).",
             f"Split by pairs, seed {seed}.",
         ],
+        advise=False,
         details={"ratings": len(frame), "negatives": len(drawn)},
     )

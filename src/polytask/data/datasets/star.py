@@ -62,5 +62,6 @@ def star(*, val: float = 0.2, test: float = 0.2, seed: int = 0) -> MultiTaskData
             f"{rows - len(frame)} of {rows} children have no score at all and were dropped.",
             f"Split by children, seed {seed}.",
         ],
+        advise=False,
         details={"rows": rows, "rows_without_label": rows - len(frame)},
     )

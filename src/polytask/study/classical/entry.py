@@ -36,6 +36,7 @@ class Training:
             deviation 1 over the present labels.
         folds: Rows to fit and rows to judge hyper-parameters by.
         seed: Seed of the trial.
+        grouped: Whether the folds keep groups of rows whole, as leaving out single rows would not.
     """
 
     tasks: TaskSet
@@ -45,6 +46,7 @@ class Training:
     targets: dict[str, Array]
     folds: Folds
     seed: int
+    grouped: bool = False
 
 
 class Fitted(ABC):

@@ -149,8 +149,9 @@ def learn(entry: Entry, data: MultiTaskData, tasks: TaskSet, seed: int) -> Learn
         encoding.trees(rows.features),
         encoding.is_category,
         {name: (values - units[name][0]) / units[name][1] for name, values in rows.targets.items()},
-        row_folds(tasks, rows.targets, seed),
+        row_folds(tasks, rows.targets, seed, groups=None if data.groups is None else data.groups["train"]),
         seed,
+        data.groups is not None,
     )
     start = time.perf_counter()
     # one thread, as for networks: sums depend on the number of threads

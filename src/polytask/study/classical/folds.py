@@ -17,7 +17,13 @@ Folds = list[tuple[Array, Array]]
 MOST_PATTERNS = 1000
 
 
-def row_folds(tasks: Mapping[str, Task], targets: Mapping[str, Array], seed: int, count: int = 5) -> Folds:
+def row_folds(
+    tasks: Mapping[str, Task],
+    targets: Mapping[str, Array],
+    seed: int,
+    count: int = 5,
+    groups: NDArray[np.int64] | None = None,
+) -> Folds:
     """Folds in which every pattern of present labels and classes has its share.
 
     Rows with the same present labels, and the same classes among them, count as one group, and
@@ -28,7 +34,9 @@ def row_folds(tasks: Mapping[str, Task], targets: Mapping[str, Array], seed: int
         tasks: The tasks whose labels matter.
         targets: Task → labels of the training rows, NaN where missing.
         seed: Seed of the shuffle.
-        count: Number of folds; fewer when there are fewer rows.
+        count: Number of folds; fewer when there are fewer rows, or fewer groups.
+        groups: What each row belongs to: its rows stay in one fold, and patterns have their share as far as that
+            allows. A single group is parted, as there is no other way.
 
     Returns:
         Pairs of rows to fit and rows to judge by.
@@ -45,14 +53,36 @@ def row_folds(tasks: Mapping[str, Task], targets: Mapping[str, Array], seed: int
     from polytask.linear import TaskStratifiedKFold
 
     rows = len(next(iter(targets.values())))
-    count = max(2, min(count, rows))
+    units = rows if groups is None else len(np.unique(groups))
+    if units < 2:
+        groups, units = None, rows
+    count = max(2, min(count, units))
     blank = np.zeros((rows, 1))
     for patterns in (_patterns(tasks, targets, with_classes=True), _patterns(tasks, targets, with_classes=False)):
         _, group = np.unique(patterns, axis=0, return_inverse=True)
         group = group.reshape(-1)
+        if group.max(initial=0) < MOST_PATTERNS and groups is not None:
+            return _whole(groups, group, count, seed)
         if group.max(initial=0) < MOST_PATTERNS:
             return list(TaskStratifiedKFold(count, shuffle=True, random_state=seed).split(blank, task=group))
+    if groups is not None:
+        return _whole(groups, np.zeros(rows, dtype=np.int64), count, seed)
     return list(KFold(count, shuffle=True, random_state=seed).split(blank))
+
+
+def _whole(groups: NDArray[np.int64], patterns: Array, count: int, seed: int) -> Folds:
+    """Folds of whole groups."""
+    import warnings
+
+    from sklearn.model_selection import StratifiedGroupKFold
+
+    if np.bincount(patterns).max() < count:
+        patterns = np.zeros_like(patterns)  # none is frequent enough to be dealt out
+    dealt = StratifiedGroupKFold(count, shuffle=True, random_state=seed)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", UserWarning)  # of patterns rarer than the folds, of which ours take no harm
+        folds = list(dealt.split(np.zeros((len(groups), 1)), patterns, groups))
+    return [(train, test) for train, test in folds if len(train) and len(test)]
 
 
 def within(folds: Sequence[tuple[Array, Array]], keep: NDArray[np.bool_]) -> Iterator[tuple[Array, Array]]:

@@ -34,6 +34,7 @@ class Part:
         folds: Rows to fit and rows to choose by.
         is_category: Which columns of a matrix for trees are categories.
         seed: Seed of the trial.
+        grouped: Whether the folds keep groups of rows whole.
     """
 
     X: Any
@@ -41,6 +42,7 @@ class Part:
     folds: Folds
     is_category: NDArray[np.bool_]
     seed: int
+    grouped: bool = False
 
 
 @final
@@ -111,7 +113,8 @@ class OneByOne(Entry):
     def _part(self, training: Training, y: Array) -> Part:
         keep = ~np.isnan(y)
         X = training.trees if self.on_trees else training.linear
-        return Part(X[keep], y[keep], list(within(training.folds, keep)), training.is_category, training.seed)
+        folds = list(within(training.folds, keep))
+        return Part(X[keep], y[keep], folds, training.is_category, training.seed, training.grouped)
 
     def _yes_no(self, part: Part) -> Model:
         """A logit; where training rows hold one class only, the odds with half an observation of each class."""

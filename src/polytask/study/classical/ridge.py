@@ -27,7 +27,8 @@ class Ridge(OneByOne):
     mean loss + (α/2)·‖w‖² with the squared loss ½(y − ŷ)² for numbers (of standardised targets), the logistic loss for
     classes and the Poisson likelihood for counts; ordinal tasks get one logistic model per threshold, several labels
     one each. α is chosen for each model: for numbers by leave-one-out cross-validation in closed form (of very large
-    tables, by the squared error of the rows left out of the folds), elsewhere by the likelihood of those rows.
+    tables, and of rows in groups, by the squared error of the rows left out of the folds), elsewhere by the likelihood
+    of those rows.
 
     Args:
         alpha: A fixed α > 0; then nothing is chosen.
@@ -82,7 +83,8 @@ class Ridge(OneByOne):
         from sklearn.linear_model import RidgeCV
 
         grid, rows = self._grid(), len(part.y)
-        if issparse(part.X) and len(grid) > 1:  # the closed form would need all inner products of columns
+        # The closed form leaves out single rows, whose group stays; of sparse X it needs all inner products of columns.
+        if (issparse(part.X) or part.grouped) and part.folds and len(grid) > 1:
             model, facts = self._chosen(_ridge, part, _square)
             return Model(model.predict, model.coef_.size + 1, {"estimator": "Ridge", **facts}, _plain(model))
         model = RidgeCV(alphas=rows * grid) if len(grid) > 1 and rows > 2 else One(alpha=rows * grid[0])
