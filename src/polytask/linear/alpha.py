@@ -15,9 +15,9 @@ from polytask.errors import DataError, NonFiniteError
 from polytask.linear.base import MEAN_TASK, parameters
 from polytask.linear.core.engine import make_oracle
 from polytask.linear.core.problem import Problem
-from polytask.linear.layout import Table
-from polytask.linear.model_selection import row_folds
+from polytask.linear.folds import row_folds
 from polytask.linear.penalised import PenalisedFamily
+from polytask.linear.tables import Table
 
 __all__ = ["CrossValidated", "FixedAlpha", "fold_means"]
 
@@ -126,11 +126,10 @@ class CrossValidated(PenalisedFamily):
         place = {t: k for k, t in enumerate(kept.tolist())}
         left, loss, losses = table.rows(test), self._get_loss(), []
         for t in range(len(table.tasks)):
-            rows = left.of_task(t)
+            rows, y = left.of_task(t)
             if not len(rows) or (t not in place and mean_task is None):
                 continue
             coef, intercept = (coefs[:, place[t]], intercepts[:, place[t]]) if t in place else mean_task(t)
-            y = left.targets[rows, t if left.codes is None else 0]
             z = np.asarray(left.X[rows] @ coef.T) + intercept
             losses.append(loss.value(y[:, None], z).mean(axis=0))
         return np.mean(losses, axis=0) if losses else np.full(len(self.alphas_), np.nan)
