@@ -290,7 +290,7 @@ class CrossValidated(PenalisedFamily):
 
 def _wins(loss: float, others: float) -> bool:
     """Whether a loss is smaller by more than its share that is no news."""
-    return loss < (1 - _NEWS) * others
+    return bool(loss < (1 - _NEWS) * others)
 
 
 def fold_means(losses: Array) -> tuple[Array, Array]:
