@@ -121,8 +121,8 @@ class CrossValidated(PenalisedFamily):
         """The ridge of a family that has one is tuned unless it is given."""
         super().__init_subclass__(**kwargs)
         own = getattr(cls, "ridge", None)
-        if own is not None and cls._ridge_pays:
-            cls._own_ridge, cls.ridge = own, "auto"  # type: ignore[attr-defined]
+        if isinstance(own, Real) and cls._ridge_pays:
+            cls._own_ridge, cls.ridge = own, "auto"
             cls.__annotations__ = {**inspect.get_annotations(cls), "ridge": Any}
             limits = [*cls._parameter_constraints["ridge"], StrOptions({"auto"}), "array-like"]
             cls._parameter_constraints = {**cls._parameter_constraints, "ridge": limits}
@@ -132,13 +132,13 @@ class CrossValidated(PenalisedFamily):
         if ridge is None:
             return self
         found = copy.copy(self)
-        found.ridge = ridge  # type: ignore[attr-defined]
+        found.ridge = ridge
         return found
 
     def _probe(self) -> PenalisedFamily:
         probe, ridge = super()._probe(), getattr(self, "ridge", None)
         assert isinstance(probe, CrossValidated)
-        return probe._at(ridge if ridge is None or isinstance(ridge, Real) else self._own_ridge)
+        return probe._at(float(ridge) if isinstance(ridge, Real) else self._own_ridge)
 
     # ---- choosing --------------------------------------------------------------------------------------------------
 
@@ -208,7 +208,7 @@ class CrossValidated(PenalisedFamily):
             raise ConfigError(f"ridge must be a number, 'auto' or non-negative values, found {wanted!r}")
         if values.min() == 0 and self._own_ridge:
             raise ConfigError(f"{type(self).__name__} needs a ridge > 0, found 0 among the values")
-        return values.tolist()
+        return [float(value) for value in values]
 
     def _coarse(self, grid: Array) -> tuple[Array, Array]:
         """Few alphas of the grid, and few that reach beyond one that was made here: where ridges are compared."""

@@ -195,7 +195,7 @@ def _targets_of_rows(X: Any, y: Any, names: list[str] | None) -> Array:
         y = column_or_1d(y, warn=True)
     if y.ndim == 1 and missing(y).any():
         raise ValueError("Input y contains NaN. Leave the rows without a target out")
-    return y
+    return np.asarray(y)
 
 
 def _shared_rows(X: Any, y: Any, names: list[str] | None, sample_weight: Any) -> SharedRows:
