@@ -122,7 +122,7 @@ class CrossValidated(PenalisedFamily):
         super().__init_subclass__(**kwargs)
         own = getattr(cls, "ridge", None)
         if isinstance(own, Real) and cls._ridge_pays:
-            cls._own_ridge, cls.ridge = own, "auto"
+            cls._own_ridge, cls.ridge = float(own), "auto"
             cls.__annotations__ = {**inspect.get_annotations(cls), "ridge": Any}
             limits = [*cls._parameter_constraints["ridge"], StrOptions({"auto"}), "array-like"]
             cls._parameter_constraints = {**cls._parameter_constraints, "ridge": limits}
