@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 from sklearn.base import ClassifierMixin, RegressorMixin, clone
 from sklearn.dummy import DummyClassifier
 from sklearn.linear_model import LogisticRegression, Ridge
+from sklearn.utils.validation import check_is_fitted
 
 from polytask.linear.families._chain_links import TaskChain
 from polytask.linear.families._classes import coding
@@ -69,7 +70,8 @@ class TaskChainRegressor(RegressorMixin, TaskChain):  # type: ignore[misc]
         Args:
             X: Inputs (n, d).
         """
-        return self._layout.scores(self._outcomes(X))
+        out = self._outcomes(X)
+        return self._layout.scores(out)
 
     def score(self, X: Any, y: Any, sample_weight: Any = None) -> float:
         """R² of each task with at least two targets, averaged over the tasks; missing targets are left out.
@@ -145,7 +147,8 @@ class TaskChainClassifier(ClassifierMixin, TaskChain):  # type: ignore[misc]
         Args:
             X: Inputs (n, d).
         """
-        return self._layout.scores(self._coding.named(self._coding.decided(self._outcomes(X))))
+        out = self._outcomes(X)
+        return self._layout.scores(self._coding.named(self._coding.decided(out)))
 
     def predict_proba(self, X: Any) -> Array:
         """Probability of the second class in every task (n, T); of every class (n, C) after a fit on a vector.
@@ -153,6 +156,7 @@ class TaskChainClassifier(ClassifierMixin, TaskChain):  # type: ignore[misc]
         Args:
             X: Inputs (n, d).
         """
+        check_is_fitted(self)
         return self._coding.averaged(self, X)
 
     def score(self, X: Any, y: Any, sample_weight: Any = None) -> float:

@@ -79,7 +79,8 @@ class Powerset(ClassifierMixin, ManyTargets):  # type: ignore[misc] # scikit-lea
         Args:
             X: Inputs (n, d).
         """
-        return self._coding.chances(self._shares(X), self.combinations_)
+        shares = self._shares(X)
+        return self._coding.chances(shares, self.combinations_)
 
     def score(self, X: Any, y: Any, sample_weight: Any = None) -> float:
         """Share of the rows, among those with all labels, whose whole combination is predicted.
