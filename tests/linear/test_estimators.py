@@ -400,7 +400,7 @@ def test_cross_validation_fits_each_fold_like_a_loop_would():
     X, y, task = _long()
     folds = list(TaskStratifiedKFold(3).split(X, task=task))
     grid = [0.5, 0.05, 0.005]
-    model = JointFeatureRegressorCV(alphas=grid, cv=folds, tol=1e-8).fit(X, y, task=task)
+    model = JointFeatureRegressorCV(alphas=grid, cv=folds, tol=1e-8, ridge=0.0).fit(X, y, task=task)
     for a, alpha in enumerate(grid):
         for k, (train, test) in enumerate(folds):
             single = JointFeatureRegressor(alpha=alpha, tol=1e-8).fit(X[train], y[train], task=task[train])
@@ -417,7 +417,7 @@ def test_cross_validation_is_multi_task_lasso_cv():
     X = rng.normal(size=(90, 40))
     Y = X[:, :6] @ rng.normal(size=(6, 5)) + 2 * rng.normal(size=(90, 5))
     folds = list(KFold(4).split(X))
-    ours = JointFeatureRegressorCV(alphas=12, eps=1e-2, cv=folds).fit(X, Y)
+    ours = JointFeatureRegressorCV(alphas=12, eps=1e-2, cv=folds, ridge=0.0).fit(X, Y)
     theirs = MultiTaskLassoCV(alphas=ours.alphas_, cv=folds, tol=1e-8).fit(X, Y)
     # its loss is the mean squared error over all targets
     assert ours.loss_path_ == pytest.approx(0.5 * theirs.mse_path_, rel=5e-3)

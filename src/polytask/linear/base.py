@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Iterator
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from numbers import Integral, Real
 from typing import Any, ClassVar, TypeVar, dataclass_transform
 
@@ -20,9 +20,10 @@ from sklearn.utils.validation import check_is_fitted
 
 from polytask.errors import ConfigError, TaskError, unknown
 from polytask.linear.core.losses import Loss, get_loss
-from polytask.linear.core.problem import Problem, shared_problem, stacked_problem
-from polytask.linear.layout import Table, is_dict, join, read_inputs, read_table
+from polytask.linear.core.problem import Problem
+from polytask.linear.layout import by_task, read_inputs, read_table, unpacked
 from polytask.linear.scoring import task_mean
+from polytask.linear.tables import LAYOUTS, Table
 
 __all__ = ["MEAN_TASK", "LinearMultiTask", "ManyTargets", "parameters"]
 
@@ -153,15 +154,7 @@ class LinearMultiTask(ManyTargets, ABC):
         return get_loss(name, self._losses)
 
     def _problem(self, table: Table) -> Problem:
-        options: dict[str, Any] = {"intercept": self.fit_intercept, "task_weight": self.task_weight}
-        if table.codes is not None:
-            problem = stacked_problem(
-                table.X, table.y, table.codes, len(table.tasks), table.weight, self._get_loss(), **options
-            )
-        else:
-            Y = table.y if table.y.ndim == 2 else table.y[:, None]
-            problem = shared_problem(table.X, Y.astype(float), table.weight, self._get_loss(), **options)
-        return replace(problem, tasks=table.tasks)
+        return table.problem(self._get_loss(), intercept=self.fit_intercept, task_weight=self.task_weight)
 
     def _previous(self, table: Table) -> Array | None:
         """The last fit's coefficients (d, T) in the order of the new tasks; zero for new ones."""
@@ -187,9 +180,8 @@ class LinearMultiTask(ManyTargets, ABC):
         if units is not None:
             coef, intercept = coef * units[:, None], intercept * units
         self.mode_, self.tasks_ = table.mode, table.tasks
-        self.coef_ = coef[0] if table.mode == "single" else coef
         levels = intercept if table.levels is None else np.where(np.isfinite(table.levels), table.levels, intercept)
-        self.intercept_ = float(levels[0]) if table.mode == "single" else levels
+        self.coef_, self.intercept_ = table.coefficients(coef, levels)
         if self._shared == MEAN_TASK:
             self.mean_coef_, self.mean_intercept_ = coef.mean(axis=0), float(intercept.mean())
         elif self.unseen == "shared" and not self._shared:
@@ -219,33 +211,40 @@ class LinearMultiTask(ManyTargets, ABC):
             )
         return self.mean_coef_, self.mean_intercept_
 
-    def _decision(self, X: Any, task: Any) -> Any:
-        """Linear predictor: (n, T) in wide mode, (n,) with one task per row."""
+    def _decision(self, X: Any, task: Any) -> Array:
+        """Linear predictor: (n, T) in wide layout, (n,) with one task per row."""
         check_is_fitted(self)
-        if is_dict(X):
-            return {name: self._decision(part, [name] * np.shape(part)[0]) for name, part in X.items()}
         X, labels = read_inputs(self, X, task, reset=False)
         coef, intercept = np.atleast_2d(self.coef_), np.atleast_1d(self.intercept_)
         if labels is None:
-            if self.mode_ == "long":
-                raise TaskError(
-                    "this model was fitted with task labels: pass task= (one label per row) or set task_col"
-                )
-            out = np.asarray(X @ coef.T) + intercept
-            return out[:, 0] if self.mode_ == "single" else out
+            return LAYOUTS[self.mode_].scores(np.asarray(X @ coef.T) + intercept)
         out = np.empty(X.shape[0], dtype=np.result_type(X.dtype, coef.dtype))
         for rows, w, b in self._by_task(labels):
             out[rows] = X[rows] @ w + b
         return out
 
     def _score(self, X: Any, y: Any, task: Any, sample_weight: Any) -> float:
-        if is_dict(X):
-            X, y, task = join(X)
+        X, y, task = unpacked(X, y, task)
         labels = task if self.task_col is None else read_inputs(self, X, None, reset=False)[1]
         return task_mean(self._metric, y, self.predict(X, task=task), labels, sample_weight)
 
     _metric: ClassVar[Any]
 
+    @abstractmethod
+    def _outcome(self, scores: Array) -> Array:
+        """Predictions from linear predictors."""
+
     def predict(self, X: Any, task: Any = None) -> Any:
-        """Predict; see the subclasses."""
-        raise NotImplementedError
+        """Predictions.
+
+        Args:
+            X: Inputs (n, d), or ``{task: X_t}``.
+            task: Label of each row; a model fitted in wide layout then predicts that task for the row.
+
+        Returns:
+            (n, T) for a model fitted in wide layout, (n,) otherwise; a dict for a dict.
+
+        Raises:
+            TaskError: A task was not seen in fit.
+        """
+        return by_task(lambda part, labels: self._outcome(self._decision(part, labels)), X, task)

@@ -278,7 +278,7 @@ def _from_mean(estimator: Any, ax: Any) -> None:
 
 def _combinations(estimator: Any, ax: Any) -> None:
     seen = np.atleast_2d(estimator.combinations_)
-    if not estimator._wide:
+    if seen.shape[1] == 1:
         ax.set(title=f"one task with {len(seen)} classes: nothing to combine")
         return
     _map(ax, seen.T.astype(float), _tasks(estimator), [str(i) for i in range(len(seen))], "label", signed=False)

@@ -1,4 +1,4 @@
-"""The layouts of multi-task tables, read into one form.
+"""The layouts of multi-task tables, read into :mod:`polytask.linear.tables`.
 
 *wide*: X (n, d) shared, Y (n, T), NaN = missing. *long*: X (N, d), y (N,), one task label per row, passed as
 ``task=`` or as the column ``task_col`` of X. *dict*: ``{task: (X_t, y_t)}``, read as long. *single*: X, y and no task:
@@ -7,9 +7,8 @@ T = 1.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass, replace
-from typing import Any, Literal
+from collections.abc import Callable, Mapping
+from typing import Any, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -20,90 +19,12 @@ from sklearn.utils.validation import _check_feature_names, _check_n_features, va
 from polytask.errors import DataError, TaskError
 from polytask.linear.core.design import is_sparse
 from polytask.linear.labels import column_name, missing, read_labels, task_column
+from polytask.linear.tables import Long, SharedRows, Single, Table, Wide
 
-__all__ = ["Mode", "Table", "read_inputs", "read_table", "read_wide", "to_long", "to_wide"]
+__all__ = ["by_task", "read_inputs", "read_table", "read_wide", "to_long", "to_wide", "unpacked"]
 
 Array = NDArray[Any]
-Mode = Literal["single", "wide", "long"]
-
-
-@dataclass(frozen=True)
-class Table:
-    """Training data in one form.
-
-    Attributes:
-        mode: Layout.
-        X: (n, d) float32 or float64, dense or CSR, without the task column.
-        y: (n, T) in wide mode, otherwise (n,).
-        codes: Position of each row's task in ``tasks`` (n,), long mode only.
-        tasks: Labels (T,).
-        weight: Sample weights (n,) or None.
-        levels: Intercepts (T,) of tasks that are left to them, NaN for the others; None where there are none.
-    """
-
-    mode: Mode
-    X: Any
-    y: Array
-    codes: Array | None
-    tasks: Array
-    weight: Array | None
-    levels: Array | None = None
-
-    def without(self, levels: Array) -> Table:
-        """The same table in which the tasks of finite ``levels`` (T,), their intercepts, have no target that counts."""
-        silent = np.isfinite(levels)
-        if not silent.any():
-            return self
-        if self.codes is None:
-            return replace(self, y=np.where(silent, np.nan, self.y), levels=levels)
-        weight = np.ones(len(self.y)) if self.weight is None else self.weight
-        return replace(self, weight=weight * ~silent[self.codes], levels=levels)
-
-    def rows(self, index: Array) -> Table:
-        """A subset of the rows; tasks without rows stay in ``tasks``."""
-        return Table(
-            self.mode,
-            self.X[index],
-            self.y[index],
-            None if self.codes is None else self.codes[index],
-            self.tasks,
-            None if self.weight is None else self.weight[index],
-        )
-
-    def count(self, which: Array, *, weighted: bool = True) -> Array:
-        """How many entries of every task's targets are marked, (T,).
-
-        Args:
-            which: Marks, boolean, shaped like ``y``.
-            weighted: Whether only rows with positive weight count.
-        """
-        if weighted and self.weight is not None:
-            which = which & (self.weight > 0).reshape(-1, *[1] * (which.ndim - 1))
-        if self.codes is not None:
-            return np.bincount(self.codes[which], minlength=len(self.tasks))
-        return np.atleast_1d(which.sum(axis=0))
-
-    def seen(self) -> tuple[Table, Array]:
-        """The table without the tasks that have no target that counts, and the places of the others."""
-        kept = np.flatnonzero(self.count(~missing(self.y)))
-        if self.mode == "single" or len(kept) == len(self.tasks):
-            return self, kept
-        if self.codes is None:
-            return replace(self, y=self.y[:, kept], tasks=self.tasks[kept]), kept
-        rows = np.flatnonzero(np.isin(self.codes, kept))
-        codes = np.searchsorted(kept, self.codes[rows])
-        return replace(self.rows(rows), codes=codes, tasks=self.tasks[kept]), kept
-
-    def of_task(self, t: int) -> Array:
-        """Rows with a target of task t."""
-        if self.codes is not None:
-            return np.flatnonzero(self.codes == t)
-        return np.flatnonzero(~missing(self.targets[:, t]))
-
-    @property
-    def targets(self) -> Array:
-        """Targets (n, T), or (N, 1) in long mode."""
-        return self.y.reshape(len(self.y), -1)
+_Table = TypeVar("_Table", bound=Table)
 
 
 def read_inputs(estimator: Any, X: Any, task: Any, *, reset: bool) -> tuple[Any, Array | None]:
@@ -168,9 +89,35 @@ def _read_weights(sample_weight: Any, n: int) -> Array:
     return np.asarray(weight)
 
 
-def is_dict(X: Any) -> bool:
+def _is_dict(X: Any) -> bool:
     """Whether X is in dict layout (SciPy's DOK matrices are mappings, too)."""
     return isinstance(X, Mapping) and not is_sparse(X)
+
+
+def by_task(predict: Callable[[Any, Any], Any], X: Any, task: Any) -> Any:
+    """What a model says of X, or of every part of ``{task: X_t}``.
+
+    Args:
+        predict: Of inputs and their task labels or None.
+        X: Inputs (n, d), or ``{task: X_t}``.
+        task: Label of each row or None; not for a dict, which names its tasks.
+    """
+    if not _is_dict(X):
+        return predict(X, task)
+    return {name: predict(part, [name] * np.shape(part)[0]) for name, part in X.items()}
+
+
+def unpacked(X: Any, y: Any, task: Any) -> tuple[Any, Any, Any]:
+    """``{task: (X_t, y_t)}`` as X, y and labels; anything else as it is.
+
+    Raises:
+        DataError: A dict, and targets or labels beside it.
+    """
+    if not _is_dict(X):
+        return X, y, task
+    if y is not None or task is not None:
+        raise DataError("with {task: (X, y)} as input, y and task must not be given")
+    return _join(X)
 
 
 def _part(name: Any, pair: Any) -> tuple[Any, Array]:
@@ -185,7 +132,7 @@ def _part(name: Any, pair: Any) -> tuple[Any, Array]:
     return X, y
 
 
-def join(data: Mapping[Any, Any]) -> tuple[Any, Array, Array]:
+def _join(data: Mapping[Any, Any]) -> tuple[Any, Array, Array]:
     """{task: (X_t, y_t)} as X, y and labels with one row per sample.
 
     Raises:
@@ -224,31 +171,44 @@ def read_table(estimator: Any, X: Any, y: Any, task: Any, sample_weight: Any) ->
     Raises:
         TaskError: A task has no observed target, or labels and targets do not fit.
     """
-    if is_dict(X):
-        if y is not None or task is not None:
-            raise DataError("with {task: (X, y)} as input, y and task must not be given")
-        X, y, task = join(X)
-    names = [str(name) for name in y.columns] if hasattr(y, "columns") else None
+    X, y, task = unpacked(X, y, task)
+    names = _column_names(y)
     X, labels = read_inputs(estimator, X, task, reset=True)
+    if labels is None:
+        return _shared_rows(X, y, names, sample_weight)
+    y = _targets_of_rows(X, y, names)
+    weight = None if sample_weight is None else _read_weights(sample_weight, X.shape[0])
+    if y.ndim == 2:
+        raise TaskError("task labels per row need a target vector y (n,), found a matrix of shape " + str(y.shape))
+    tasks, codes = np.unique(labels, return_inverse=True)
+    return _complete(Long(X=X, y=y, codes=codes, tasks=tasks, weight=weight))
+
+
+def _column_names(y: Any) -> list[str] | None:
+    return [str(name) for name in y.columns] if hasattr(y, "columns") else None
+
+
+def _targets_of_rows(X: Any, y: Any, names: list[str] | None) -> Array:
     y = _read_targets(y)
     check_consistent_length(X, y)
     if y.ndim == 2 and y.shape[1] == 1 and names is None:
         y = column_or_1d(y, warn=True)
+    if y.ndim == 1 and missing(y).any():
+        raise ValueError("Input y contains NaN. Leave the rows without a target out")
+    return np.asarray(y)
+
+
+def _shared_rows(X: Any, y: Any, names: list[str] | None, sample_weight: Any) -> SharedRows:
+    """Rows that serve one task or several."""
+    y = _targets_of_rows(X, y, names)
     weight = None if sample_weight is None else _read_weights(sample_weight, X.shape[0])
-    if y.ndim == 2:
-        if labels is not None:
-            raise TaskError("task labels per row need a target vector y (n,), found a matrix of shape " + str(y.shape))
-        tasks = np.arange(y.shape[1]) if names is None else np.asarray(names)
-        return _complete(Table("wide", X, y, None, tasks, weight))
-    if missing(y).any():
-        raise ValueError("Input y contains NaN. In long format leave the rows without a target out")
-    if labels is None:
-        return Table("single", X, y, None, np.array([0]), weight)
-    tasks, codes = np.unique(labels, return_inverse=True)
-    return _complete(Table("long", X, y, codes, tasks, weight))
+    if y.ndim == 1:
+        return Single(X=X, y=y, tasks=np.array([0]), weight=weight)
+    tasks = np.arange(y.shape[1]) if names is None else np.asarray(names)
+    return _complete(Wide(X=X, y=y, tasks=tasks, weight=weight))
 
 
-def _complete(table: Table) -> Table:
+def _complete(table: _Table) -> _Table:
     """The table, if each of its tasks has a target that counts."""
     for seen, what in (
         (table.count(~missing(table.y), weighted=False), "observed target"),
@@ -260,25 +220,17 @@ def _complete(table: Table) -> Table:
     return table
 
 
-def read_wide(estimator: Any, X: Any, y: Any, sample_weight: Any = None) -> tuple[Any, Array, Array, Array | None]:
-    """Shared rows only: X, targets (n, T) or (n,), task labels (T,) and weights; sets ``n_features_in_``.
+def read_wide(estimator: Any, X: Any, y: Any, sample_weight: Any = None) -> SharedRows:
+    """Shared rows only; sets ``n_features_in_``.
 
     Args:
         estimator: Being fitted.
         X: Inputs (n, d).
-        y: Targets, NaN = missing in a matrix.
+        y: Targets (n, T) or (n,), NaN = missing in a matrix.
         sample_weight: (n,) or None.
     """
     X = validate_data(estimator, X, accept_sparse="csr", dtype=[np.float64, np.float32])
-    names = [str(name) for name in y.columns] if hasattr(y, "columns") else None
-    y = _read_targets(y)
-    check_consistent_length(X, y)
-    if y.ndim == 2 and y.shape[1] == 1 and names is None:
-        y = column_or_1d(y, warn=True)
-    if y.ndim == 1 and missing(y).any():
-        raise ValueError("Input y contains NaN. Leave the rows without a target out")
-    tasks = np.arange(1 if y.ndim == 1 else y.shape[1]) if names is None else np.asarray(names)
-    return X, y, tasks, None if sample_weight is None else _read_weights(sample_weight, X.shape[0])
+    return _shared_rows(X, y, _column_names(y), sample_weight)
 
 
 def to_long(X: Any, Y: Any, tasks: Any = None) -> tuple[Any, Array, Array]:

@@ -7,14 +7,13 @@ from typing import Any, final
 
 import numpy as np
 from numpy.typing import NDArray
-from sklearn.model_selection import BaseCrossValidator, KFold, check_cv
+from sklearn.model_selection import BaseCrossValidator
 from sklearn.utils import check_random_state
 
 from polytask.errors import ConfigError, DataError, TaskError
 from polytask.linear.labels import read_labels, task_column
-from polytask.linear.layout import Table
 
-__all__ = ["LeaveOneTaskOut", "TaskStratifiedKFold", "row_folds"]
+__all__ = ["LeaveOneTaskOut", "TaskStratifiedKFold"]
 
 Array = NDArray[Any]
 
@@ -134,51 +133,3 @@ class LeaveOneTaskOut(BaseCrossValidator):  # type: ignore[misc] # scikit-learn 
             raise TaskError(f"leaving one task out needs at least two tasks, found {len(names)}")
         for label in names:
             yield np.flatnonzero(labels != label), np.flatnonzero(labels == label)
-
-
-def row_folds(cv: Any, table: Table) -> list[tuple[Array, Array]]:
-    """Folds of a table: a number of task-stratified folds, or the user's splitter.
-
-    Args:
-        cv: Number of folds, splitter, or iterable of (train, test).
-        table: The data.
-
-    Raises:
-        DataError: Too few rows, or a fold without training or test rows.
-    """
-    folds = [(_places(train), _places(test)) for train, test in _folds(cv, table)]
-    for k, (train, test) in enumerate(folds):
-        if not (len(train) and len(test)):
-            raise DataError(
-                f"fold {k} of {len(folds)} has {len(train)} training and {len(test)} test rows; "
-                "every fold needs both: use fewer folds"
-            )
-    return folds
-
-
-def _places(rows: Any) -> Array:
-    """Row numbers, also of a mask."""
-    rows = np.asarray(rows)
-    return np.flatnonzero(rows) if rows.dtype == bool else rows
-
-
-def _folds(cv: Any, table: Table) -> list[tuple[Array, Array]]:
-    X = np.zeros((table.X.shape[0], 1))
-    if cv is None or isinstance(cv, int | np.integer):
-        count = 5 if cv is None else int(cv)
-        if len(X) < 2:
-            raise DataError(f"cross-validation needs at least two rows, found n_samples={len(X)}")
-        if count > len(X):
-            raise DataError(f"cv={count} folds of n_samples={len(X)} rows; use at most {len(X)} folds")
-        if table.codes is not None:
-            return list(TaskStratifiedKFold(count, shuffle=True, random_state=0).split(X, task=table.codes))
-        return list(KFold(count, shuffle=True, random_state=0).split(X))
-    splitter = check_cv(cv)
-    if isinstance(splitter, TaskStratifiedKFold | LeaveOneTaskOut):
-        if table.codes is None:
-            raise TaskError(
-                f"cv={type(splitter).__name__} splits by the task of each row, and here every row serves all tasks; "
-                "use a number of folds or KFold"
-            )
-        return list(splitter.split(X, task=table.codes))
-    return list(splitter.split(X, table.y, table.codes))

@@ -60,6 +60,8 @@ class PenalisedFamily(LinearMultiTask):
 
     #: whether α multiplies a norm of W, so that a large enough α makes all coefficients zero
     _alpha_scales_norm: ClassVar[bool] = True
+    #: whether a ridge, where the family has one, says something that α does not
+    _ridge_pays: ClassVar[bool] = True
 
     @abstractmethod
     def _penalty(self, alpha: float, problem: Problem) -> Penalty:
@@ -93,6 +95,10 @@ class PenalisedFamily(LinearMultiTask):
         self._describe(problem, alpha, solution)
         return solution.W, solution.b
 
+    def _probe(self) -> PenalisedFamily:
+        """A copy that has not been fitted, at one value of every parameter of the penalty."""
+        return type(self)(**self.get_params(deep=False))
+
     def alpha_max(self, X: Any, y: Any = None, task: Any = None, sample_weight: Any = None) -> float:
         """Smallest α at which all coefficients are zero.
 
@@ -105,7 +111,7 @@ class PenalisedFamily(LinearMultiTask):
         Raises:
             ConfigError: The penalty of this estimator never makes all coefficients zero.
         """
-        probe = type(self)(**self.get_params(deep=False))
+        probe = self._probe()
         return probe._alpha_max(probe._problem(probe._encode(read_table(probe, X, y, task, sample_weight))))
 
     def _alpha_max(self, problem: Problem) -> float:
@@ -134,7 +140,7 @@ class PenalisedFamily(LinearMultiTask):
             alphas: Values, or how many to space geometrically from :meth:`alpha_max`.
             eps: Smallest α over the largest one, when their number is given.
         """
-        probe = type(self)(**self.get_params(deep=False))
+        probe = self._probe()
         table = probe._encode(read_table(probe, X, y, task, sample_weight))
         problem = probe._problem(table)
         result = probe._path(problem, probe._grid(problem, alphas, eps))

@@ -122,9 +122,10 @@ def plot_selection(estimator: Any, ax: Any = None) -> Any:
     ax.fill_between(estimator.alphas_, mean - error, mean + error, alpha=0.25, linewidth=0)
     ax.axvline(estimator.alpha_, linestyle="--", linewidth=1)
     ax.set_xscale("log")
+    end = f", the {estimator.alpha_end_} of them" if estimator.alpha_end_ else ""
     ax.set(
         xlabel="alpha",
         ylabel="loss on the rows left out",
-        title=f"alpha = {estimator.alpha_:.3g} chosen by {losses.shape[1]} folds",
+        title=f"alpha = {estimator.alpha_:.3g} chosen by {losses.shape[1]} folds{end}",
     )
     return ax

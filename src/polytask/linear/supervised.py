@@ -16,7 +16,8 @@ from polytask.errors import ConfigError
 from polytask.linear.base import LinearMultiTask, parameters
 from polytask.linear.core.losses import CLASSIFICATION_LOSSES, REGRESSION_LOSSES, Loss, Poisson
 from polytask.linear.labels import missing
-from polytask.linear.layout import Table
+from polytask.linear.layout import by_task
+from polytask.linear.tables import Table
 
 __all__ = ["MultiTaskClassifier", "MultiTaskRegressor", "accuracy", "r_squared", "two_classes"]
 
@@ -35,19 +36,14 @@ def accuracy(y: Array, prediction: Array, weight: Array | None) -> float:
 
 def _spreads(y: Array, table: Table) -> Array:
     """Weighted standard deviation of every task's targets (T,); 1 where it is 0."""
-    if table.codes is None:
-        Y = y.reshape(len(y), -1).astype(float)
-        codes, values = np.broadcast_to(np.arange(Y.shape[1]), Y.shape), Y
-    else:
-        codes, values = table.codes, y.astype(float)
-    weight = np.ones(len(y)) if table.weight is None else table.weight
-    rows = np.nonzero(~np.isnan(values))
-    codes, values, weight = codes[rows], values[rows], weight[rows[0]]
+    known = ~np.isnan(y)
+    rows, tasks = table.entries(known)
+    values, weight = y[known].astype(float), np.ones(len(rows)) if table.weight is None else table.weight[rows]
     T = len(table.tasks)
-    total = np.bincount(codes, weight, T)
+    total = np.bincount(tasks, weight, T)
     total[total == 0] = 1
-    mean = np.bincount(codes, weight * values, T) / total
-    spread = np.sqrt(np.bincount(codes, weight * (values - mean[codes]) ** 2, T) / total)
+    mean = np.bincount(tasks, weight * values, T) / total
+    spread = np.sqrt(np.bincount(tasks, weight * (values - mean[tasks]) ** 2, T) / total)
     return np.where(spread > 1e-12 * np.maximum(np.abs(mean), 1e-300), spread, 1.0)
 
 
@@ -110,7 +106,7 @@ class MultiTaskRegressor(RegressorMixin, LinearMultiTask):  # type: ignore[misc]
                     "scale_y=True would turn counts into something else; use scale_y=False with the loss 'poisson'"
                 )
             self.target_scale_ = _spreads(y, table).astype(y.dtype)
-            y = y / (self.target_scale_ if table.codes is None else self.target_scale_[table.codes])
+            y = y / table.spread(self.target_scale_)
         return replace(table, y=y)
 
     def _fixed_levels(self, table: Table) -> Array:
@@ -135,21 +131,8 @@ class MultiTaskRegressor(RegressorMixin, LinearMultiTask):  # type: ignore[misc]
         """
         return self._score(X, y, task, sample_weight)
 
-    def predict(self, X: Any, task: Any = None) -> Any:
-        """Predictions.
-
-        Args:
-            X: Inputs (n, d), or ``{task: X_t}``.
-            task: Label of each row; a model fitted in wide layout then predicts that task for the row.
-
-        Returns:
-            (n, T) for a model fitted in wide layout, (n,) otherwise; a dict for a dict.
-
-        Raises:
-            TaskError: A task was not seen in fit.
-        """
-        out, mean = self._decision(X, task), self._get_loss().mean
-        return {name: mean(part) for name, part in out.items()} if isinstance(out, dict) else mean(out)
+    def _outcome(self, scores: Array) -> Array:
+        return self._get_loss().mean(scores)
 
 
 @parameters
@@ -180,8 +163,7 @@ class MultiTaskClassifier(ClassifierMixin, LinearMultiTask):  # type: ignore[mis
     def _encode(self, table: Table) -> Table:
         """Targets ±1; tasks with a single class, whose likelihood has no maximum, are left to their odds."""
         self._pair, codes = two_classes(table.y)
-        columns = table.mode == "wide" and self._pair.tolist() == [0, 1]
-        self.classes_ = np.arange(len(table.tasks)) if columns else self._pair
+        self.classes_ = table.classes(self._pair)
         encoded = replace(table, y=2 * codes - 1)
         levels = self._fixed_levels(encoded)
         lonely = np.isfinite(levels)
@@ -216,15 +198,10 @@ class MultiTaskClassifier(ClassifierMixin, LinearMultiTask):  # type: ignore[mis
         Returns:
             (n, T) for a model fitted in wide layout, (n,) otherwise; a dict for a dict.
         """
-        return self._decision(X, task)
+        return by_task(self._decision, X, task)
 
-    def predict(self, X: Any, task: Any = None) -> Any:
-        """Predicted classes; arguments and shapes as in :meth:`decision_function`."""
-        scores = self._decision(X, task)
-        pair = self._pair
-        if isinstance(scores, dict):
-            return {name: pair[(part > 0).astype(int)] for name, part in scores.items()}
-        return pair[(scores > 0).astype(int)]
+    def _outcome(self, scores: Array) -> Array:
+        return np.asarray(self._pair[(scores > 0).astype(int)])
 
     def _has_probabilities(self) -> bool:
         return isinstance(self.loss, str) and self.loss in ("auto", "logistic")
@@ -240,7 +217,9 @@ class MultiTaskClassifier(ClassifierMixin, LinearMultiTask):  # type: ignore[mis
         Returns:
             (n, 2) with one task per row; in wide layout (n, T), the probability of the second class; a dict for a dict.
         """
-        scores = self._decision(X, task)
-        if isinstance(scores, dict):
-            return {name: np.column_stack([expit(-part), expit(part)]) for name, part in scores.items()}
-        return expit(scores) if scores.ndim == 2 else np.column_stack([expit(-scores), expit(scores)])
+        return by_task(lambda part, labels: _chances(self._decision(part, labels)), X, task)
+
+
+def _chances(scores: Array) -> Array:
+    """Probabilities of both classes (n, 2); of the second one (n, T) for scores of several tasks."""
+    return np.asarray(expit(scores) if scores.ndim == 2 else np.column_stack([expit(-scores), expit(scores)]))

@@ -137,7 +137,7 @@ def _chosen(comparison: Numbers, method: str) -> str:
     found: dict[str, dict[str, list[float]]] = {}
     for trial in comparison.trials:
         for tasks, facts in trial.fitted.items() if trial.method == method else ():
-            for key in ("alpha", "trees"):
+            for key in ("alpha", "ridge", "trees"):
                 values = facts.get(key, [])
                 found.setdefault(tasks, {}).setdefault(key, []).extend(values if isinstance(values, list) else [values])
     parts = [

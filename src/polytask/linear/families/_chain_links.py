@@ -19,6 +19,7 @@ from polytask.errors import TaskError, unknown
 from polytask.linear.base import ManyTargets
 from polytask.linear.core.design import is_sparse
 from polytask.linear.layout import read_wide
+from polytask.linear.tables import SharedRows
 
 __all__ = ["TaskChain"]
 
@@ -65,19 +66,16 @@ class TaskChain(ManyTargets):
             TaskError: A task has no label, or ``order`` does not name the tasks.
         """
         self._validate_params()
-        X, y, self.tasks_, weight = read_wide(self, X, y, sample_weight)
-        self._wide = y.ndim == 2
-        Y = self._encode(y)
-        if self._wide and np.isnan(Y).all(axis=0).any():
-            lost = self.tasks_[np.isnan(Y).all(axis=0)].tolist()
-            raise TaskError(f"no observed target in task(s) {', '.join(map(str, lost[:10]))}; drop them")
+        table = read_wide(self, X, y, sample_weight)
+        self.tasks_, self._layout = table.tasks, type(table)
+        Y = self._encode(table)
         self.orders_ = self._orders(Y.shape[1])
-        self.estimators_ = [self._chain(X, Y, order, weight) for order in self.orders_]
+        self.estimators_ = [self._chain(table.X, Y, order, table.weight) for order in self.orders_]
         return self
 
-    def _encode(self, y: Array) -> Array:
-        """Targets as (n, T)."""
-        return y.astype(float) if y.ndim == 2 else y.astype(float)[:, None]
+    def _encode(self, table: SharedRows) -> Array:
+        """Targets as numbers (n, T)."""
+        return table.targets.astype(float)
 
     def _orders(self, T: int) -> Array:
         random = check_random_state(self.random_state)
@@ -121,10 +119,13 @@ class TaskChain(ManyTargets):
             fed[test] = self._link(X[rows], y[rows], None if weight is None else weight[rows]).predict(X[test])
         return fed
 
+    def _inputs(self, X: Any) -> Any:
+        check_is_fitted(self)
+        return validate_data(self, X, accept_sparse="csr", dtype=[np.float64, np.float32], reset=False)
+
     def _outcomes(self, X: Any) -> Array:
         """Mean of the chains, (n, T)."""
-        check_is_fitted(self)
-        X = validate_data(self, X, accept_sparse="csr", dtype=[np.float64, np.float32], reset=False)
+        X = self._inputs(X)
         total = np.zeros((X.shape[0], self.orders_.shape[1]))
         for order, links in zip(self.orders_, self.estimators_, strict=True):
             inputs = [X]

@@ -9,12 +9,13 @@ from numpy.typing import NDArray
 from sklearn.base import ClassifierMixin, RegressorMixin, clone
 from sklearn.dummy import DummyClassifier
 from sklearn.linear_model import LogisticRegression, Ridge
-from sklearn.utils.multiclass import check_classification_targets
-from sklearn.utils.validation import check_is_fitted, validate_data
+from sklearn.utils.validation import check_is_fitted
 
 from polytask.linear.families._chain_links import TaskChain
+from polytask.linear.families._classes import coding
 from polytask.linear.scoring import task_mean
-from polytask.linear.supervised import accuracy, r_squared, two_classes
+from polytask.linear.supervised import accuracy, r_squared
+from polytask.linear.tables import SharedRows
 
 __all__ = ["TaskChainClassifier", "TaskChainRegressor"]
 
@@ -70,7 +71,7 @@ class TaskChainRegressor(RegressorMixin, TaskChain):  # type: ignore[misc]
             X: Inputs (n, d).
         """
         out = self._outcomes(X)
-        return out if self._wide else out[:, 0]
+        return self._layout.scores(out)
 
     def score(self, X: Any, y: Any, sample_weight: Any = None) -> float:
         """R² of each task with at least two targets, averaged over the tasks; missing targets are left out.
@@ -125,18 +126,10 @@ class TaskChainClassifier(ClassifierMixin, TaskChain):  # type: ignore[misc]
         tags.classifier_tags.multi_label = True
         return tags
 
-    def _encode(self, y: Array) -> Array:
-        if y.ndim == 1:
-            check_classification_targets(y)
-            self.classes_, codes = np.unique(y, return_inverse=True)
-            if len(self.classes_) < 2:
-                raise ValueError(
-                    f"a classifier needs samples of two classes, found only one class: {self.classes_[0]!r}"
-                )
-            return codes.astype(float)[:, None]
-        pair, Y = two_classes(y)
-        self.classes_ = np.tile(pair, (Y.shape[1], 1))
-        return Y
+    def _encode(self, table: SharedRows) -> Array:
+        self._coding = coding(table)
+        self.classes_ = self._coding.classes
+        return self._coding.codes
 
     def _link(self, X: Any, y: Array, weight: Array | None) -> Any:
         codes = y.astype(np.int64)
@@ -146,9 +139,7 @@ class TaskChainClassifier(ClassifierMixin, TaskChain):  # type: ignore[misc]
         return model.fit(X, codes) if weight is None else model.fit(X, codes, sample_weight=weight)
 
     def _outcome(self, links: list[Any], inputs: list[Any]) -> Array:
-        if not self._wide:
-            return np.asarray(links[0].predict(inputs[0]), dtype=float)[:, None]
-        return np.column_stack([_chance(link, X) for link, X in zip(links, inputs, strict=True)])
+        return np.column_stack([self._coding.said(link, X) for link, X in zip(links, inputs, strict=True)])
 
     def predict(self, X: Any) -> Array:
         """Predicted classes (n, T), or (n,) after a fit on a vector.
@@ -157,9 +148,7 @@ class TaskChainClassifier(ClassifierMixin, TaskChain):  # type: ignore[misc]
             X: Inputs (n, d).
         """
         out = self._outcomes(X)
-        if self._wide:
-            return np.asarray(self.classes_[0][(out > 0.5).astype(np.intp)])
-        return np.asarray(self.classes_[out[:, 0].astype(np.intp)])
+        return self._layout.scores(self._coding.named(self._coding.decided(out)))
 
     def predict_proba(self, X: Any) -> Array:
         """Probability of the second class in every task (n, T); of every class (n, C) after a fit on a vector.
@@ -168,10 +157,7 @@ class TaskChainClassifier(ClassifierMixin, TaskChain):  # type: ignore[misc]
             X: Inputs (n, d).
         """
         check_is_fitted(self)
-        if self._wide:
-            return self._outcomes(X)
-        X = validate_data(self, X, accept_sparse="csr", dtype=[np.float64, np.float32], reset=False)
-        return np.asarray(np.mean([links[0].predict_proba(X) for links in self.estimators_], axis=0))
+        return self._coding.averaged(self, X)
 
     def score(self, X: Any, y: Any, sample_weight: Any = None) -> float:
         """Accuracy of each task, averaged over the tasks; missing targets are left out.
@@ -182,13 +168,3 @@ class TaskChainClassifier(ClassifierMixin, TaskChain):  # type: ignore[misc]
             sample_weight: (n,).
         """
         return task_mean(accuracy, y, self.predict(X), None, sample_weight)
-
-
-def _chance(link: Any, X: Any) -> Array:
-    """P(1) of a link; a task of one class has no other."""
-    place = np.flatnonzero(link.classes_ == 1)
-    if not place.size:
-        return np.zeros(X.shape[0])
-    if hasattr(link, "predict_proba"):
-        return np.asarray(link.predict_proba(X)[:, place[0]])
-    return np.asarray(link.predict(X), dtype=float)

@@ -96,6 +96,7 @@ class GroupingOverlap(Procedure):
     ridge: float = 0.1
     max_rounds: int = 500
 
+    _ridge_pays: ClassVar[bool] = False  # only α²·ridge matters
     _parameter_constraints: ClassVar[dict[str, Any]] = {
         "n_components": [Interval(Integral, 1, None, closed="left")],
         "ridge": [Interval(Real, 0, None, closed="neither")],

@@ -11,14 +11,14 @@ from numpy.typing import NDArray
 from sklearn.base import BaseEstimator, ClassifierMixin, clone
 from sklearn.linear_model import LogisticRegression
 from sklearn.model_selection import GridSearchCV, KFold
-from sklearn.utils.multiclass import check_classification_targets
 from sklearn.utils.validation import check_is_fitted, validate_data
 
 from polytask.errors import TaskError
 from polytask.linear.base import ManyTargets
+from polytask.linear.families._classes import coding
 from polytask.linear.labels import missing
 from polytask.linear.layout import read_wide
-from polytask.linear.supervised import accuracy, two_classes
+from polytask.linear.supervised import accuracy
 
 __all__ = ["LabelPowerset", "LabelPowersetCV"]
 
@@ -46,25 +46,17 @@ class Powerset(ClassifierMixin, ManyTargets):  # type: ignore[misc] # scikit-lea
             y: Targets (n, T) of two classes that all columns share, NaN = missing, or classes (n,).
         """
         self._validate_params()
-        X, y, self.tasks_, _ = read_wide(self, X, y)
-        self._wide = y.ndim == 2
-        if self._wide:
-            full = ~missing(y).any(axis=1)
-            if not full.any():
-                raise TaskError("no row has the labels of all tasks: label powerset learns from complete rows only")
-            pair, Y = two_classes(y[full])
-            found, codes = np.unique(Y.astype(np.intp), axis=0, return_inverse=True)
-            self.combinations_ = pair[found]
-            self.classes_ = np.tile(pair, (Y.shape[1], 1))
-            codes, X = codes.reshape(-1), X[full]
-        else:
-            check_classification_targets(y)
-            self.classes_, codes = np.unique(y, return_inverse=True)
-            self.combinations_ = self.classes_[:, None]
+        table = read_wide(self, X, y)
+        full = np.flatnonzero(~missing(table.targets).any(axis=1))
+        if not len(full):
+            raise TaskError("no row has the labels of all tasks: label powerset learns from complete rows only")
+        table = table.rows(full)
+        self.tasks_, self._layout, self._coding = table.tasks, type(table), coding(table)
+        self.classes_ = self._coding.classes
+        found, codes = np.unique(self._coding.codes.astype(np.intp), axis=0, return_inverse=True)
+        self.combinations_ = self._coding.named(found)
         self._only = len(self.combinations_) == 1
-        if self._only and not self._wide:
-            raise ValueError(f"a classifier needs samples of two classes, found only one class: {self.classes_[0]!r}")
-        self.estimator_ = self._base() if self._only else self._base().fit(X, codes)
+        self.estimator_ = self._base() if self._only else self._base().fit(table.X, codes.reshape(-1))
         return self
 
     def _shares(self, X: Any) -> Array:
@@ -79,8 +71,7 @@ class Powerset(ClassifierMixin, ManyTargets):  # type: ignore[misc] # scikit-lea
             X: Inputs (n, d).
         """
         shares = self._shares(X)
-        found = self.combinations_[shares.argmax(axis=1)]
-        return np.asarray(found if self._wide else found[:, 0])
+        return self._layout.scores(self.combinations_[shares.argmax(axis=1)])
 
     def predict_proba(self, X: Any) -> Array:
         """Probability of the second class in every task (n, T); of every class (n, C) after a fit on a vector.
@@ -89,7 +80,7 @@ class Powerset(ClassifierMixin, ManyTargets):  # type: ignore[misc] # scikit-lea
             X: Inputs (n, d).
         """
         shares = self._shares(X)
-        return np.asarray(shares @ (self.combinations_ == self.classes_[0, 1]) if self._wide else shares)
+        return self._coding.chances(shares, self.combinations_)
 
     def score(self, X: Any, y: Any, sample_weight: Any = None) -> float:
         """Share of the rows, among those with all labels, whose whole combination is predicted.

@@ -99,6 +99,7 @@ class SharedGroups(Procedure):
     n_restarts: int = 2
     random_state: Any = 0
 
+    _ridge_pays: ClassVar[bool] = False  # of a group of one task, α is its ridge
     _parameter_constraints: ClassVar[dict[str, Any]] = {
         "n_groups": [Interval(Integral, 1, None, closed="left")],
         "ridge": [Interval(Real, 0, None, closed="left")],

@@ -18,9 +18,9 @@ from polytask.linear.core.penalties import InfimalSum, Penalty
 from polytask.linear.core.problem import Problem
 from polytask.linear.core.spectral import TraceNorm
 from polytask.linear.core.tensor_grid import Grid, UnfoldedTraceNorm, fill
-from polytask.linear.layout import Table
 from polytask.linear.penalised import RidgeFamily
 from polytask.linear.supervised import MultiTaskClassifier, MultiTaskRegressor
+from polytask.linear.tables import Table
 
 __all__ = [
     "TensorTasksClassifier",

@@ -33,7 +33,7 @@ WORDS = {
     Nature.YES_NO: "one classifier for",
     Nature.COUNT: "one Poisson regressor for",
 }
-_FACTS = (("alpha", "alpha"), ("alpha", "alpha_"), ("dual_gap", "dual_gap_"))
+_FACTS = (("alpha", "alpha"), ("alpha", "alpha_"), ("ridge", "ridge_"), ("dual_gap", "dual_gap_"))
 NO_COUNTS: dict[str, str] = {"calibrated": "it takes roots of squared losses"}
 """Families whose regressor takes the Poisson loss but cannot be fitted with it, and why."""
 SEVERAL_MODELS = ("chains", "powerset")
