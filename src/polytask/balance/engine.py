@@ -271,6 +271,14 @@ class Balancer(Stepping):
         return isinstance(self._source, FeatureSource) and not self._by_losses
 
     @property
+    def sums(self) -> bool:
+        """Whether :meth:`backward` differentiates the weighted sum of the losses and never one of them by itself.
+
+        The losses may then be entries of one vector at no loss, once the partition has seen each task's own graph.
+        """
+        return self._one_pass and not self._guard.skips_allowed
+
+    @property
     def needs_judge(self) -> bool:
         """Whether :meth:`backward` wants losses on part of the batch."""
         return isinstance(self._source, SubBatchSource) and not self._by_losses

@@ -83,7 +83,11 @@ class Stepping:
             self._applied.clear()
             return record
 
-        return self._guard.attempt(step, step.tasks, step.leaves, once, self.step)
+        return self._guard.attempt(step, step.tasks, step.leaves, once, self.step, self._known_owners)
+
+    def _known_owners(self, leaves: Sequence[Tensor]) -> set[str]:
+        """Tasks that alone reach one of these leaves, where their losses are one vector and its graph cannot tell."""
+        return set() if self._guard.skips_allowed else self.partition.owners(leaves)
 
     def _weigh(self, values: Mapping[str, float]) -> tuple[Evidence, Combination]:
         """What a method that looks at losses sees, and what it makes of it."""

@@ -137,6 +137,7 @@ class Trainer:
             device=self.device,
             precision=self.options.precision,
             features=self.balancer.needs_features,
+            together=self.balancer.sums and (self.options.accumulate == 1 or self.options.accumulation != "exact"),
         )
         self._run: Run | None = None
         self._store: Store | None = None
