@@ -7,9 +7,9 @@ import torch
 from tests.tasks.cases import CASES
 from torch import nn
 
-from polytask.balance import Balancer
+from polytask.balance import Aliases, Balancer
 from polytask.data import Batch, Part, TensorSource
-from polytask.errors import NonFiniteError, TaskError
+from polytask.errors import MethodError, NonFiniteError, TaskError
 from polytask.share import HardSharing, linear_heads
 from polytask.tasks import KINDS, Task, TaskSet
 from polytask.tasks.together import alike
@@ -46,7 +46,7 @@ def make(tasks, **options):
 
 def losses_of(model, tasks, inputs, targets, **options):
     batch = Batch((Part(inputs, targets),), ("",))
-    return [Forward(model, tasks, device=CPU, together=way, **options).losses(batch) for way in (False, True)]
+    return [Forward(model, tasks, device=CPU, together=way, **options).losses(batch) for way in (None, "sum")]
 
 
 def gradients(model, losses):
@@ -219,7 +219,7 @@ def test_errors_name_the_task(change, words):
     tasks = three_of_each("regression", "binary")
     inputs, targets = draw(tasks)
     change(targets)
-    for way in (False, True):
+    for way in (None, "sum", "aliases"):
         with pytest.raises(TaskError, match=words):
             Forward(make(tasks), tasks, device=CPU, together=way).losses(Batch((Part(inputs, targets),), ("",)))
 
@@ -301,5 +301,124 @@ def test_where_single_graphs_are_needed_nothing_is_evaluated_at_once(options):
     tasks = three_of_each("regression")
     trainer = Trainer(make(tasks), tasks, Balancer("equal", tasks=tasks, announce=None, **options), progress=False)
     assert trainer._forward._together is None
-    assert Trainer(make(tasks), tasks, "upgrad", progress=False)._forward._together is None
     assert Trainer(make(tasks), tasks, "uw", progress=False, accumulate=2)._forward._together is None
+    skips = Balancer("upgrad", tasks=tasks, announce=None, nonfinite="skip")
+    assert Trainer(make(tasks), tasks, skips, progress=False)._forward._together is None
+
+
+# ------------------------------------------------------------------------------------- gradients of single tasks
+
+
+def stepped(tasks, model, batch, way, method, **options):
+    """Gradients and record of one step, with or without the fast path."""
+    balancer = Balancer(method, tasks=tasks, announce=None, **options)
+    balancer.partition.see({name: output.sum() for name, output in model(batch.parts[0].inputs).items()})
+    forward = Forward(model, tasks, device=CPU, together=way, features=balancer.needs_features)
+    model.zero_grad(set_to_none=True)
+    found = forward.losses(batch)
+    assert isinstance(found.features, Aliases) == (way is not None)
+    record = balancer.backward(found.values, found.features)
+    return {name: p.grad for name, p in model.named_parameters()}, record
+
+
+@pytest.mark.parametrize("grads", ["params", "features"])
+@pytest.mark.parametrize("method", ["upgrad", "nash_mtl", "pcgrad", "imtl_g", "graddrop"])
+@pytest.mark.parametrize("heads", ["auto", "weighted", "none"])
+def test_tasks_are_told_apart_by_their_heads_inputs(grads, method, heads):
+    """Weights, Gramian and gradients are those of one backward pass per task."""
+    tasks = three_of_each("regression", "multiclass")
+    inputs, targets = draw(tasks)
+    targets["regression2"] = torch.full((ROWS,), float("nan"))
+    model, batch = make(tasks).double(), Batch((Part(inputs.double(), targets),), ("",))
+    options = {"grads": grads, "heads": heads}
+    (one, first), (other, second) = (stepped(tasks, model, batch, way, method, **options) for way in (None, "aliases"))
+    assert second.tasks == first.tasks
+    torch.testing.assert_close(torch.tensor(second.gramian), torch.tensor(first.gramian), rtol=1e-9, atol=1e-12)
+    torch.testing.assert_close(torch.tensor(second.raw_weights), torch.tensor(first.raw_weights), rtol=1e-6, atol=1e-8)
+    for name, gradient in one.items():
+        assert (gradient is None) == (other[name] is None), name
+        if gradient is not None:
+            torch.testing.assert_close(other[name], gradient, rtol=1e-6, atol=1e-9, msg=name)
+    through_the_trunk = 1 if grads == "features" else len(first.tasks)
+    assert second.backward_passes == 1 + through_the_trunk
+
+
+@pytest.mark.parametrize("grads", ["params", "features"])
+def test_tied_heads_go_task_by_task(grads):
+    """A weight of two tasks is shared, although no gradient reaches it through the representation."""
+    tasks = three_of_each("regression")
+    model = make(tasks).double()
+    model.heads["regression1"].weight = model.heads["regression2"].weight
+    inputs, targets = draw(tasks)
+    batch = Batch((Part(inputs.double(), targets),), ("",))
+    (one, first), (other, second) = (
+        stepped(tasks, model, batch, way, "upgrad", grads=grads) for way in (None, "aliases")
+    )
+    assert first.backward_passes == second.backward_passes
+    for name, gradient in one.items():
+        torch.testing.assert_close(other[name], gradient, rtol=1e-6, atol=1e-9, msg=name)
+
+
+def test_a_head_that_reads_the_representation_too_goes_task_by_task():
+    trunk, heads = nn.Linear(3, 4), {name: nn.Linear(4, 1) for name in "abc"}
+    x = torch.randn(6, 3)
+
+    def step(way):
+        balancer = Balancer("upgrad", announce=None)
+        for module in (trunk, *heads.values()):
+            module.zero_grad(set_to_none=True)
+        z = trunk(x)
+        aliases = Aliases(z)
+        read = {name: aliases.of(name)[0] if way else z for name in heads}
+        losses = {
+            name: head(read[name] + (z if name == "b" and way else 0)).square().mean() for name, head in heads.items()
+        }
+        if not way:
+            losses["b"] = heads["b"](2 * z).square().mean()
+        record = balancer.backward(losses, aliases if way else z)
+        return trunk.weight.grad.clone(), record.backward_passes
+
+    (one, passes), (other, also) = step(False), step(True)
+    torch.testing.assert_close(other, one)
+    assert passes == also == 3
+
+
+def test_a_loss_beside_its_alias_is_refused():
+    trunk, head = nn.Linear(3, 4), nn.Linear(4, 1)
+    aliases = Aliases(trunk(torch.ones(2, 3)))
+    losses = {
+        "a": head(aliases.of("a")[0]).sum(),
+        "b": (aliases.of("b") * 0).sum().detach() + nn.Linear(1, 1)(torch.ones(1)).sum(),
+    }
+    with pytest.raises(MethodError, match="the loss of task 'b' does not depend on features="):
+        Balancer("upgrad", grads="features", announce=None).backward(losses, aliases)
+
+
+@pytest.mark.parametrize("grads", ["params", "features"])
+def test_a_broken_gradient_of_one_task_names_it(grads):
+    """With aliases nothing of one task touches another's row."""
+    tasks = three_of_each("regression")
+    model = make(tasks)
+    model.heads["regression1"].weight.register_hook(lambda gradient: gradient * float("nan"))
+    balancer = Balancer("upgrad", tasks=tasks, announce=None, grads=grads)
+    trainer = Trainer(model, tasks, balancer, progress=False, epochs=1, batch_size=8)
+    assert trainer._forward._together is not None
+    with pytest.raises(NonFiniteError, match="gradient of task 'regression1' is nan"):
+        trainer.fit(TensorSource(*draw(tasks, missing=0.0)))
+
+
+@pytest.mark.parametrize("grads", ["params", "features"])
+@pytest.mark.parametrize("every", [1, 3])
+def test_fits_with_gradient_methods_end_at_the_same_parameters(grads, every, monkeypatch):
+    tasks = TaskSet([Task(f"r{i}", weight=1.0 + i) for i in range(3)] + [Task(f"b{i}", "binary") for i in range(2)])
+    source = TensorSource(*draw(tasks, missing=0.5))
+    ends = []
+    for together in (False, True):
+        model, balancer = make(tasks), Balancer("upgrad", tasks=tasks, announce=None, grads=grads, every=every)
+        with monkeypatch.context() as patch:
+            if not together:
+                patch.setattr(Balancer, "takes_aliases", property(lambda self: False))
+            Trainer(model, tasks, balancer, progress=False, epochs=2, batch_size=8).fit(source)
+        ends.append(model)
+    for (name, p), q in zip(ends[0].named_parameters(), ends[1].parameters(), strict=True):
+        torch.testing.assert_close(q, p, rtol=1e-4, atol=1e-5, msg=name)

@@ -5,6 +5,7 @@ Every method class is here by its own name too (``polytask.balance.FairGrad``), 
 
 from typing import Any
 
+from polytask.balance.aliases import Aliases
 from polytask.balance.compliance import UpdateCompliance, update_compliance
 from polytask.balance.engine import Balancer
 from polytask.balance.graph import reached
@@ -28,6 +29,7 @@ from polytask.balance.state import MethodState
 
 __all__ = [
     "METHODS",
+    "Aliases",
     "Balancer",
     "Block",
     "Card",

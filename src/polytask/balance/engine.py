@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any, Literal, final
 
 import numpy as np
@@ -133,7 +133,7 @@ class Balancer(Stepping):
     def backward(
         self,
         losses: Mapping[str, Tensor | None],
-        features: Tensor | Sequence[Tensor] | None = None,
+        features: Tensor | Iterable[Tensor] | None = None,
         *,
         twin: Mapping[str, Tensor | None] | None = None,
         judge: Mapping[str, Tensor] | None = None,
@@ -144,7 +144,8 @@ class Balancer(Stepping):
 
         Args:
             losses: Scalar loss per task present in this batch; a task left out, or ``None``, is absent.
-            features: The shared representation(s) the heads read, for ``grads="features"``.
+            features: The shared representation(s) the heads read, for ``grads="features"``; or its
+                :class:`~polytask.balance.Aliases`, with which one pass through the heads is enough.
             twin: Losses of the same tasks on an independent batch, for methods that compare two (see
                 :attr:`needs_twin`). ``.grad`` gets the mean over both batches; a task absent from one is absent.
             judge: Losses on part of the batch, from a forward pass of its own, for ``grads="sub_batch"``.
@@ -277,6 +278,12 @@ class Balancer(Stepping):
         The losses may then be entries of one vector at no loss, once the partition has seen each task's own graph.
         """
         return self._one_pass and not self._guard.skips_allowed
+
+    @property
+    def takes_aliases(self) -> bool:
+        """Whether :meth:`backward` is shorter with :class:`~polytask.balance.Aliases` as ``features=``."""
+        apart = self._by_losses or self.needs_twin or self._guard.skips_allowed  # to skip, every graph is looked into
+        return type(self._source) in (FeatureSource, ParameterSource) and not apart
 
     @property
     def needs_judge(self) -> bool:

@@ -86,16 +86,18 @@ class GradientRows:
 
     def write(self, row: int, gradients: Sequence[Tensor | None], *, add: bool = False) -> None:
         """Store (or add) one task's gradients; ``None`` (not reached) is a zero block."""
+        dense: list[tuple[Tensor, Tensor]] = []
         for view, gradient in zip(self._views[row], gradients, strict=True):
             if gradient is None:
                 if not add:
                     view.zero_()
-            elif add:
-                view.add_(gradient)
             elif gradient.is_sparse:
-                view.zero_().add_(gradient)
+                (view if add else view.zero_()).add_(gradient)
             else:
-                view.copy_(gradient)
+                dense.append((view, gradient))
+        if dense:
+            views, given = map(list, zip(*dense, strict=True))
+            (torch._foreach_add_ if add else torch._foreach_copy_)(views, given)
 
     def gramian(self, count: int) -> Float[np.ndarray, "K K"]:
         """Inner products of the first ``count`` rows, as float64; a row that is not finite gives non-finite entries."""

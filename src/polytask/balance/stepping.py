@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 
 import numpy as np
 from torch import Tensor
@@ -127,10 +127,10 @@ class Stepping:
         step: Step,
         values: Mapping[str, float],
         skipped: Sequence[str],
-        features: Tensor | Sequence[Tensor] | None,
+        features: Tensor | Iterable[Tensor] | None,
     ) -> StepRecord:
         """Collect gradients, solve over the tasks whose gradient is finite, apply."""
-        tensors = [] if features is None else [features] if isinstance(features, Tensor) else list(features)
+        tensors = () if features is None else [features] if isinstance(features, Tensor) else features
         source = self._source
         try:
             names, scaled = source.collect(step, tensors)
@@ -159,7 +159,8 @@ class Stepping:
                     step.loss_scale,
                 )
                 mixed, weights = [rows[i] for i in combination.keep], combination.weights[combination.keep]
-                passes = len(step.tasks) + len(step.twin or ()) + source.apply(step, combination.mix, weights, mixed)
+                passes = source.passes or len(step.tasks) + len(step.twin or ())
+                passes += source.apply(step, combination.mix, weights, mixed)
                 source.apply_own(step, evidence.tasks, own_factors(step, self.method, evidence, combination.weights))
                 settle()
                 return self._commit(evidence, combination, passes, out)

@@ -13,7 +13,7 @@ from torch.nn.modules import module
 
 from polytask.share.hard import HardSharing
 
-__all__ = ["linear_heads", "side_by_side"]
+__all__ = ["each_on_its_own", "linear_heads", "side_by_side"]
 
 
 def linear_heads(model: nn.Module, names: Iterable[str]) -> dict[str, nn.Linear]:
@@ -64,12 +64,23 @@ def side_by_side(
         >>> narrow.shape, torch.allclose(narrow[:, 1:], two(torch.ones(5, 4)))
         (torch.Size([5, 2]), True)
     """
-    every = [head._parameters for group in heads for head in group]
-    weights: Any = [own["weight"] for own in every]
-    both = functional.linear(features, torch.cat(weights), torch.cat([own["bias"] for own in every]))
-    if len(heads) == 1:
-        return (both,)
-    return both.split([sum(head.out_features for head in group) for group in heads], -1)
+    weights, biases = _parameters([head for group in heads for head in group])
+    both = functional.linear(features, torch.cat(weights), torch.cat(biases))
+    pieces: tuple[Tensor, ...] = both.split([sum(head.out_features for head in group) for group in heads], -1)
+    return pieces
+
+
+def each_on_its_own(heads: Sequence[nn.Linear], features: Float[Tensor, "heads B width"]) -> Float[Tensor, "B outs"]:
+    """The outputs of heads of one width side by side, each of features of its own, by one batched product."""
+    weights, biases = map(torch.stack, _parameters(heads))
+    both = torch.baddbmm(biases[:, None], features, weights.transpose(1, 2))
+    return both.transpose(0, 1).flatten(1)
+
+
+def _parameters(heads: Iterable[nn.Linear]) -> tuple[list[Tensor], list[Tensor]]:
+    """Weights and biases, without ``nn.Module``'s slow search for attributes."""
+    every: list[Any] = [head._parameters for head in heads]
+    return [own["weight"] for own in every], [own["bias"] for own in every]
 
 
 def _heard(module: nn.Module) -> bool:

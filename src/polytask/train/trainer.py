@@ -36,6 +36,7 @@ from polytask.train.surroundings import (
     seeded,
     threads,
 )
+from polytask.train.together import way_of
 from polytask.version import __version__
 
 __all__ = ["Trainer"]
@@ -137,7 +138,7 @@ class Trainer:
             device=self.device,
             precision=self.options.precision,
             features=self.balancer.needs_features,
-            together=self.balancer.sums and (self.options.accumulate == 1 or self.options.accumulation != "exact"),
+            together=way_of(self.balancer, self.options),
         )
         self._run: Run | None = None
         self._store: Store | None = None
