@@ -6,12 +6,15 @@ missing labels, sum the losses, backward, fused AdamW. "One pass per task" is th
 the least that a method with exact gradients of its own can do. Every figure is the median over interleaved runs of five
 epochs, the making of the model and the start of the loop included.
 
-    python benchmarks/loop.py [--tasks 8,32,200] [--rounds 5]
+TorchJD's UPGrad, where it is installed, stands in the place of the hand loop's ``backward``.
+
+    python benchmarks/loop.py [--tasks 2,8,32,200] [--rounds 5]
 """
 
 from __future__ import annotations
 
 import argparse
+import importlib.util
 import logging
 import statistics
 import time
@@ -104,6 +107,34 @@ def trainer(count: int, method: str, grads: str = "params") -> None:
     Trainer(model(tasks), tasks, balancer, epochs=EPOCHS, batch_size=BATCH, progress=False).fit(source)
 
 
+def torchjd_loop(count: int) -> None:
+    """The hand loop with TorchJD's UPGrad over the trunk's parameters."""
+    from torchjd.aggregation import UPGrad
+    from torchjd.autojac import jac_to_grad, mtl_backward
+
+    tasks, source = problem(count)
+    net = model(tasks)
+    optimizer = torch.optim.AdamW(net.parameters(), lr=1e-3, weight_decay=0.0, fused=True)
+    aggregator, shared = UPGrad(), list(net.encoder.parameters())
+    for _ in range(EPOCHS):
+        for rows in torch.randperm(ROWS).split(BATCH):
+            found: list[torch.Tensor] = []
+            hook = net.encoder.register_forward_hook(lambda _, __, z, found=found: found.append(z))
+            losses = hand_losses(net, source.inputs[rows], {name: y[rows] for name, y in source.targets.items()})
+            hook.remove()
+            optimizer.zero_grad()
+            mtl_backward(losses, features=found[0])
+            jac_to_grad(shared, aggregator)
+            optimizer.step()
+
+
+def peers(count: int) -> dict[str, Callable[[], None]]:
+    """Other libraries, where they are installed; left out from 100 tasks on, to keep the run short."""
+    if importlib.util.find_spec("torchjd") is None or count >= 100:
+        return {}
+    return {"TorchJD, upgrad": partial(torchjd_loop, count)}
+
+
 def measure(makers: dict[str, Callable[[], None]], rounds: int) -> dict[str, float]:
     """Median CPU seconds, by turns, after one round to warm up."""
     spent: dict[str, list[float]] = {name: [] for name in makers}
@@ -119,7 +150,7 @@ def measure(makers: dict[str, Callable[[], None]], rounds: int) -> dict[str, flo
 def main() -> None:
     """Measure and print."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--tasks", default="8,32,200")
+    parser.add_argument("--tasks", default="2,8,32,200")
     parser.add_argument("--rounds", type=int, default=5)
     given = parser.parse_args()
     torch.set_num_threads(1)
@@ -139,6 +170,7 @@ def main() -> None:
                 "Trainer, nash_mtl": partial(trainer, count, "nash_mtl"),
                 "Trainer, upgrad": partial(trainer, count, "upgrad"),
                 "Trainer, upgrad by features": partial(trainer, count, "upgrad", "features"),
+                **peers(count),
             },
             given.rounds if count < 100 else min(given.rounds, 3),
         )

@@ -5,6 +5,7 @@ Every method class is here by its own name too (``polytask.balance.FairGrad``), 
 
 from typing import Any
 
+from polytask.balance.aliases import Aliases
 from polytask.balance.asks import Ask
 from polytask.balance.compliance import UpdateCompliance, update_compliance
 from polytask.balance.engine import Balancer
@@ -30,6 +31,7 @@ from polytask.balance.state import MethodState
 
 __all__ = [
     "METHODS",
+    "Aliases",
     "Ask",
     "Balancer",
     "Block",

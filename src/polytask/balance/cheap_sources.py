@@ -34,7 +34,7 @@ class SubsetSource(GradientSource):
             raise MethodError("grads= holds no parameters; pass 'params', 'features' or at least one parameter")
         self._rows: GradientRows | None = None
 
-    def collect(self, step: Step, features: Sequence[Tensor]) -> Judged:
+    def collect(self, step: Step, features: Iterable[Tensor]) -> Judged:
         """See :class:`GradientSource`."""
         tensors = judged_by(self._tensors)
         self._rows = fitting(self._rows, tensors, len(step.tasks))
@@ -56,7 +56,7 @@ class LowMemorySource(GradientSource):
     of P numbers (or of K times the largest single tensor) instead of K·P.
     """
 
-    def collect(self, step: Step, features: Sequence[Tensor]) -> Judged:
+    def collect(self, step: Step, features: Iterable[Tensor]) -> Judged:
         """See :class:`GradientSource`."""
         count = len(step.tasks)
         gramian = np.zeros((count, count))
@@ -82,7 +82,7 @@ class SubBatchSource(GradientSource):
         super().__init__()
         self._rows: GradientRows | None = None
 
-    def collect(self, step: Step, features: Sequence[Tensor]) -> Judged:
+    def collect(self, step: Step, features: Iterable[Tensor]) -> Judged:
         """See :class:`GradientSource`."""
         if step.judge is None:
             raise MethodError(

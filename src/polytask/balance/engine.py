@@ -147,7 +147,8 @@ class Balancer(Stepping):
         Args:
             losses: Scalar loss per task present in this batch; a task left out, or ``None``, is absent.
             features: The shared representation that the heads read, for ``grads="features"``: a tensor, or a sequence
-                or dictionary of tensors, each read by two tasks or more.
+                or dictionary of tensors, each read by two tasks or more; or its :class:`~polytask.balance.Aliases`,
+                with which one pass through the heads is enough.
             twin: Losses of the same tasks on an independent batch, for methods that compare two (see
                 :attr:`needs_twin`). ``.grad`` gets the mean over both batches; a task absent from one is absent.
             judge: Losses on part of the batch, from a forward pass of its own, for ``grads="sub_batch"``.
@@ -280,6 +281,20 @@ class Balancer(Stepping):
         """What whoever runs this balancer has to give besides the losses; see :mod:`polytask.balance.asks`."""
         judged = isinstance(self._source, SubBatchSource) and not self._by_losses
         return self.method.asks | ({JUDGE_BATCH} if judged else frozenset())
+
+    @property
+    def sums(self) -> bool:
+        """Whether :meth:`backward` differentiates the weighted sum of the losses and never one of them by itself.
+
+        The losses may then be entries of one vector at no loss, once the partition has seen each task's own graph.
+        """
+        return self._one_pass and not self._guard.skips_allowed
+
+    @property
+    def takes_aliases(self) -> bool:
+        """Whether :meth:`backward` is shorter with :class:`~polytask.balance.Aliases` as ``features=``."""
+        apart = self._by_losses or self.needs_twin or self._guard.skips_allowed  # to skip, every graph is looked into
+        return type(self._source) in (FeatureSource, ParameterSource) and not apart
 
     @property
     def needs_judge(self) -> bool:

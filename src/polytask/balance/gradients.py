@@ -19,6 +19,7 @@ __all__ = [
     "Heads",
     "Step",
     "accumulate",
+    "accumulate_all",
     "backward_weighted",
     "finite_alone",
     "in_words",
@@ -213,6 +214,26 @@ def _seeds(losses: Sequence[Tensor], factors: Float[Array, "K"]) -> list[Tensor]
     if len(losses) == 1:
         return [torch.tensor(values, dtype=losses[0].dtype, device=losses[0].device).reshape(losses[0].shape)]
     return [torch.full_like(loss, value) for loss, value in zip(losses, values, strict=True)]
+
+
+@torch.no_grad()
+def accumulate_all(every: Sequence[tuple[Tensor, Tensor, float]]) -> None:
+    """:func:`accumulate` for parameters, gradients and factors, with one call for all that it is simple for."""
+    simple: dict[int, tuple[Tensor, Tensor, float]] = {}
+    others: list[tuple[Tensor, Tensor, float]] = []
+    for entry in every:
+        parameter, gradient, _ = entry
+        new = parameter.grad is None and id(parameter) not in simple
+        if new and gradient.layout == torch.strided and gradient.stride() == parameter.stride():
+            simple[id(parameter)] = entry
+        else:
+            others.append(entry)
+    if simple:
+        parameters, gradients, factors = zip(*simple.values(), strict=True)
+        for parameter, fresh in zip(parameters, torch._foreach_mul(gradients, factors), strict=True):
+            parameter.grad = fresh
+    for parameter, gradient, factor in others:
+        accumulate(parameter, gradient, factor)
 
 
 def poison(parameters: Sequence[Tensor]) -> None:

@@ -137,6 +137,8 @@ class Partition:
             name: {k: leaf for k, leaf in reached(loss).items() if k in parameters} for name, loss in losses.items()
         }
         self._refuse_strangers(walks)
+        if len({loss.grad_fn for loss in losses.values()}) < len(losses):
+            walks = {name: self._as_before(name, walk) for name, walk in walks.items()}
         for name, walk in walks.items():
             if name in self._saved.tasks and name not in self._met:
                 self._saved.recognise_walk(name, list(walk.values()))
@@ -146,6 +148,14 @@ class Partition:
             self._met.add(name)
         self._divide()
         return True
+
+    def _as_before(self, name: str, walk: Mapping[int, Tensor]) -> dict[int, Tensor]:
+        """What a task reaches, where losses that are entries of one vector seem to reach what any of them does.
+
+        Of parameters that are known, what was known of them stands; others are taken to be reached by all.
+        """
+        before = self._reach.get(name, WeakTensors())
+        return {key: leaf for key, leaf in walk.items() if before.get(key) is leaf or self._leaves.get(key) is not leaf}
 
     def _declare_again(self) -> None:
         """Read the declared module once more: adapters, say, come after the balancer was made."""
@@ -266,6 +276,11 @@ class Partition:
     def shared(self) -> list[Tensor]:
         """Parameters whose gradient is combined from several tasks, without those that are frozen now."""
         return [leaf for leaf in self._shared.alive().values() if leaf.requires_grad]
+
+    def owners(self, leaves: Iterable[Tensor]) -> set[str]:
+        """Tasks that alone reach one of these parameters."""
+        asked = {id(leaf) for leaf in leaves}
+        return {name for name, own in self._own.items() if not asked.isdisjoint(own.alive())}
 
     @property
     def owned(self) -> dict[str, list[Tensor]]:

@@ -73,7 +73,7 @@ class PenaltySource(GradientSource):
             raise MethodError("grads= holds no parameters; pass 'params' or at least one parameter")
         self._rows: list[Tensor] = []
 
-    def collect(self, step: Step, features: Sequence[Tensor]) -> Judged:
+    def collect(self, step: Step, features: Iterable[Tensor]) -> Judged:
         """See :class:`GradientSource`."""
         tensors = step.shared if self._tensors is None else judged_by(self._tensors)
         with _differentiating_twice(self._method):

@@ -86,16 +86,18 @@ class GradientRows:
 
     def write(self, row: int, gradients: Sequence[Tensor | None], *, add: bool = False) -> None:
         """Store (or add) one task's gradients; ``None`` (not reached) is a zero block."""
+        dense: list[tuple[Tensor, Tensor]] = []
         for view, gradient in zip(self._views[row], gradients, strict=True):
             if gradient is None:
                 if not add:
                     view.zero_()
-            elif add:
-                view.add_(gradient)
             elif gradient.is_sparse:
-                view.zero_().add_(gradient)
+                (view if add else view.zero_()).add_(gradient)
             else:
-                view.copy_(gradient)
+                dense.append((view, gradient))
+        if dense:
+            views, given = map(list, zip(*dense, strict=True))
+            (torch._foreach_add_ if add else torch._foreach_copy_)(views, given)
 
     def row(self, index: int) -> list[Tensor]:
         """One task's gradients, one per tensor and in its shape; views of the buffer."""

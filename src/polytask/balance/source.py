@@ -11,8 +11,9 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from polytask.balance.aliases import beside_features
 from polytask.balance.evidence import Block
-from polytask.balance.gradients import Step, accumulate, task_gradients
+from polytask.balance.gradients import Step, accumulate_all, task_gradients
 from polytask.balance.rows import GradientRows, Mix
 from polytask.balance.transaction import entries
 from polytask.balance.weak import WeakTensors
@@ -26,7 +27,11 @@ Judged = tuple[tuple[str, ...], Float[Array, "K K"]]
 
 
 class GradientSource(abc.ABC):
-    """Collects one step's gradients and, once the combination is known, puts it into ``.grad``."""
+    """Collects one step's gradients and, once the combination is known, puts it into ``.grad``.
+
+    Attributes:
+        passes: Backward passes that collecting took, where it was not one per task; 0 otherwise.
+    """
 
     has_coordinates: ClassVar[bool] = False
     """Whether the rows of all shared parameters (or features) are at hand, as coordinate-wise methods need."""
@@ -35,9 +40,10 @@ class GradientSource(abc.ABC):
 
     def __init__(self) -> None:
         self._own: dict[str, dict[int, tuple[Tensor, Tensor]]] = {}
+        self.passes = 0
 
     @abc.abstractmethod
-    def collect(self, step: Step, features: Sequence[Tensor]) -> Judged:
+    def collect(self, step: Step, features: Iterable[Tensor]) -> Judged:
         """One backward pass per task; tasks' names, and the Gramian of what is judged by, times ``loss_scale``²."""
 
     @abc.abstractmethod
@@ -59,11 +65,20 @@ class GradientSource(abc.ABC):
         return ()
 
     @final
+    def _keep_own(self, step: Step, task: str, gradients: Sequence[Tensor | None]) -> None:
+        """Add up the gradients of a task's own parameters, for :meth:`apply_own`."""
+        if step.heads != "none":
+            add_to(self._own.setdefault(task, {}), step.own[task], gradients)
+
+    @final
     def apply_own(self, step: Step, tasks: Sequence[str], factors: Float[Array, "K"]) -> None:
         """Give the own parameters of these tasks their own gradient, times what the heads policy says."""
-        for task, factor in zip(tasks, factors.tolist(), strict=True):
-            for parameter, gradient in self._own.get(task, {}).values():
-                accumulate(parameter, gradient, factor)
+        every = [
+            (parameter, gradient, factor)
+            for task, factor in zip(tasks, factors.tolist(), strict=True)
+            for parameter, gradient in self._own.get(task, {}).values()
+        ]
+        accumulate_all(every)
 
     @final
     def broken_own(self, leaves: Sequence[Tensor]) -> set[str]:
@@ -87,6 +102,7 @@ class GradientSource(abc.ABC):
     def release(self) -> None:
         """Drop the collected gradients of single tasks; the row buffers stay."""
         self._own = {}
+        self.passes = 0
 
     @final
     def _fill(
@@ -110,18 +126,14 @@ class GradientSource(abc.ABC):
             last = position == len(step.tasks) - 1
             gradients, own = task_gradients(step, task, tensors, retain_graph=retain_graph or not last)
             if must_reach and all(gradient is None for gradient in gradients[: len(must_reach)]):
-                raise MethodError(
-                    f"the loss of task {task!r} does not depend on features=; pass the tensor the heads were applied "
-                    "to, not one that was computed again"
-                )
+                raise beside_features(task)
             known = task in window
             row = window.setdefault(task, first + len(window))
             start = 0
             for rows, group in buffers:
                 rows.write(row, gradients[start : start + len(group)], add=known)
                 start += len(group)
-            if step.heads != "none":
-                add_to(self._own.setdefault(task, {}), step.own[task], own)
+            self._keep_own(step, task, own)
 
 
 def judged_by(tensors: WeakTensors[int]) -> list[Tensor]:

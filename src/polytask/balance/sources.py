@@ -15,6 +15,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from polytask.balance.aliases import Aliases, through_heads
 from polytask.balance.cheap_sources import LowMemorySource, SubBatchSource, SubsetSource
 from polytask.balance.combination import weighted
 from polytask.balance.evidence import Block
@@ -29,7 +30,7 @@ from polytask.remedies import setting
 
 __all__ = ["FeatureSource", "Features", "ParameterSource", "feature_tensors", "source_of"]
 
-Features = Tensor | Sequence[Tensor] | Mapping[str, Tensor]
+Features = Tensor | Sequence[Tensor] | Mapping[str, Tensor] | Aliases
 """What the heads read: one tensor, or several, with or without names."""
 
 
@@ -53,19 +54,44 @@ class ParameterSource(GradientSource):
         self._window: dict[str, int] = {}
         self._shared: list[Tensor] = []
 
-    def collect(self, step: Step, features: Sequence[Tensor]) -> Judged:
+    def collect(self, step: Step, features: Iterable[Tensor]) -> Judged:
         """See :class:`GradientSource`; with a window open, over everything gathered since it was opened.
 
         With a twin, the inner products of 2K rows: the first batch's, then the twin's.
         """
         if step.twin is None:
-            rows = self.gather(step)
+            apart = through_heads(step, features) if isinstance(features, Aliases) and not self._window else None
+            rows = self.gather(step) if apart is None else self._go_on(step, features, *apart)
             return tuple(self._window), rows.gramian(len(self._window))
         # Both batches may share a graph (one forward pass for both), so the first one's is kept.
         rows = self.gather(dataclasses.replace(step, retain_graph=True), capacity=2 * len(step.tasks))
         second = dataclasses.replace(step, losses=step.twin)
         self._fill(second, [(rows, step.shared)], retain_graph=step.retain_graph, first=len(step.tasks))
         return step.tasks, rows.gramian(2 * len(step.tasks))
+
+    def _go_on(
+        self,
+        step: Step,
+        features: Iterable[Tensor],
+        rows: Mapping[str, Tensor],
+        own: Mapping[str, Sequence[Tensor | None]],
+    ) -> GradientRows:
+        """From every task's gradient by the representation to that by the shared parameters, one pass for each."""
+        (z,) = features
+        self._rows = fitting(self._rows, step.shared, len(step.tasks), dtype=self._row_dtype)
+        for row, task in enumerate(step.tasks):
+            keep = step.retain_graph or row < len(step.tasks) - 1
+            with in_words():
+                gradients = (
+                    torch.autograd.grad(z, step.shared, rows[task], retain_graph=keep, allow_unused=True)
+                    if step.shared
+                    else ()
+                )
+            self._rows.write(row, gradients)
+            self._window[task] = row
+            self._keep_own(step, task, own[task])
+        self.passes = 1 + len(step.tasks)
+        return self._rows
 
     def __getstate__(self) -> dict[str, Any]:
         """Rows are scratch, but for those of an open window."""
@@ -107,7 +133,7 @@ class ParameterSource(GradientSource):
 
 @final
 class FeatureSource(GradientSource):
-    """Gradients at the shared representation: K passes through the heads, one through the trunk.
+    """Gradients at the shared representation: K passes through the heads, or one with aliases; one through the trunk.
 
     The representation is one tensor or several; of several, a task's row holds its gradients at all of them, so that
     inner products are sums over them. Shared parameters that a loss reaches past the features (an output matrix tied to
@@ -126,24 +152,32 @@ class FeatureSource(GradientSource):
         self._upstream: list[Tensor] = []
         self._passes = 0
 
-    def collect(self, step: Step, features: Sequence[Tensor]) -> Judged:
+    def collect(self, step: Step, features: Iterable[Tensor]) -> Judged:
         """See :class:`GradientSource`."""
-        if not features:
+        given = list(features)
+        if not given:
             raise MethodError(
                 "grads='features' needs the shared representation: balancer.backward(losses, features=z), where z is "
                 "the tensor the heads were applied to, or all of them; grads='params' needs nothing"
             )
-        self._features = [z for z in {id(z): z for z in features}.values() if z.requires_grad]
+        self._features = [z for z in {id(z): z for z in given}.values() if z.requires_grad]
         if step.shared and not self._features:
             raise MethodError(
                 "features= has no graph, so nothing goes through it to the shared parameters; pass the tensor the "
                 "heads were applied to, without detach()"
             )
-        past = reached(*step.losses.values(), past=self._features)
-        upstream = reached(*self._features)
-        self._past = [tensor for tensor in step.shared if id(tensor) in past]
-        self._upstream = [tensor for tensor in step.shared if id(tensor) in upstream]
         self._rows = fitting(self._rows, self._features, len(step.tasks))
+        apart = through_heads(step, features) if isinstance(features, Aliases) else None
+        if apart is not None:  # what is shared is reached through the features only
+            self._past, self._upstream, self.passes, self._passes = [], list(step.shared), 1, 0
+            for row, (task, own) in enumerate(apart[1].items()):
+                self._rows.write(row, [apart[0][task]])
+                self._keep_own(step, task, own)
+            return step.tasks, self._rows.gramian(len(step.tasks))
+        upstream = reached(*self._features)
+        self._upstream = [tensor for tensor in step.shared if id(tensor) in upstream]
+        past = reached(*step.losses.values(), past=self._features)
+        self._past = [tensor for tensor in step.shared if id(tensor) in past]
         buffers = [(self._rows, self._features)]
         if self._past:
             self._past_rows = fitting(self._past_rows, self._past, len(step.tasks), label="late:")
@@ -197,8 +231,8 @@ def _among(step: Step, leaves: Mapping[int, Tensor]) -> dict[str, list[Tensor]]:
     return {task: [leaf for leaf in step.own.get(task, ()) if id(leaf) in leaves] for task in step.tasks}
 
 
-def feature_tensors(features: Features | None) -> list[Tensor]:
-    """The tensors of a shared representation; none for ``None``.
+def feature_tensors(features: Features | None) -> Iterable[Tensor]:
+    """The tensors of a shared representation; none for ``None``. Aliases stay what they are.
 
     Raises:
         MethodError: It holds something that is no tensor.
@@ -207,6 +241,8 @@ def feature_tensors(features: Features | None) -> list[Tensor]:
         return []
     if isinstance(features, Tensor):
         return [features]
+    if isinstance(features, Aliases):
+        return features
     named = features.items() if isinstance(features, Mapping) else enumerate(features)
     found = []
     for name, tensor in named:

@@ -83,7 +83,11 @@ class Stepping:
             self._applied.clear()
             return record
 
-        return self._guard.attempt(step, step.tasks, step.leaves, once, self.step)
+        return self._guard.attempt(step, step.tasks, step.leaves, once, self.step, self._known_owners)
+
+    def _known_owners(self, leaves: Sequence[Tensor]) -> set[str]:
+        """Tasks that alone reach one of these leaves, where their losses are one vector and its graph cannot tell."""
+        return set() if self._guard.skips_allowed else self.partition.owners(leaves)
 
     def _weigh(self, values: Mapping[str, float]) -> tuple[Evidence, Combination]:
         """What a method that looks at losses sees, and what it makes of it."""
@@ -154,7 +158,8 @@ class Stepping:
                     step.loss_scale,
                 )
                 mixed, weights = [rows[i] for i in combination.keep], combination.weights[combination.keep]
-                passes = len(step.tasks) + len(step.twin or ()) + source.apply(step, combination.mix, weights, mixed)
+                passes = source.passes or len(step.tasks) + len(step.twin or ())
+                passes += source.apply(step, combination.mix, weights, mixed)
                 source.apply_own(step, evidence.tasks, own_factors(step, self.method, evidence, combination.weights))
                 settle()
                 return self._commit(evidence, combination, passes, out)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any, NamedTuple, Protocol, TypeAlias, final, runtime_checkable
@@ -114,7 +115,7 @@ class TensorSource:
 
     def batch(self, index: Int[Tensor, "B"]) -> tuple[Inputs, dict[str, Tensor]]:
         """Inputs and targets of the rows ``index``, copied."""
-        return _map(self.inputs, lambda x: x[index]), {name: y[index] for name, y in self.targets.items()}
+        return _map(self.inputs, lambda x: _rows(x, index)), {name: _rows(y, index) for name, y in self.targets.items()}
 
     def subset(self, index: Int[Tensor, "B"]) -> TensorSource:
         """A source of the rows ``index``."""
@@ -135,6 +136,14 @@ class TensorSource:
                 value.update(f"{role}|{name}|{tensor.dtype}|{tuple(tensor.shape)}|".encode())
                 value.update(tensor.detach().cpu().contiguous().view(-1).view(torch.uint8).numpy().data)
         return value.hexdigest()
+
+
+def _rows(tensor: Tensor, index: Tensor) -> Tensor:
+    """``tensor[index]``, copied; in the quicker way, which is for places counted from the start, where that is sure."""
+    if tensor.is_cpu and index.is_cpu and index.dtype == torch.int64 and index.ndim == 1:
+        with contextlib.suppress(IndexError):
+            return tensor.index_select(0, index)
+    return tensor[index]
 
 
 @final

@@ -6,6 +6,7 @@ from polytask.share.architectures import ARCHITECTURES
 from polytask.share.blueprint import Blueprint
 from polytask.share.build import build_model
 from polytask.share.encoders import CNN, ENCODERS, MLP, Tabular, build_encoder
+from polytask.share.fused import each_on_its_own, linear_heads, side_by_side
 from polytask.share.hard import HardSharing
 from polytask.share.heads import build_head
 from polytask.share.model import Inputs, MultiTaskModel
@@ -40,5 +41,8 @@ __all__ = [
     "build_encoder",
     "build_head",
     "build_model",
+    "each_on_its_own",
+    "linear_heads",
     "local_seed",
+    "side_by_side",
 ]

@@ -51,7 +51,9 @@ class TaskModules(nn.Module):
         self.add_module(self._names[name], module)
 
     def __getitem__(self, name: str) -> nn.Module:
-        return self.get_submodule(self._names[name])
+        module = self._modules[self._names[name]]  # names are escaped: no path to follow
+        assert module is not None
+        return module
 
     def __iter__(self) -> Iterator[str]:
         return iter(self._names)

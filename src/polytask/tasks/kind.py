@@ -200,6 +200,9 @@ class Kind(abc.ABC):
     """Number of distinct label values, where they are classes."""
     affine: ClassVar[bool] = False
     """Whether targets may be shifted and scaled for the loss."""
+    filler: ClassVar[int | None] = None
+    """A label that is always possible, with a finite loss at outputs of 0: what stands in the place of missing labels
+    where the losses of several tasks are one matrix (:mod:`polytask.tasks.together`). ``None``: they never are."""
     whole_rows: ClassVar[bool] = False
     """Whether metrics see whole rows, with −1 at missing entries, instead of the list of present entries."""
     layer: ClassVar[OutputLayer] = nn.Linear
@@ -318,7 +321,7 @@ def chances(decoded: Tensor, labels: Sequence[str] | None) -> dict[str, NDArray[
 def rows_of_one(kind: Kind, prediction: Tensor) -> Tensor:
     """(B,) from (B, 1) or (B,)."""
     if prediction.ndim == 2 and prediction.shape[1] == 1:
-        return prediction[:, 0]
+        return prediction.squeeze(1)
     if prediction.ndim == 1:
         return prediction
     raise kind.fail(f"expected a prediction of shape (B, 1) or (B,), found {tuple(prediction.shape)}")

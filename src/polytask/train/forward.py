@@ -12,10 +12,13 @@ from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 import torch
 from torch import Tensor, nn
 
+from polytask.balance import Aliases
 from polytask.data import Batch, Inputs, Part
 from polytask.errors import ConfigError, TaskError, unknown
 from polytask.share import Encoded, Representation, Seats
 from polytask.tasks import Task, TaskSet
+from polytask.tasks.together import column_losses
+from polytask.train.together import Together
 
 if TYPE_CHECKING:
     from polytask.tasks import TaskMeter
@@ -35,7 +38,7 @@ class Losses(NamedTuple):
 
     values: dict[str, Tensor]
     counts: dict[str, int]
-    features: list[Tensor] | None
+    features: Iterable[Tensor] | None
     extra: dict[str, Tensor]
 
 
@@ -49,6 +52,8 @@ class Forward:
         device: Where the model is.
         precision: Type of the forward pass; losses are always computed in float32.
         features: Whether to go through ``model.encode`` and ``model.decode`` and hand out what is between.
+        together: Evaluate heads and losses that are alike at once, so that losses are entries of one vector: ``"sum"``
+            for one backward pass of their sum, ``"aliases"`` to tell the tasks apart by their heads' inputs.
 
     Raises:
         ConfigError: ``features`` is asked for and the model has no ``encode`` and ``decode``, or says that its tasks
@@ -67,6 +72,7 @@ class Forward:
         device: torch.device,
         precision: Literal["fp32", "bf16", "fp16"] = "fp32",
         features: bool = False,
+        together: Literal["sum", "aliases"] | None = None,
     ) -> None:
         self.model = model
         self.tasks = tasks
@@ -79,6 +85,7 @@ class Forward:
         self._features = features
         self._double = any(p.dtype == torch.float64 for p in model.parameters())
         self._takes_tasks = _has_tasks(model.forward)
+        self._together = None if together is None else Together(model, tasks, aliases=together == "aliases")
         if features:
             missing = [name for name in ("encode", "decode") if not hasattr(model, name)]
             if missing:
@@ -104,10 +111,17 @@ class Forward:
         counts: dict[str, int] = {}
         features: list[Tensor] = []
         extra: dict[str, list[Tensor]] = {}
+        values: dict[str, Tensor] = {}
         adds = self.seats.adds and torch.is_grad_enabled()
+        at_once = None if len(batch.parts) > 1 or self.replaced else self._together
+        handed: Iterable[Tensor] | None = features if self._features else None
         for part in batch.parts:
-            predictions = self._call(part.inputs, part.targets, features if self._features else None)
-            if adds and predictions:
+            if at_once is None:
+                predictions = self._call(part.inputs, part.targets, features if self._features else None)
+            else:
+                predictions, aliases = self._call_together(at_once, part, values, counts, features)
+                handed = handed if aliases is None else aliases
+            if adds and (predictions or values):
                 for name, loss in self.seats.extra_losses().items():
                     extra.setdefault(name, []).append(loss)
             for name, prediction in predictions.items():
@@ -118,13 +132,43 @@ class Forward:
                     found.setdefault(name, []).append(entries)
         if not counts:
             self._no_tasks(batch)
-        values = {
-            name: (found[name][0] if len(found[name]) == 1 else torch.cat(found[name])).mean()
-            for name in self.tasks.names
-            if name in found
+        values |= {
+            name: (entries[0] if len(entries) == 1 else torch.cat(entries)).mean() for name, entries in found.items()
         }
         means = {name: torch.stack(found).mean() for name, found in extra.items()}
-        return Losses(values, counts, features if self._features else None, means)
+        in_order = {name: values[name] for name in self.tasks.names if name in values}
+        return Losses(in_order, counts, handed, means)
+
+    def _call_together(
+        self,
+        together: Together,
+        part: Part,
+        values: dict[str, Tensor],
+        counts: dict[str, int],
+        features: list[Tensor],
+    ) -> tuple[dict[str, Tensor], Aliases | None]:
+        """Losses and label counts of the tasks that are alike; the predictions of the others are returned."""
+        groups, known, others = together.columns({n: y for n, y in part.targets.items() if n in self._known})
+
+        def call(names: Iterable[str]) -> dict[str, Tensor]:
+            return self._call(part.inputs, names, features if self._features else None)
+
+        if not groups:
+            return call(part.targets), None
+        with self.autocast():
+            matrices, single, aliases = together.predict(self._in_the_models_type(part.inputs), groups, others, call)
+        counts |= known
+        for group, matrix in zip(groups, matrices, strict=True):
+            losses = None if matrix is None else column_losses(group, _full_precision(matrix))
+            if losses is not None:
+                values |= zip((task.name for task in group.tasks), losses.unbind(), strict=True)
+                continue
+            for k, task in enumerate(group.tasks):  # by themselves, they say what does not fit
+                del counts[task.name]
+                if matrix is not None:
+                    single[task.name] = matrix.chunk(len(group.tasks), -1)[k]
+        rest = {name: _full_precision(prediction) for name, prediction in single.items() if name not in values}
+        return rest, aliases
 
     def counts(self, batch: Batch) -> dict[str, int]:
         """Labels present in the batch, by task, without calling the model."""

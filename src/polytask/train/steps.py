@@ -104,7 +104,7 @@ class Stepper:
             NonFiniteError: A loss or gradient is not finite and the balancer's policy is to raise; parameters and
                 method are as they were before the step.
         """
-        self.optimizer.zero_grad(set_to_none=True)
+        self._clear()
         if self.schedule is not None:
             counting = self.schedule.next()
             window = [batch.only(counting) for batch in window]
@@ -114,6 +114,15 @@ class Stepper:
         with self.forward.seats.undone_on_error():
             batches, self.forward.replaced = replace_targets(self.forward.seats, self.forward.tasks, batches)
             return self._step(batches)
+
+    def _clear(self) -> None:
+        """``optimizer.zero_grad(set_to_none=True)``, without what PyTorch does around it."""
+        if type(self.optimizer).zero_grad is not Optimizer.zero_grad:
+            self.optimizer.zero_grad(set_to_none=True)
+            return
+        for group in self.optimizer.param_groups:
+            for parameter in group["params"]:
+                parameter.grad = None
 
     def _step(self, batches: Sequence[Batch]) -> bool:
         balancer = self.balancer

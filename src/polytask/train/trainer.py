@@ -37,6 +37,7 @@ from polytask.train.surroundings import (
     seeded,
     threads,
 )
+from polytask.train.together import way_of
 from polytask.version import __version__
 
 __all__ = ["Trainer"]
@@ -142,6 +143,7 @@ class Trainer:
             device=self.device,
             precision=self.options.precision,
             features=self.balancer.needs_features,
+            together=way_of(self.balancer, self.options),
         )
         self._run: Run | None = None
         self._store: Store | None = None

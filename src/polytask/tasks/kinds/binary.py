@@ -22,6 +22,7 @@ class Binary(Kind):
 
     nature = Nature.YES_NO
     levels = 2
+    filler = 0
     default_metrics = ("auroc", "accuracy", "f1", "average_precision")
 
     @property

@@ -25,6 +25,7 @@ class Count(Kind):
     """
 
     nature = Nature.COUNT
+    filler = 0
     default_metrics = ("deviance", "mae", "rmse")
 
     @property

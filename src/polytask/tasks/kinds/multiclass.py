@@ -21,6 +21,7 @@ class Multiclass(Kind):
 
     nature = Nature.CLASSES
     takes = ("classes",)
+    filler = 0
     default_metrics = ("accuracy", "f1")
 
     def setup(self) -> None:

@@ -61,6 +61,7 @@ class Ordinal(Kind):
 
     nature = Nature.ORDERED
     takes = ("classes",)
+    filler = 0
     layer = CumulativeLinks
     default_metrics = ("mae", "accuracy", "qwk")
 

@@ -32,6 +32,7 @@ class Quantile(Kind):
     nature = Nature.QUANTILES
     takes = ("quantiles",)
     affine = True
+    filler = 0
     default_metrics = ("pinball", "coverage_error")
 
     def setup(self) -> None:

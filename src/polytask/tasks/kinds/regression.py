@@ -19,6 +19,7 @@ class Regression(Kind):
 
     nature = Nature.NUMBER
     affine = True
+    filler = 0
     default_metrics = ("rmse", "mae", "r2")
 
     @property
