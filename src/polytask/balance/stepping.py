@@ -6,6 +6,7 @@ import math
 from collections.abc import Callable, Mapping, Sequence
 
 import numpy as np
+from torch import Tensor
 
 from polytask.balance.asks import LOSSES_AFTER_STEP
 from polytask.balance.combination import Combination, Scale, combination_of, of_twins, own_factors

@@ -88,8 +88,8 @@ def init(
         report = inspect_table(table, **reading)
         raise ConfigError(f"name the columns to predict: --targets a,b\n{report.describe()}")
     kinds = dict(map(_kind, kind or ()))
-    apart = {"group": names(group) or None, "time": time}
-    report = inspect_table(table, wanted, ignore=left_out, kinds=kinds, **apart, **reading)
+    group_columns = names(group) or None
+    report = inspect_table(table, wanted, ignore=left_out, group=group_columns, time=time, kinds=kinds, **reading)
     columns = [column.name for column in report.columns]
     named = [("--group", name) for name in names(group)]
     named += [(option, name) for option, name in (("--time", time), ("--split-column", split_column)) if name]

@@ -38,7 +38,7 @@ class Losses(NamedTuple):
 
     values: dict[str, Tensor]
     counts: dict[str, int]
-    features: Iterable[Tensor] | None
+    features: list[Tensor] | Aliases | None
     extra: dict[str, Tensor]
 
 
@@ -114,7 +114,7 @@ class Forward:
         values: dict[str, Tensor] = {}
         adds = self.seats.adds and torch.is_grad_enabled()
         at_once = None if len(batch.parts) > 1 or self.replaced else self._together
-        handed: Iterable[Tensor] | None = features if self._features else None
+        handed: list[Tensor] | Aliases | None = features if self._features else None
         for part in batch.parts:
             if at_once is None:
                 predictions = self._call(part.inputs, part.targets, features if self._features else None)
