@@ -33,16 +33,16 @@ import numpy as np
 import torch
 
 from polytask.balance import METHODS, Balancer, get_method
-from polytask.balance.asks import TWIN_BATCH
+from polytask.balance.contract.asks import TWIN_BATCH
 from polytask.data import MultiTaskData, load
 from polytask.errors import PolytaskError
 from polytask.files import write_atomically
 from polytask.solvers.simplex import min_norm
 from polytask.study import Comparison, compare
-from polytask.study.comparison import Protocol, TaskInfo
 from polytask.study.contenders import Request, Setting
 from polytask.study.contenders.network import NetworkContender
-from polytask.study.statistics import Interval, paired_interval
+from polytask.study.outcome.comparison import Protocol, TaskInfo
+from polytask.study.outcome.statistics import Interval, paired_interval
 from polytask.study.trial import read_trial
 from polytask.study.trial_spec import TrialSpec
 from polytask.train import TrainOptions

@@ -21,7 +21,7 @@ import numpy as np
 import pandas as pd
 
 from polytask.data import SplitRule
-from polytask.study.statistics import Interval, paired_interval, transfer_gain
+from polytask.study.outcome.statistics import Interval, paired_interval, transfer_gain
 
 MEAN, PLAIN, STRONG = np.inf, 1e-6, 30.0
 BOOSTING = "boosting:max_iter=20"

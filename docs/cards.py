@@ -3,7 +3,7 @@
 from pathlib import Path
 
 from polytask.balance import METHODS, Method
-from polytask.balance.method import heads_in_words
+from polytask.balance.contract.method import heads_in_words
 
 _NEEDS = {
     "losses": "the tasks' loss values",

@@ -5,7 +5,7 @@ import pytest
 import torch
 
 from polytask.balance import get_method
-from polytask.balance.evidence import all_move, evidence_of
+from polytask.balance.contract.evidence import all_move, evidence_of
 from polytask.errors import MethodError, NonFiniteError
 
 NAMES = ["mgda", "upgrad", "rgw", "krum", "imtl_g"]

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from polytask.balance import Balancer, Card, Combined, JacobianMethod, Solution
-from polytask.balance.cheap_sources import _blocks
+from polytask.balance.engine.cheap_sources import _blocks
 from polytask.errors import MethodError
 
 from .models import Branched, TiedHeads, Trunk

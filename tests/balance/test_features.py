@@ -8,7 +8,7 @@ from torch.nn import functional
 from torch.utils.checkpoint import checkpoint
 
 from polytask.balance import Balancer, reached
-from polytask.balance.graph import cut_at
+from polytask.balance.engine.graph import cut_at
 from polytask.errors import MethodError
 
 from .test_engine import Fixed

@@ -8,7 +8,7 @@ import torch
 from torch import nn
 
 from polytask.balance import Balancer
-from polytask.balance.sources import feature_tensors
+from polytask.balance.engine.sources import feature_tensors
 from polytask.errors import MethodError
 
 from .test_engine import Fixed

@@ -12,10 +12,10 @@ import torch
 from torch import nn
 
 from polytask.balance import METHODS, Balancer, LossMethod, get_method
-from polytask.balance.asks import TWIN_BATCH
-from polytask.balance.compiled import CompiledGraphs
-from polytask.balance.state import MethodState
-from polytask.balance.transaction import BrokenGradientError, Transaction, all_finite
+from polytask.balance.contract.asks import TWIN_BATCH
+from polytask.balance.contract.state import MethodState
+from polytask.balance.engine.compiled import CompiledGraphs
+from polytask.balance.engine.transaction import BrokenGradientError, Transaction, all_finite
 from polytask.errors import ConfigError, MethodError, NonFiniteError, TaskError
 
 from .models import Trunk

@@ -11,8 +11,8 @@ from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
 from polytask.balance import Balancer, Card, Evidence
+from polytask.balance.contract.penalty import PenaltyMethod
 from polytask.balance.jacobian.orthogonal import OrthogonalGradients
-from polytask.balance.penalty import PenaltyMethod
 from polytask.errors import ConfigError, MethodError
 
 from .models import Branched, TiedHeads, Trunk

@@ -7,8 +7,8 @@ import pytest
 import torch
 
 from polytask.balance import Evidence, get_method
-from polytask.balance._draws import partners, shuffled
-from polytask.balance._seeding import by_name, generator
+from polytask.balance.contract.seeding import by_name, generator
+from polytask.balance.toolbox.draws import partners, shuffled
 
 STEPS = 4000
 

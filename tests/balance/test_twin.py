@@ -7,8 +7,8 @@ import pytest
 import torch
 
 from polytask.balance import Balancer, Card, GramianMethod, LossMethod, Solution
-from polytask.balance.asks import TWIN_BATCH
 from polytask.balance.compose.inner import resolve
+from polytask.balance.contract.asks import TWIN_BATCH
 from polytask.errors import ConfigError, MethodError, NonFiniteError, TaskError
 
 from .models import Branched, TiedHeads, Trunk

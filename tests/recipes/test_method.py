@@ -8,8 +8,8 @@ import torch
 from torch import nn
 
 from polytask.balance import METHODS, Balancer, Card, Evidence, LossMethod, Solution, get_method
-from polytask.balance._params import Limits, Real
-from polytask.balance.asks import VALIDATION_METRICS
+from polytask.balance.contract.asks import VALIDATION_METRICS
+from polytask.balance.contract.options import Limits, Real
 from polytask.errors import ConfigError, MethodError, NonFiniteError
 from polytask.study import Config
 

@@ -3,8 +3,8 @@
 import numpy as np
 import pytest
 
-from polytask.study.comparison import Comparison, Protocol, TaskInfo
-from polytask.study.results import TrialResult
+from polytask.study.outcome.comparison import Comparison, Protocol, TaskInfo
+from polytask.study.outcome.results import TrialResult
 
 EPOCHS = 8
 TASKS = {

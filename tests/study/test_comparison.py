@@ -9,8 +9,9 @@ import pytest
 from rich.console import Console
 
 from polytask.errors import TrialError
-from polytask.study import Comparison, text
-from polytask.study.statistics import delta_m, paired_interval
+from polytask.study import Comparison
+from polytask.study.outcome import text
+from polytask.study.outcome.statistics import delta_m, paired_interval
 
 
 def test_frame_is_tidy(comparison):
@@ -227,7 +228,7 @@ def test_the_table_of_a_terminal_breaks_no_cell(comparison, width):
     from rich.cells import cell_len
     from rich.console import Console
 
-    from polytask.study.text import table_for
+    from polytask.study.outcome.text import table_for
 
     console = Console(width=width, record=True, file=open("/dev/null", "w"))  # noqa: SIM115, PTH123
     console.print(table_for(comparison, width))

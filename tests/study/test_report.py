@@ -10,10 +10,10 @@ import pytest
 
 from polytask.errors import TrialError
 from polytask.study import Comparison
-from polytask.study.comparison import TaskInfo
-from polytask.study.figures import SECTIONS, Figure, Omitted
-from polytask.study.figures.pareto import front
-from polytask.study.report import render
+from polytask.study.outcome.comparison import TaskInfo
+from polytask.study.outcome.figures import SECTIONS, Figure, Omitted
+from polytask.study.outcome.figures.pareto import front
+from polytask.study.outcome.report import render
 
 
 @pytest.fixture(scope="module")

@@ -7,7 +7,7 @@ import pytest
 from scipy import stats
 
 from polytask.errors import ConfigError
-from polytask.study.statistics import delta_m, paired_interval, seeds_needed, transfer_gain
+from polytask.study.outcome.statistics import delta_m, paired_interval, seeds_needed, transfer_gain
 
 # NYUv2 of Navon et al., Multi-Task Learning as a Bargaining Game (ICML 2022): mIoU, pixel accuracy, absolute and
 # relative depth error, mean and median angle error, share of normals within 11.25, 22.5 and 30 degrees. The paper

@@ -4,9 +4,9 @@ import dataclasses
 
 import pytest
 
-from polytask.study.comparison import Comparison
-from polytask.study.suspicions import suspicions
-from polytask.study.text import footer
+from polytask.study.outcome.comparison import Comparison
+from polytask.study.outcome.suspicions import suspicions
+from polytask.study.outcome.text import footer
 
 
 def with_values(comparison, values):

@@ -20,8 +20,8 @@ import torch
 from polytask.errors import ConfigError, MethodError, TrialError
 from polytask.files import encode
 from polytask.study import Comparison, compare
+from polytask.study.outcome.verdict import judge
 from polytask.study.trial import read_trial
-from polytask.study.verdict import judge
 
 SCRIPT = Path(__file__).with_name("toy.py")
 spec = importlib.util.spec_from_file_location("toy", SCRIPT)

@@ -7,9 +7,9 @@ import re
 import pytest
 
 from polytask.study import Comparison
-from polytask.study.statistics import paired_interval
-from polytask.study.text import signed_interval
-from polytask.study.verdict import judge
+from polytask.study.outcome.statistics import paired_interval
+from polytask.study.outcome.text import signed_interval
+from polytask.study.outcome.verdict import judge
 
 
 def test_better(comparison):

@@ -5,13 +5,10 @@ Every method class is here by its own name too (``polytask.balance.FairGrad``), 
 
 from typing import Any
 
-from polytask.balance.aliases import Aliases
-from polytask.balance.asks import Ask
 from polytask.balance.compliance import UpdateCompliance, update_compliance
-from polytask.balance.engine import Balancer
-from polytask.balance.graph import reached
-from polytask.balance.merging import merged_states
-from polytask.balance.method import (
+from polytask.balance.contract.asks import Ask
+from polytask.balance.contract.merging import merged_states
+from polytask.balance.contract.method import (
     Block,
     Card,
     Combined,
@@ -23,11 +20,14 @@ from polytask.balance.method import (
     Method,
     Solution,
 )
-from polytask.balance.partition import Partition
-from polytask.balance.penalty import PenaltyMethod
-from polytask.balance.record import StepRecord
+from polytask.balance.contract.penalty import PenaltyMethod
+from polytask.balance.contract.record import StepRecord
+from polytask.balance.contract.state import MethodState
+from polytask.balance.engine.aliases import Aliases
+from polytask.balance.engine.balancer import Balancer
+from polytask.balance.engine.graph import reached
+from polytask.balance.engine.partition import Partition
 from polytask.balance.registry import METHODS, get_method
-from polytask.balance.state import MethodState
 
 __all__ = [
     "METHODS",

@@ -11,7 +11,7 @@ import numpy as np
 from jaxtyping import Float
 from torch import Tensor
 
-from polytask.balance.record import StepRecord
+from polytask.balance.contract.record import StepRecord
 from polytask.errors import MethodError
 
 __all__ = ["UpdateCompliance", "update_compliance"]

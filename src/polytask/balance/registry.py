@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from polytask.balance.method import Card, Method
+from polytask.balance.contract.method import Card, Method
 from polytask.errors import MethodError
 from polytask.registry import Registry, check_options
 

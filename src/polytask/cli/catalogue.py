@@ -69,7 +69,7 @@ def _others(known: Collection[str]) -> list[dict[str, str]]:
 def method_facts(name: str, method: type[Method]) -> dict[str, Any]:
     """What is known of a balancing method, as plain values: its card, what it asks for, what it remembers."""
     from polytask.balance import METHODS
-    from polytask.balance.method import heads_in_words
+    from polytask.balance.contract.method import heads_in_words
 
     card = method.card
     plugin = METHODS.plugins.get(name)

@@ -91,7 +91,7 @@ def outcome(comparison: Comparison, folder: Path, *, again: bool = True) -> Answ
     A trial that the machine ended is no result of its method: the run counts as failed.
     """
     from polytask.share.stored import predicting
-    from polytask.study.text import table_for
+    from polytask.study.outcome.text import table_for
 
     results = comparison.to_json(folder / "results.json")
     page = comparison.report(folder / "report.html", again=again)

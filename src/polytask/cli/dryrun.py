@@ -18,7 +18,7 @@ from polytask.share.blueprint import Blueprint
 from polytask.study.contenders import read_contenders
 from polytask.study.contenders.network import sharing_in_words
 from polytask.study.learnable import learned_by, left_out_of
-from polytask.study.power import lacking
+from polytask.study.outcome.power import lacking
 from polytask.study.trivial import judge_trivially
 from polytask.tasks import TaskSet
 

@@ -1,9 +1,9 @@
 """Did it help? Single-task baselines, paired seeds, gains with intervals, trials that survive anything, a report."""
 
-from polytask.study.comparison import Comparison
 from polytask.study.config import Config
+from polytask.study.outcome.comparison import Comparison
+from polytask.study.outcome.statistics import Interval, delta_m, paired_interval, seeds_needed, transfer_gain
 from polytask.study.run import compare
-from polytask.study.statistics import Interval, delta_m, paired_interval, seeds_needed, transfer_gain
 
 __all__ = [
     "Comparison",

@@ -16,10 +16,10 @@ from polytask.data import SPLITS, MultiTaskData, together
 from polytask.errors import CheckpointError, ConfigError, unknown
 from polytask.remedies import setting
 from polytask.share.stored import Stored, drop_model, has_model, joined, read_model, write_model
-from polytask.study.comparison import Comparison
-from polytask.study.results import TrialResult
+from polytask.study.outcome.comparison import Comparison
+from polytask.study.outcome.results import TrialResult
+from polytask.study.outcome.statistics import transfer_gain
 from polytask.study.splits import Splits
-from polytask.study.statistics import transfer_gain
 from polytask.study.trial import run_trial
 from polytask.study.trial_spec import TrialSpec
 

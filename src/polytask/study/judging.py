@@ -25,7 +25,7 @@ def judge(outputs: Callable[[Inputs], Mapping[str, Tensor]], data: MultiTaskData
         tasks: The tasks that are answered.
 
     Returns:
-        ``metrics`` and ``undefined`` of a :class:`~polytask.study.results.TrialResult`.
+        ``metrics`` and ``undefined`` of a :class:`~polytask.study.outcome.results.TrialResult`.
     """
     found = {split: _measured(outputs, tasks, source) for split, source in data.splits.items() if split != "train"}
     return {

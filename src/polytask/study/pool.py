@@ -19,7 +19,7 @@ import torch
 from polytask.errors import TrialError
 from polytask.remedies import Notation, notation, said_in, worded
 from polytask.signals import undisturbed
-from polytask.study.results import TrialResult
+from polytask.study.outcome.results import TrialResult
 from polytask.study.splits import Splits
 from polytask.study.trial import blank, record_failure, run_trial
 from polytask.study.trial_spec import TrialSpec

@@ -16,15 +16,15 @@ from polytask.remedies import elsewhere, worded
 from polytask.schedule import read_schedule
 from polytask.share.blueprint import encoder_name
 from polytask.study.best import check_keep, keep_models
-from polytask.study.comparison import Comparison
 from polytask.study.contenders import Contender, Setting, read_contenders
 from polytask.study.contenders.network import read_architectures, sharing_in_words
 from polytask.study.contenders.registry import Asked
 from polytask.study.learnable import learned_by, left_out_of
+from polytask.study.outcome.comparison import Comparison
+from polytask.study.outcome.protocol import Protocol, TaskInfo
+from polytask.study.outcome.results import TrialResult
 from polytask.study.pool import Job, run_jobs
 from polytask.study.progress import Bar
-from polytask.study.protocol import Protocol, TaskInfo
-from polytask.study.results import TrialResult
 from polytask.study.section import SELECTIONS
 from polytask.study.splits import Splits
 from polytask.study.trial import read_trial

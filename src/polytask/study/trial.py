@@ -15,7 +15,7 @@ from polytask.files import write_json
 from polytask.folders import make_folder, remove, set_aside, sweep
 from polytask.share.stored import drop_model
 from polytask.study.limits import limit_of
-from polytask.study.results import TrialResult, read_result
+from polytask.study.outcome.results import TrialResult, read_result
 from polytask.study.trial_spec import TrialSpec
 from polytask.train import History
 from polytask.train import checkpoint as checkpoints

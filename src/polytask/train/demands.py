@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from torch import nn
 
 from polytask.balance import Ask, Balancer, Method
-from polytask.balance.asks import VALIDATION_METRICS
+from polytask.balance.contract.asks import VALIDATION_METRICS
 from polytask.errors import ConfigError
 from polytask.remedies import setting
 from polytask.tasks import TaskSet

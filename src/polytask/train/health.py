@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
-from polytask.balance.transaction import all_finite
+from polytask.balance.engine.transaction import all_finite
 from polytask.errors import NonFiniteError
 
 __all__ = ["Health"]

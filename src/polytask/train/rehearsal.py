@@ -8,7 +8,7 @@ import torch
 from torch import nn
 
 from polytask.balance import Balancer
-from polytask.balance.graph import reached
+from polytask.balance.engine.graph import reached
 from polytask.data import MultiTaskLoader, Part
 from polytask.train.forward import Forward, frozen_side_effects
 

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from torch.optim.lr_scheduler import ReduceLROnPlateau
 
 from polytask.balance import Balancer
-from polytask.balance.asks import VALIDATION_METRICS
+from polytask.balance.contract.asks import VALIDATION_METRICS
 from polytask.data import Batch, MultiTaskLoader, Source
 from polytask.errors import ConfigError, NonFiniteError
 from polytask.schedule import Schedule, Standing

@@ -3,7 +3,7 @@
 import numpy as np
 
 from polytask.balance import Evidence, GramianMethod, Method, get_method
-from polytask.balance.asks import LOSSES_AFTER_STEP
+from polytask.balance.contract.asks import LOSSES_AFTER_STEP
 from tests.solvers.draws import jacobian
 
 NAMES = ("depth", "age", "sex", "tag", "zip")

@@ -13,7 +13,7 @@ import torch
 from torch import nn
 
 from polytask.balance import METHODS, Balancer, MethodState, get_method
-from polytask.balance._params import task_names
+from polytask.balance.contract.options import task_names
 from polytask.errors import MethodError, NonFiniteError
 
 from .drive import NAMES

@@ -10,10 +10,10 @@ import pytest
 import torch
 
 from polytask.balance import METHODS, Ask, Balancer, Card, Evidence, GramianMethod, LossMethod, Method, get_method
-from polytask.balance import asks as declared_asks
-from polytask.balance.asks import ASKS, JUDGE_BATCH, LOSSES_AFTER_STEP, TWIN_BATCH, VALIDATION_METRICS
 from polytask.balance.compose.inner import resolve
 from polytask.balance.compose.stages import stage_of
+from polytask.balance.contract import asks as declared_asks
+from polytask.balance.contract.asks import ASKS, JUDGE_BATCH, LOSSES_AFTER_STEP, TWIN_BATCH, VALIDATION_METRICS
 from polytask.errors import ConfigError, MethodError
 from polytask.tasks import Task, TaskSet
 from polytask.train import check_metrics

@@ -12,8 +12,8 @@ import pytest
 import torch
 
 from polytask.balance import METHODS, GramianMethod, JacobianMethod, LossMethod, Solution, get_method
-from polytask.balance._params import Choice, Flag, PerTask, Real, TaskName, Whole
-from polytask.balance.penalty import PenaltyMethod
+from polytask.balance.contract.options import Choice, Flag, PerTask, Real, TaskName, Whole
+from polytask.balance.contract.penalty import PenaltyMethod
 from polytask.errors import CheckpointError, ConfigError, NonFiniteError
 
 from .drive import NAMES, evidence, make, rows, run, solve

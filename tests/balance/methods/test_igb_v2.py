@@ -10,8 +10,8 @@ import torch
 from torch import nn
 
 from polytask.balance import Balancer, Evidence, get_method
-from polytask.balance._sac import Replay, Settings, SoftActorCritic, weights_of
 from polytask.balance.compose.chain import Chain
+from polytask.balance.toolbox.sac import Replay, Settings, SoftActorCritic, weights_of
 from polytask.errors import MethodError
 from tests.balance.models import Trunk
 

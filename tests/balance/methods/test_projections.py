@@ -6,7 +6,7 @@ import torch
 import torchjd.aggregation as jd
 
 from polytask.balance import Evidence, get_method
-from polytask.balance._draws import partners
+from polytask.balance.toolbox.draws import partners
 from polytask.errors import ConfigError
 from polytask.solvers import nnqp_residual
 from tests.solvers.draws import jacobian

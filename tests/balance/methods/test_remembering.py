@@ -18,7 +18,7 @@ from polytask.balance import (
     get_method,
     merged_states,
 )
-from polytask.balance.state import Lesson
+from polytask.balance.contract.state import Lesson
 from polytask.errors import MethodError, NonFiniteError
 
 from .drive import NAMES, evidence, make

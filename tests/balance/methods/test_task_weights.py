@@ -5,7 +5,7 @@ import pytest
 import torch
 
 from polytask.balance import METHODS, Balancer, Evidence, GramianMethod, JacobianMethod, get_method
-from polytask.balance.evidence import MULTIPLIES
+from polytask.balance.contract.evidence import MULTIPLIES
 from polytask.solvers.power import power_residual
 from tests.solvers.draws import jacobian
 

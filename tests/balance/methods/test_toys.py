@@ -10,7 +10,7 @@ import pytest
 from two_valleys import OPTIMUM, STARTS, gradients, losses
 
 from polytask.balance import Evidence, GramianMethod, get_method
-from polytask.balance.asks import LOSSES_AFTER_STEP
+from polytask.balance.contract.asks import LOSSES_AFTER_STEP
 
 
 def descend(name, starts, *, steps, lr, first=1.0, **options):

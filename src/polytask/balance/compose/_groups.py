@@ -9,9 +9,9 @@ from typing import Any, Literal
 
 from torch import Tensor, nn
 
-from polytask.balance.evidence import Block
-from polytask.balance.method import GramianMethod
-from polytask.balance.state import Lesson, MethodState
+from polytask.balance.contract.evidence import Block
+from polytask.balance.contract.method import GramianMethod
+from polytask.balance.contract.state import Lesson, MethodState
 from polytask.errors import MethodError
 
 __all__ = ["GroupState", "Grouping", "Groups", "grouped", "layers"]

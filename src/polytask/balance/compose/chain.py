@@ -9,12 +9,12 @@ from typing import ClassVar, final
 import numpy as np
 from jaxtyping import Float
 
-from polytask.balance._params import Limits
-from polytask.balance._scales import rescaled
 from polytask.balance.compose.inner import Inner, resolve, solve_inner
 from polytask.balance.compose.stages import Stage, stage_of
-from polytask.balance.method import Card, Evidence, GramianMethod, LossMethod, Solution
-from polytask.balance.state import Lesson
+from polytask.balance.contract.method import Card, Evidence, GramianMethod, LossMethod, Solution
+from polytask.balance.contract.options import Limits
+from polytask.balance.contract.state import Lesson
+from polytask.balance.toolbox.scales import rescaled
 from polytask.errors import ConfigError
 
 __all__ = ["Chain"]

@@ -9,9 +9,9 @@ import numpy as np
 from jaxtyping import Float
 from numpy import ndarray
 
-from polytask.balance._params import Limits, Real
 from polytask.balance.compose.inner import Inner, resolve, solve_inner
-from polytask.balance.method import Card, Evidence, GramianMethod, Solution
+from polytask.balance.contract.method import Card, Evidence, GramianMethod, Solution
+from polytask.balance.contract.options import Limits, Real
 
 __all__ = ["CRMOGM"]
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 
-from polytask.balance.method import Evidence, GramianMethod, Method, Solution
+from polytask.balance.contract.method import Evidence, GramianMethod, Method, Solution
 from polytask.balance.registry import METHODS, get_method
 from polytask.errors import ConfigError
 

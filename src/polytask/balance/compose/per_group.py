@@ -11,13 +11,13 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from polytask.balance._params import Limits
 from polytask.balance.compose._groups import Grouping, Groups, GroupState, grouped, layers
 from polytask.balance.compose.inner import Inner, resolve, solve_inner
-from polytask.balance.jacobian._tools import wide
-from polytask.balance.method import Block, Card, Combined, Evidence, GramianMethod, JacobianMethod, Solution
-from polytask.balance.state import Lesson
-from polytask.balance.weak import WeakTensors
+from polytask.balance.contract.method import Block, Card, Combined, Evidence, GramianMethod, JacobianMethod, Solution
+from polytask.balance.contract.options import Limits
+from polytask.balance.contract.state import Lesson
+from polytask.balance.engine.weak import WeakTensors
+from polytask.balance.toolbox.coordinates import wide
 
 __all__ = ["PerGroup"]
 

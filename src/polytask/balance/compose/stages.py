@@ -9,10 +9,10 @@ from typing import Literal, final
 from jaxtyping import Float
 from numpy import full, ndarray
 
-from polytask.balance._scales import row_scales
 from polytask.balance.compose.inner import refuse_asks
-from polytask.balance.method import Evidence, LossMethod, Method, Solution
+from polytask.balance.contract.method import Evidence, LossMethod, Method, Solution
 from polytask.balance.registry import METHODS, get_method
+from polytask.balance.toolbox.scales import row_scales
 from polytask.errors import ConfigError, unknown
 
 __all__ = ["Log", "Normalise", "Stage", "Weigh", "stage_of"]

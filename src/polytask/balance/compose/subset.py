@@ -8,10 +8,10 @@ import numpy as np
 from jaxtyping import Float
 from numpy import ndarray
 
-from polytask.balance._draws import shuffled
-from polytask.balance._params import Limits, Whole
 from polytask.balance.compose.inner import Inner, resolve, solve_inner
-from polytask.balance.method import Card, Evidence, GramianMethod, Solution
+from polytask.balance.contract.method import Card, Evidence, GramianMethod, Solution
+from polytask.balance.contract.options import Limits, Whole
+from polytask.balance.toolbox.draws import shuffled
 
 __all__ = ["Subset"]
 

@@ -6,9 +6,9 @@ from typing import ClassVar, Literal, final
 
 import numpy as np
 
-from polytask.balance._draws import shuffled
-from polytask.balance._params import Choice, Limits, Real, Whole
-from polytask.balance.method import Card, Evidence, GramianMethod, Solution
+from polytask.balance.contract.method import Card, Evidence, GramianMethod, Solution
+from polytask.balance.contract.options import Choice, Limits, Real, Whole
+from polytask.balance.toolbox.draws import shuffled
 from polytask.solvers.ball import max_min_in_ball
 
 __all__ = ["CAGrad"]

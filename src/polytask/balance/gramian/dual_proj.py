@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import final
 
-from polytask.balance.method import Card, Evidence, GramianMethod, Solution
+from polytask.balance.contract.method import Card, Evidence, GramianMethod, Solution
 from polytask.solvers.nnqp import nnqp
 from polytask.solvers.scaling import correlation, definite
 

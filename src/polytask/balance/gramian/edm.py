@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import final
 
-from polytask.balance._scales import rescaled
-from polytask.balance.method import Card, Evidence, GramianMethod, Solution
+from polytask.balance.contract.method import Card, Evidence, GramianMethod, Solution
+from polytask.balance.toolbox.scales import rescaled
 from polytask.solvers.scaling import correlation
 from polytask.solvers.simplex import min_norm
 

@@ -8,10 +8,10 @@ from typing import ClassVar, final
 import numpy as np
 from jaxtyping import Float
 
-from polytask.balance._adam import TaskAdam
-from polytask.balance._params import Limits, Real
-from polytask.balance.gradients import Heads
-from polytask.balance.method import Card, Evidence, GramianMethod, Solution
+from polytask.balance.contract.method import Card, Evidence, GramianMethod, Solution
+from polytask.balance.contract.options import Limits, Real
+from polytask.balance.engine.gradients import Heads
+from polytask.balance.toolbox.adam import TaskAdam
 
 __all__ = ["GradNorm"]
 

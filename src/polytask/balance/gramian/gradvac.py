@@ -6,9 +6,9 @@ from typing import ClassVar, final
 
 import numpy as np
 
-from polytask.balance._draws import partners
-from polytask.balance._params import Limits, Real
-from polytask.balance.method import Card, Evidence, GramianMethod, Solution
+from polytask.balance.contract.method import Card, Evidence, GramianMethod, Solution
+from polytask.balance.contract.options import Limits, Real
+from polytask.balance.toolbox.draws import partners
 from polytask.solvers.scaling import correlation
 from polytask.solvers.vaccine import sequential_alignment
 

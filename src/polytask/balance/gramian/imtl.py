@@ -7,10 +7,10 @@ from typing import ClassVar, final
 from jaxtyping import Float
 from numpy import ndarray
 
-from polytask.balance._params import Limits, Real
-from polytask.balance._scales import LogScales, rescaled
-from polytask.balance.gradients import Heads
-from polytask.balance.method import Card, Evidence, GramianMethod, Solution
+from polytask.balance.contract.method import Card, Evidence, GramianMethod, Solution
+from polytask.balance.contract.options import Limits, Real
+from polytask.balance.engine.gradients import Heads
+from polytask.balance.toolbox.scales import LogScales, rescaled
 from polytask.solvers.spectral import equiangular
 
 __all__ = ["IMTL"]

@@ -7,8 +7,8 @@ from typing import ClassVar, final
 import numpy as np
 from jaxtyping import Float
 
-from polytask.balance._params import Limits, Whole
-from polytask.balance.method import Card, Evidence, GramianMethod, Solution
+from polytask.balance.contract.method import Card, Evidence, GramianMethod, Solution
+from polytask.balance.contract.options import Limits, Whole
 
 __all__ = ["Krum"]
 

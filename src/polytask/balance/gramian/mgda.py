@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from typing import ClassVar, final
 
-from polytask.balance._params import Choice, Limits
-from polytask.balance._scales import SCALES, RowScale, rescaled, row_scales
-from polytask.balance.gradients import Heads
-from polytask.balance.method import Card, Evidence, GramianMethod, Solution
+from polytask.balance.contract.method import Card, Evidence, GramianMethod, Solution
+from polytask.balance.contract.options import Choice, Limits
+from polytask.balance.engine.gradients import Heads
+from polytask.balance.toolbox.scales import SCALES, RowScale, rescaled, row_scales
 from polytask.solvers.simplex import min_norm
 
 __all__ = ["MGDA"]

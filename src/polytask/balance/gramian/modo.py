@@ -6,11 +6,11 @@ from typing import ClassVar, final
 
 import numpy as np
 
-from polytask.balance._params import Limits, Real
-from polytask.balance._scales import rescaled
-from polytask.balance.asks import TWIN_BATCH
-from polytask.balance.gramian._simplex_state import SimplexState
-from polytask.balance.method import Card, Evidence, GramianMethod, Solution
+from polytask.balance.contract.asks import TWIN_BATCH
+from polytask.balance.contract.method import Card, Evidence, GramianMethod, Solution
+from polytask.balance.contract.options import Limits, Real
+from polytask.balance.toolbox.scales import rescaled
+from polytask.balance.toolbox.simplex import SimplexState
 from polytask.solvers.simplex import project_simplex
 
 __all__ = ["MoDo"]

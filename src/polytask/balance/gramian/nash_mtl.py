@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import final
 
-from polytask.balance.gradients import Heads
-from polytask.balance.method import Card, Evidence, GramianMethod, Solution
+from polytask.balance.contract.method import Card, Evidence, GramianMethod, Solution
+from polytask.balance.engine.gradients import Heads
 from polytask.solvers.power import newton_power
 
 __all__ = ["NashMTL"]

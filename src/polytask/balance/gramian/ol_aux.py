@@ -6,9 +6,9 @@ from typing import ClassVar, Literal, final
 
 import numpy as np
 
-from polytask.balance._params import Choice, Flag, Limits, Real, TaskName, Whole
-from polytask.balance.gradients import Heads
-from polytask.balance.method import Card, Evidence, GramianMethod, Solution
+from polytask.balance.contract.method import Card, Evidence, GramianMethod, Solution
+from polytask.balance.contract.options import Choice, Flag, Limits, Real, TaskName, Whole
+from polytask.balance.engine.gradients import Heads
 
 __all__ = ["OLAUX"]
 

@@ -7,8 +7,8 @@ from typing import ClassVar, final
 
 import numpy as np
 
-from polytask.balance._params import Limits, PerTask, Real, TaskName
-from polytask.balance.method import Card, Evidence, GramianMethod, Solution
+from polytask.balance.contract.method import Card, Evidence, GramianMethod, Solution
+from polytask.balance.contract.options import Limits, PerTask, Real, TaskName
 from polytask.errors import ConfigError
 from polytask.solvers.nnqp import nnqp
 from polytask.solvers.scaling import correlation, definite

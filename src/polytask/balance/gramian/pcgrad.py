@@ -6,8 +6,8 @@ from typing import final
 
 import numpy as np
 
-from polytask.balance._draws import partners
-from polytask.balance.method import Card, Evidence, GramianMethod, Solution
+from polytask.balance.contract.method import Card, Evidence, GramianMethod, Solution
+from polytask.balance.toolbox.draws import partners
 from polytask.solvers.projection import sequential_projection
 from polytask.solvers.scaling import correlation
 

@@ -7,10 +7,10 @@ from typing import ClassVar, final
 import numpy as np
 from jaxtyping import Float
 
-from polytask.balance._params import Limits, Real, Whole
-from polytask.balance.asks import TWIN_BATCH
-from polytask.balance.gradients import Heads
-from polytask.balance.method import Card, Evidence, GramianMethod, Solution
+from polytask.balance.contract.asks import TWIN_BATCH
+from polytask.balance.contract.method import Card, Evidence, GramianMethod, Solution
+from polytask.balance.contract.options import Limits, Real, Whole
+from polytask.balance.engine.gradients import Heads
 
 __all__ = ["PiKE"]
 

@@ -8,10 +8,10 @@ from typing import ClassVar, final
 
 import numpy as np
 
-from polytask.balance._params import Limits, Real
-from polytask.balance.asks import SINGLE_TASK_GAPS
-from polytask.balance.loss._tools import softmax
-from polytask.balance.method import Card, Evidence, GramianMethod, Solution
+from polytask.balance.contract.asks import SINGLE_TASK_GAPS
+from polytask.balance.contract.method import Card, Evidence, GramianMethod, Solution
+from polytask.balance.contract.options import Limits, Real
+from polytask.balance.toolbox.values import softmax
 from polytask.errors import MethodError
 from polytask.solvers.power import newton_power
 

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import final
 
+from polytask.balance.contract.method import Card, Evidence, GramianMethod, Solution
 from polytask.balance.loss.rlw import RLW
-from polytask.balance.method import Card, Evidence, GramianMethod, Solution
 
 __all__ = ["RGW"]
 

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import ClassVar, final
 
-from polytask.balance._params import Limits, Real
-from polytask.balance.method import Card, Evidence, GramianMethod, Solution
+from polytask.balance.contract.method import Card, Evidence, GramianMethod, Solution
+from polytask.balance.contract.options import Limits, Real
 from polytask.solvers.simplex import simplex_qp
 
 __all__ = ["SDMGrad"]

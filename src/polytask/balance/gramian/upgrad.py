@@ -6,7 +6,7 @@ from typing import final
 
 import numpy as np
 
-from polytask.balance.method import Card, Evidence, GramianMethod, Solution
+from polytask.balance.contract.method import Card, Evidence, GramianMethod, Solution
 from polytask.solvers.nnqp import nnqp_many
 from polytask.solvers.scaling import correlation, definite
 

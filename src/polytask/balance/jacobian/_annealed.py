@@ -8,8 +8,8 @@ from typing import final
 from jaxtyping import Float
 from numpy import asarray, ndarray
 
-from polytask.balance.jacobian._tools import weighted_sum, wide
-from polytask.balance.method import Block, Combined, Evidence, JacobianMethod, Solution
+from polytask.balance.contract.method import Block, Combined, Evidence, JacobianMethod, Solution
+from polytask.balance.toolbox.coordinates import weighted_sum, wide
 
 __all__ = ["Annealed"]
 

@@ -6,9 +6,9 @@ from typing import ClassVar, final
 
 import torch
 
-from polytask.balance._params import Limits, Real
-from polytask.balance.jacobian._tools import OwnSteps, weighted_sum, wide
-from polytask.balance.method import Block, Card, Combined, Evidence, JacobianMethod, Solution
+from polytask.balance.contract.method import Block, Card, Combined, Evidence, JacobianMethod, Solution
+from polytask.balance.contract.options import Limits, Real
+from polytask.balance.toolbox.coordinates import OwnSteps, weighted_sum, wide
 
 __all__ = ["AdaTask"]
 

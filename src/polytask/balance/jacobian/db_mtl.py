@@ -10,10 +10,10 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from polytask.balance._params import Limits, Real
-from polytask.balance.gradients import Heads
-from polytask.balance.jacobian._tools import OwnSteps, squared_norms, weighted_sum, wide
-from polytask.balance.method import Block, Card, Combined, Evidence, JacobianMethod, Solution
+from polytask.balance.contract.method import Block, Card, Combined, Evidence, JacobianMethod, Solution
+from polytask.balance.contract.options import Limits, Real
+from polytask.balance.engine.gradients import Heads
+from polytask.balance.toolbox.coordinates import OwnSteps, squared_norms, weighted_sum, wide
 from polytask.errors import MethodError
 
 __all__ = ["DBMTL"]

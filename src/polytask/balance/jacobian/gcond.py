@@ -8,11 +8,11 @@ from typing import ClassVar, final
 import numpy as np
 from jaxtyping import Float
 
-from polytask.balance._params import Limits, Real, Whole
+from polytask.balance.contract.method import Block, Card, Combined, Evidence, JacobianMethod, Solution
+from polytask.balance.contract.options import Limits, Real, Whole
 from polytask.balance.jacobian._conflicts import Winners, bend, conflict_angle, worst_pair
-from polytask.balance.jacobian._tools import squared_norms, weighted_sum, wide
-from polytask.balance.loss._tools import RunningMean
-from polytask.balance.method import Block, Card, Combined, Evidence, JacobianMethod, Solution
+from polytask.balance.toolbox.coordinates import squared_norms, weighted_sum, wide
+from polytask.balance.toolbox.values import RunningMean
 from polytask.errors import ConfigError
 
 __all__ = ["GCond"]

@@ -11,9 +11,9 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from polytask.balance._params import Limits, PerTask, Real
-from polytask.balance.jacobian._tools import wide
-from polytask.balance.method import Block, Card, Combined, Evidence, JacobianMethod, Solution
+from polytask.balance.contract.method import Block, Card, Combined, Evidence, JacobianMethod, Solution
+from polytask.balance.contract.options import Limits, PerTask, Real
+from polytask.balance.toolbox.coordinates import wide
 
 __all__ = ["GradDrop"]
 

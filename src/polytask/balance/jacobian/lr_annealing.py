@@ -8,11 +8,11 @@ from typing import ClassVar, final
 import numpy as np
 import torch
 
-from polytask.balance._params import Flag, Limits, Real, TaskName, Whole
-from polytask.balance.gradients import Heads
+from polytask.balance.contract.method import Block, Card, Evidence
+from polytask.balance.contract.options import Flag, Limits, Real, TaskName, Whole
+from polytask.balance.engine.gradients import Heads
 from polytask.balance.jacobian._annealed import Annealed
-from polytask.balance.jacobian._tools import wide
-from polytask.balance.method import Block, Card, Evidence
+from polytask.balance.toolbox.coordinates import wide
 
 __all__ = ["LRAnnealing"]
 

@@ -9,9 +9,9 @@ from jaxtyping import Float
 from numpy import ndarray
 from torch import Tensor
 
-from polytask.balance._params import Choice, Limits, Real, TaskName
-from polytask.balance.jacobian._tools import OwnSteps, wide
-from polytask.balance.method import Block, Card, Combined, Evidence, JacobianMethod, Solution
+from polytask.balance.contract.method import Block, Card, Combined, Evidence, JacobianMethod, Solution
+from polytask.balance.contract.options import Choice, Limits, Real, TaskName
+from polytask.balance.toolbox.coordinates import OwnSteps, wide
 
 __all__ = ["MetaBalance"]
 

@@ -10,9 +10,9 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from polytask.balance._params import Choice, Limits, Real
-from polytask.balance.jacobian._tools import mass, weighted_sum, wide
-from polytask.balance.method import Block, Card, Combined, Evidence, JacobianMethod, Solution
+from polytask.balance.contract.method import Block, Card, Combined, Evidence, JacobianMethod, Solution
+from polytask.balance.contract.options import Choice, Limits, Real
+from polytask.balance.toolbox.coordinates import mass, weighted_sum, wide
 from polytask.errors import MethodError
 from polytask.solvers.simplex import project_simplex
 

@@ -9,9 +9,9 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from polytask.balance._params import Choice, Limits, Real
-from polytask.balance.method import Card
-from polytask.balance.penalty import PenaltyMethod, differentiable_rows
+from polytask.balance.contract.method import Card
+from polytask.balance.contract.options import Choice, Limits, Real
+from polytask.balance.contract.penalty import PenaltyMethod, differentiable_rows
 from polytask.errors import MethodError
 
 __all__ = ["OrthogonalGradients", "gradient_orthogonality"]

@@ -6,9 +6,9 @@ from typing import ClassVar, final
 
 import numpy as np
 
-from polytask.balance._params import Limits, Whole
-from polytask.balance.jacobian._tools import OwnSteps, weighted_sum, wide
-from polytask.balance.method import Block, Card, Combined, Evidence, JacobianMethod, Need, Solution
+from polytask.balance.contract.method import Block, Card, Combined, Evidence, JacobianMethod, Need, Solution
+from polytask.balance.contract.options import Limits, Whole
+from polytask.balance.toolbox.coordinates import OwnSteps, weighted_sum, wide
 
 __all__ = ["RotoGrad"]
 

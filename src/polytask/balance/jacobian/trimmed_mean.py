@@ -6,9 +6,9 @@ from typing import ClassVar, final
 
 import torch
 
-from polytask.balance._params import Limits, Whole
-from polytask.balance.jacobian._tools import wide
-from polytask.balance.method import Block, Card, Combined, Evidence, JacobianMethod, Solution
+from polytask.balance.contract.method import Block, Card, Combined, Evidence, JacobianMethod, Solution
+from polytask.balance.contract.options import Limits, Whole
+from polytask.balance.toolbox.coordinates import wide
 
 __all__ = ["TrimmedMean"]
 

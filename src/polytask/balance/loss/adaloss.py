@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from typing import ClassVar, final
 
-from polytask.balance._params import Limits, Real
-from polytask.balance.loss._tools import RunningMean, positive
-from polytask.balance.method import Card, Evidence, LossMethod, Solution
+from polytask.balance.contract.method import Card, Evidence, LossMethod, Solution
+from polytask.balance.contract.options import Limits, Real
+from polytask.balance.toolbox.values import RunningMean, positive
 
 __all__ = ["AdaLoss"]
 

@@ -9,11 +9,11 @@ from typing import ClassVar, final
 import numpy as np
 from jaxtyping import Float
 
-from polytask.balance._params import Flag, Limits, Real, Whole
-from polytask.balance.asks import VALIDATION_LOSSES
-from polytask.balance.loss._tools import softmax
-from polytask.balance.loss._trail import Trail
-from polytask.balance.method import Card, Evidence, LossMethod, Solution
+from polytask.balance.contract.asks import VALIDATION_LOSSES
+from polytask.balance.contract.method import Card, Evidence, LossMethod, Solution
+from polytask.balance.contract.options import Flag, Limits, Real, Whole
+from polytask.balance.toolbox.trail import Trail
+from polytask.balance.toolbox.values import softmax
 from polytask.errors import ConfigError, MethodError
 
 __all__ = ["CoBa"]

@@ -7,10 +7,10 @@ from typing import ClassVar, final
 
 import numpy as np
 
-from polytask.balance._params import Limits, PerTask, Real
-from polytask.balance.asks import VALIDATION_METRICS
-from polytask.balance.loss._tools import RunningMean, per_task
-from polytask.balance.method import Card, Evidence, LossMethod, Solution
+from polytask.balance.contract.asks import VALIDATION_METRICS
+from polytask.balance.contract.method import Card, Evidence, LossMethod, Solution
+from polytask.balance.contract.options import Limits, PerTask, Real
+from polytask.balance.toolbox.values import RunningMean, per_task
 from polytask.errors import MethodError
 
 __all__ = ["DTP"]

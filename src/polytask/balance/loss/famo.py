@@ -7,10 +7,10 @@ from typing import ClassVar, final
 
 import numpy as np
 
-from polytask.balance._adam import TaskAdam
-from polytask.balance._params import Limits, PerTask, Real
-from polytask.balance.asks import LOSSES_AFTER_STEP
-from polytask.balance.method import Card, Evidence, LossMethod, Solution
+from polytask.balance.contract.asks import LOSSES_AFTER_STEP
+from polytask.balance.contract.method import Card, Evidence, LossMethod, Solution
+from polytask.balance.contract.options import Limits, PerTask, Real
+from polytask.balance.toolbox.adam import TaskAdam
 
 __all__ = ["FAMO"]
 

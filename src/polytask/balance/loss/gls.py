@@ -6,8 +6,8 @@ from typing import final
 
 import numpy as np
 
-from polytask.balance.loss._tools import positive
-from polytask.balance.method import Card, Evidence, LossMethod, Solution
+from polytask.balance.contract.method import Card, Evidence, LossMethod, Solution
+from polytask.balance.toolbox.values import positive
 
 __all__ = ["GLS"]
 

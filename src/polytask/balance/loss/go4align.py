@@ -6,9 +6,9 @@ from typing import ClassVar, final
 
 import numpy as np
 
-from polytask.balance._params import Limits, Real, Whole
-from polytask.balance.loss._tools import positive, softmax
-from polytask.balance.method import Card, Evidence, LossMethod, Solution
+from polytask.balance.contract.method import Card, Evidence, LossMethod, Solution
+from polytask.balance.contract.options import Limits, Real, Whole
+from polytask.balance.toolbox.values import positive, softmax
 from polytask.solvers import kmeans_line
 
 __all__ = ["GO4Align"]

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from typing import ClassVar, final
 
-from polytask.balance._params import Limits, Whole
-from polytask.balance.loss._tools import EpochMean, positive, softmax
-from polytask.balance.method import Card, Evidence, LossMethod, Solution
+from polytask.balance.contract.method import Card, Evidence, LossMethod, Solution
+from polytask.balance.contract.options import Limits, Whole
+from polytask.balance.toolbox.values import EpochMean, positive, softmax
 
 __all__ = ["IGBv1"]
 

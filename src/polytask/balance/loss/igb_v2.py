@@ -7,12 +7,12 @@ from typing import ClassVar, final
 import numpy as np
 from jaxtyping import Float
 
-from polytask.balance._params import Limits, Real, Whole
-from polytask.balance._sac import Settings
-from polytask.balance._seeding import by_name, generator
-from polytask.balance._task_agent import Seen, TaskAgent
-from polytask.balance.loss._tools import EpochMean, positive, softmax
-from polytask.balance.method import Card, Evidence, LossMethod, Solution
+from polytask.balance.contract.method import Card, Evidence, LossMethod, Solution
+from polytask.balance.contract.options import Limits, Real, Whole
+from polytask.balance.contract.seeding import by_name, generator
+from polytask.balance.toolbox.sac import Settings
+from polytask.balance.toolbox.task_agent import Seen, TaskAgent
+from polytask.balance.toolbox.values import EpochMean, positive, softmax
 from polytask.errors import NonFiniteError
 
 __all__ = ["IGBv2"]

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from typing import ClassVar, final
 
-from polytask.balance._params import Limits, Real
-from polytask.balance._scales import LogScales
-from polytask.balance.method import Card, Evidence, LossMethod, Solution
+from polytask.balance.contract.method import Card, Evidence, LossMethod, Solution
+from polytask.balance.contract.options import Limits, Real
+from polytask.balance.toolbox.scales import LogScales
 
 __all__ = ["IMTLL"]
 

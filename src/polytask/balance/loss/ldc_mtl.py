@@ -8,10 +8,10 @@ from typing import ClassVar, Literal, final
 import numpy as np
 from jaxtyping import Float
 
-from polytask.balance._adam import TaskAdam
-from polytask.balance._params import Choice, Limits, Real
-from polytask.balance.loss._tools import positive
-from polytask.balance.method import Card, Evidence, LossMethod, Solution
+from polytask.balance.contract.method import Card, Evidence, LossMethod, Solution
+from polytask.balance.contract.options import Choice, Limits, Real
+from polytask.balance.toolbox.adam import TaskAdam
+from polytask.balance.toolbox.values import positive
 
 __all__ = ["LDCMTL"]
 

@@ -10,8 +10,8 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from polytask.balance.asks import KERNEL_TRACES
-from polytask.balance.method import Card, Evidence, LossMethod, Solution
+from polytask.balance.contract.asks import KERNEL_TRACES
+from polytask.balance.contract.method import Card, Evidence, LossMethod, Solution
 from polytask.errors import MethodError
 
 __all__ = ["NTK", "ntk_trace"]

@@ -7,9 +7,9 @@ from typing import ClassVar, final
 
 import numpy as np
 
-from polytask.balance._params import Limits, PerTask, Real
-from polytask.balance.loss._tools import per_task
-from polytask.balance.method import Card, Evidence, LossMethod, Solution
+from polytask.balance.contract.method import Card, Evidence, LossMethod, Solution
+from polytask.balance.contract.options import Limits, PerTask, Real
+from polytask.balance.toolbox.values import per_task
 
 __all__ = ["PBI"]
 

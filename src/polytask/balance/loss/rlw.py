@@ -8,8 +8,8 @@ from typing import final
 import numpy as np
 from jaxtyping import Float
 
-from polytask.balance._seeding import generator, rank_by_name
-from polytask.balance.method import Card, Evidence, LossMethod, Solution
+from polytask.balance.contract.method import Card, Evidence, LossMethod, Solution
+from polytask.balance.contract.seeding import generator, rank_by_name
 
 __all__ = ["RLW"]
 

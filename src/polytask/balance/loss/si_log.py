@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import final
 
-from polytask.balance.loss._tools import positive
-from polytask.balance.method import Card, Evidence, LossMethod, Solution
+from polytask.balance.contract.method import Card, Evidence, LossMethod, Solution
+from polytask.balance.toolbox.values import positive
 
 __all__ = ["SILog"]
 

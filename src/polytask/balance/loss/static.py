@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import ClassVar, final
 
-from polytask.balance._params import Limits, PerTask, Real
-from polytask.balance.loss._tools import per_task
-from polytask.balance.method import Card, Evidence, LossMethod, Solution
+from polytask.balance.contract.method import Card, Evidence, LossMethod, Solution
+from polytask.balance.contract.options import Limits, PerTask, Real
+from polytask.balance.toolbox.values import per_task
 
 __all__ = ["Static"]
 

@@ -7,9 +7,9 @@ from typing import ClassVar, Literal, final
 
 import numpy as np
 
-from polytask.balance._params import Choice, Limits, PerTask, Real, Whole
-from polytask.balance.loss._tools import EpochMean, per_task, positive, softmax
-from polytask.balance.method import Card, Evidence, LossMethod, Solution
+from polytask.balance.contract.method import Card, Evidence, LossMethod, Solution
+from polytask.balance.contract.options import Choice, Limits, PerTask, Real, Whole
+from polytask.balance.toolbox.values import EpochMean, per_task, positive, softmax
 
 __all__ = ["STCH"]
 

@@ -6,9 +6,9 @@ from typing import ClassVar, final
 
 import numpy as np
 
-from polytask.balance._adam import TaskAdam
-from polytask.balance._params import Limits, Real
-from polytask.balance.method import Card, Evidence, LossMethod, Solution
+from polytask.balance.contract.method import Card, Evidence, LossMethod, Solution
+from polytask.balance.contract.options import Limits, Real
+from polytask.balance.toolbox.adam import TaskAdam
 
 __all__ = ["UW"]
 

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from typing import ClassVar, Literal, final
 
-from polytask.balance._params import Choice, Limits, Real
-from polytask.balance.loss._tools import positive, softmax
-from polytask.balance.method import Card, Evidence, LossMethod, Solution
+from polytask.balance.contract.method import Card, Evidence, LossMethod, Solution
+from polytask.balance.contract.options import Choice, Limits, Real
+from polytask.balance.toolbox.values import positive, softmax
 
 __all__ = ["UWSO"]
 

@@ -24,7 +24,7 @@ from polytask.study.classical.folds import row_folds
 from polytask.study.classical.rows import Encoding, Features, features_of, read_rows
 from polytask.study.classical.saved import Estimators, head_of
 from polytask.study.judging import judge
-from polytask.study.results import TrialResult
+from polytask.study.outcome.results import TrialResult
 from polytask.tasks import Task, TaskSet
 
 __all__ = ["Learned", "check_estimator", "fit_estimator", "learn"]

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, final
 from polytask.data import MultiTaskData
 from polytask.share.stored import Stored
 from polytask.study.contenders.request import Request
-from polytask.study.results import TrialResult
+from polytask.study.outcome.results import TrialResult
 from polytask.study.versions import versions
 from polytask.train import History, TrainOptions
 
@@ -212,7 +212,7 @@ class Contender(ABC):
             tasks: Its tasks.
             seed: Its seed.
             folder: Its folder.
-            **measured: Further fields of :class:`~polytask.study.results.TrialResult`.
+            **measured: Further fields of :class:`~polytask.study.outcome.results.TrialResult`.
         """
         return TrialResult(
             id=folder.name, method=self.label, seed=seed, tasks=tasks, versions=versions(self.packages), **measured

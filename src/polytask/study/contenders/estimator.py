@@ -23,7 +23,7 @@ from polytask.study.classical import (
 from polytask.study.contenders.contender import Contender, OnEpoch, Setting
 from polytask.study.contenders.identity import plain
 from polytask.study.contenders.request import Request
-from polytask.study.results import TrialResult
+from polytask.study.outcome.results import TrialResult
 from polytask.tasks import Task
 
 __all__ = ["EstimatorContender"]

@@ -7,7 +7,7 @@ from typing import Any
 
 from polytask.data import MultiTaskData
 from polytask.share.blueprint import encoder_name
-from polytask.study.results import SCHEMA
+from polytask.study.outcome.results import SCHEMA
 from polytask.tasks import Task
 
 __all__ = ["plain", "surroundings"]

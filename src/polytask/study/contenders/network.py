@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, final
 
 from polytask.balance import METHODS, Balancer, LossMethod, get_method
-from polytask.balance.asks import VALIDATION_METRICS
+from polytask.balance.contract.asks import VALIDATION_METRICS
 from polytask.data import MultiTaskData
 from polytask.errors import CheckpointError, ConfigError, StorageError
 from polytask.share.architectures import read_architecture
@@ -21,7 +21,7 @@ from polytask.study.contenders.contender import Contender, OnEpoch, Setting, Ste
 from polytask.study.contenders.identity import plain, surroundings
 from polytask.study.contenders.request import Request
 from polytask.study.contenders.timing import check_schedule, schedule_in_words
-from polytask.study.results import TrialResult
+from polytask.study.outcome.results import TrialResult
 from polytask.train import History, Trainer, TrainOptions, check_metrics
 from polytask.train import checkpoint as checkpoints
 from polytask.train.surroundings import threads

@@ -1,0 +1,1 @@
+"""The engine: from losses to gradients, once a method has said in which direction."""

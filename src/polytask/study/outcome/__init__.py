@@ -1,0 +1,1 @@
+"""What a study found: numbers, intervals, verdict, tables, figures, report."""
