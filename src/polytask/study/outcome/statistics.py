@@ -214,7 +214,8 @@ def seeds_needed(interval: Interval, level: float = LEVEL, limit: int = 200) -> 
 
     The smallest n with t_{n−1,(1+level)/2}·s·√(1/n + ρ) < |d̄|, ρ being the overlap of repeated splits, which no number
     of seeds takes away: then only more rows help (:func:`~polytask.study.outcome.power.rows_needed`). It is a guess to
-    plan by, no promise: mean and sd are themselves estimates, and at that n the chance to see a separation is about one half.
+    plan by, no promise: mean and sd are themselves estimates, and at that n the chance to see a separation is about one
+    half.
 
     Args:
         interval: What was seen so far.
