@@ -59,21 +59,6 @@ __all__ = [
     "train",
 ]
 
-_ROOMS = (
-    "balance",
-    "data",
-    "decide",
-    "deploy",
-    "errors",
-    "linear",
-    "schedule",
-    "share",
-    "solvers",
-    "study",
-    "tables",
-    "tasks",
-    "train",
-)
 _HOMES = {
     "Balancer": "balance",
     "HardSharing": "share",
@@ -84,13 +69,14 @@ _HOMES = {
     "compare": "study",
     "load": "deploy",
 }
+"""Where the names live that are no rooms."""
 
 
 def __getattr__(name: str) -> Any:
-    if name in _ROOMS:
-        return importlib.import_module(f"polytask.{name}")
     if name in _HOMES:
         return getattr(importlib.import_module(f"polytask.{_HOMES[name]}"), name)
+    if name in __all__:
+        return importlib.import_module(f"polytask.{name}")
     raise AttributeError(f"module 'polytask' has no attribute {name!r}")
 
 
