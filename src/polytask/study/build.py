@@ -3,28 +3,44 @@
 from __future__ import annotations
 
 import dataclasses
-from typing import TYPE_CHECKING, Any
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, NamedTuple
 
 from polytask import data as datasets
 from polytask.data import MultiTaskData
 from polytask.data.files import with_path
+from polytask.data.section import DataSection
 from polytask.errors import ConfigError, unknown
 from polytask.study.functions import resolve
 from polytask.tasks import Task, TaskSet
 from polytask.tasks.section import TaskSection
 
-if TYPE_CHECKING:
-    from polytask.study.config import Config
-
-__all__ = ["build_data"]
+__all__ = ["Wanted", "build_data"]
 
 _SPLITTING = ("group", "stratify", "folds", "time", "gap", "split_column")
 _READING = (*_SPLITTING, "ignore", "missing_values", "decimal", "thousands", "encoding")
 _TABLE_ONLY = ("val", "test", "seed", "kinds", "test_table", *_READING)
 
 
-def build_data(config: Config) -> MultiTaskData:
-    """The data that ``config`` describes, with its tasks.
+class Wanted(NamedTuple):
+    """What a configuration says of its data.
+
+    Attributes:
+        data: ``[data]``.
+        tasks: ``[tasks]``; empty for every task of a built-in dataset.
+        folder: What relative paths are relative to.
+        where: The configuration, for messages.
+    """
+
+    data: DataSection
+    tasks: Mapping[str, TaskSection]
+    folder: Path
+    where: str
+
+
+def build_data(config: Wanted) -> MultiTaskData:
+    """The data that a configuration describes, with its tasks.
 
     Raises:
         ConfigError: ``[tasks]`` names a task that is not there, or a key does not apply to this source.
@@ -49,7 +65,7 @@ def build_data(config: Config) -> MultiTaskData:
     return _with_tasks(datasets.load(section.source, **section.options), config)
 
 
-def _table(config: Config) -> MultiTaskData:
+def _table(config: Wanted) -> MultiTaskData:
     section = config.data
     if not config.tasks:
         raise ConfigError(f"{config.where}: a table needs one [tasks.NAME] section per column to predict, found none")
@@ -70,7 +86,7 @@ def _table(config: Config) -> MultiTaskData:
     return _with_tasks(made, config)
 
 
-def _with_tasks(made: MultiTaskData, config: Config) -> MultiTaskData:
+def _with_tasks(made: MultiTaskData, config: Wanted) -> MultiTaskData:
     """The same data with the tasks the configuration names, in its order."""
     if not config.tasks:
         return made

@@ -18,7 +18,7 @@ from polytask.schedule.section import ScheduleSection
 from polytask.section import Section
 from polytask.share.section import ModelSection
 from polytask.study import toml
-from polytask.study.build import build_data
+from polytask.study.build import Wanted, build_data
 from polytask.study.functions import resolve
 from polytask.study.section import ProtocolSection
 from polytask.study.values import check_values
@@ -188,7 +188,7 @@ class Config(Section):
             ConfigError: The tasks do not exist, or the source's function cannot be imported.
             DataError: The table cannot be read as asked.
         """
-        return build_data(self)
+        return build_data(Wanted(self.data, self.tasks, self.folder, self._where))
 
     def train_options(self) -> dict[str, Any]:
         """``[train]`` with the tasks' own learning rates, as keyword arguments of ``TrainOptions``."""
@@ -249,11 +249,6 @@ class Config(Section):
     def folder(self) -> Path:
         """What relative paths in the configuration are relative to."""
         return self._folder
-
-    @property
-    def where(self) -> str:
-        """What error messages call this configuration."""
-        return self._where
 
     def _methods(self) -> Sequence[str | dict[str, Any]]:
         if self.protocol.methods is not None:
