@@ -78,8 +78,9 @@ class Squared(Loss):
     quadratic = True
 
     def value(self, y: Array, z: Array) -> Array:
-        """½(y − z)²."""
-        return 0.5 * (y - z) ** 2
+        """½(y − z)²; ∞ where that is beyond float64, as on the way of a model without curvature."""
+        with np.errstate(over="ignore"):
+            return np.asarray(0.5 * (y - z) ** 2)
 
     def derivative(self, y: Array, z: Array) -> Array:
         """The residual z − y."""
