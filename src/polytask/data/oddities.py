@@ -22,7 +22,7 @@ from polytask.data.sentinels import USUAL, code_like, sentinel
 from polytask.data.time_order import time_order
 from polytask.remedies import option
 
-__all__ = ["day_or_month", "last_row", "names_are_data", "odd_number", "odd_spelling", "oddities"]
+__all__ = ["last_row", "names_are_data", "odd_number", "odd_spelling", "oddities"]
 
 _SOME = 20_000  # values, evenly spaced, that tell the middle of more
 _FAR = 1e4  # times the distance that nine in ten values keep from the median
@@ -79,8 +79,6 @@ def _odd_input(series: pd.Series[Any], column: Column, values: NDArray[np.float6
         codes = code_like(values[~np.isnan(values)])
         ignored = option("ignore", [column.name])
         return [odd_number(series, values), f"{codes}; if it is one: {ignored}" if codes else ""]
-    if column.role == "date":
-        return [day_or_month(series)]
     return [odd_spelling(series)] if column.role == "categorical" else []
 
 
@@ -125,20 +123,6 @@ def _is_value(name: str, series: pd.Series[Any]) -> bool:
     if not _is_float(name):
         return not pd.api.types.is_numeric_dtype(series) and bool((series.iloc[:1000].astype(object) == name).any())
     return is_number(series) and bool(series.notna().any()) and bool(series.min() <= float(name) <= series.max())
-
-
-def day_or_month(series: pd.Series[Any]) -> str:
-    """That dates such as 03/04/2024 could be read in two ways."""
-    texts = series.dropna().drop_duplicates()
-    if not texts.map(lambda text: isinstance(text, str)).all():
-        return ""
-    parts = texts.astype(str).str.extract(r"^\s*(\d{1,2})[/.-](\d{1,2})[/.-]\d{2,4}\b").astype(float)
-    if parts.isna().any(axis=None) or (parts > 12).any(axis=None) or (parts[0] == parts[1]).all():
-        return ""
-    first = str(texts.iloc[0])
-    return (
-        f"no date tells the day from the month ({first!r} could be either); write dates as 2024-01-31 to be sure of it"
-    )
 
 
 def odd_number(series: pd.Series[Any], values: NDArray[np.float64]) -> str:
