@@ -51,7 +51,7 @@ def codes_of(series: pd.Series[Any]) -> tuple[NDArray[np.intp], int]:
     """Codes of a column's values, −1 where missing; no levels for lists and the like."""
     if not plain(series.dropna()):
         return np.empty(0, dtype=np.intp), 0
-    codes, unique = pd.factorize(series.to_numpy())
+    codes, unique = pd.factorize(series)
     return codes, len(unique)
 
 

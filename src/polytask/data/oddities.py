@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from polytask.data.classes import odd_classes
-from polytask.data.columns import Column, levels, numbers, row_number
+from polytask.data.columns import Column, coded, level_counts, numbers, row_number
 from polytask.data.combinations import told_twice
 from polytask.data.copies import copied_columns, copied_rows
 from polytask.data.factors import is_number
@@ -64,14 +64,14 @@ def oddities(
         else:
             continue
         said += [f"{'target' if name in labels else 'column'} {name!r}: {words}" for words in found if words]
-    texts = {column.name: levels(frame[column.name]) for column in inputs if column.role == "categorical"}
+    texts = {column.name: coded(frame[column.name])[0] for column in inputs if column.role == "categorical"}
     return [*filter(None, said), *copied_columns(values, texts)]
 
 
 def _odd_target(series: pd.Series[Any], label: Tensor) -> list[str]:
     if label.is_floating_point():
         return [odd_number(series, label.double().numpy())]
-    return [odd_spelling(series), odd_classes(series, str(series.name))]
+    return [odd_spelling(series), odd_classes(series)]
 
 
 def _odd_input(series: pd.Series[Any], column: Column, values: NDArray[np.float64] | None) -> list[str]:
@@ -160,10 +160,9 @@ def _alone(distance: NDArray[np.float64]) -> NDArray[np.intp]:
 
 def odd_spelling(series: pd.Series[Any]) -> str:
     """What is odd about categories: some differ in capitals and spaces only, or one may mean "no value"."""
-    texts = [text for text in levels(series) if text is not None]
-    counts = pd.Series(texts, dtype=object).value_counts(sort=False)
+    counts = level_counts(series)
     spellings: dict[str, list[str]] = {}
-    for text in counts.index:
+    for text in map(str, counts.index):
         seen = "".join(character for character in " ".join(text.split()) if character.isprintable())
         spellings.setdefault(seen.casefold(), []).append(text)
     several = [found for found in spellings.values() if len(found) > 1]

@@ -138,7 +138,7 @@ def read_table(
     labelled = frame[wanted].notna().any(axis=1).to_numpy()
     rows = _Rows(
         name,
-        frame[labelled],  # the index still counts rows of the table as it was read
+        frame if labelled.all() else frame[labelled],  # the index still counts rows of the table as it was read
         {target: chosen.get(target) for target in wanted},
         {c: chosen.get(c) for c in map(str, frame.columns) if c not in {*wanted, *left_out, *rule.apart}},
         rule,
@@ -184,9 +184,8 @@ class _Rows:
 
     def split(self, number: int) -> MultiTaskData:
         splits = self.rule.split(self.frame, list(self.targets), number, self.judged)
-        train = self.frame.iloc[splits["train"]]
-        read = self.opened.columns
-        columns = [infer_column(train[column], kind) for column, kind in self.inputs.items()]
+        train, read = splits["train"], self.opened.columns
+        columns = [infer_column(self.frame[column].iloc[train], kind) for column, kind in self.inputs.items()]
         columns = [
             dataclasses.replace(column, format=read.get(column.name, {}).get("form", "") or column.format)
             for column in columns
