@@ -137,8 +137,11 @@ def odd_number(series: pd.Series[Any], values: NDArray[np.float64]) -> str:
         return ""
     some = present[:: max(1, len(present) // _SOME)]
     middle = float(np.median(some))
-    distance = np.abs(values - middle)
     near = float(np.quantile(np.abs(some - middle), 0.9))
+    farthest = max(float(present.max()) - middle, middle - float(present.min()))
+    if near > 0 and farthest <= _FAR * near:
+        return sentinel(present)
+    distance = np.abs(values - middle)
     far = np.flatnonzero(distance > _FAR * near) if near > 0 else _alone(distance)
     if len(far):
         first = int(far[0])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import numpy as np
+import pandas as pd
 from numpy.typing import NDArray
 
 from polytask.remedies import option
@@ -71,7 +72,7 @@ def _zeros(present: Array) -> str:
     count = int((present == 0).sum())
     if not 2 <= count < 0.4 * len(present) or present.min() < 0:
         return ""
-    rest = np.unique(present[present != 0])
+    rest = np.sort(pd.unique(present[present != 0]))
     if len(rest) < _DISTINCT:
         return ""
     steps = np.diff(rest[: max(_DISTINCT, len(rest) // 2)])

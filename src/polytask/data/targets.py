@@ -11,7 +11,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from polytask.data.columns import by_value, codes, levels, mostly_numbers, numbers, plain
+from polytask.data.columns import by_value, coded, codes, levels, mostly_numbers, numbers, plain
 from polytask.data.measures import nearly_numbers
 from polytask.data.scales import in_order
 from polytask.errors import DataError, unknown
@@ -196,8 +196,9 @@ def _class_target(series: pd.Series[Any], kind: str) -> tuple[Task, Tensor]:
             f"target {name!r} of kind {kind!r} holds text ({_listed(ordered)}) whose order is not known; use numbers, "
             "or an ordered pandas Categorical in a DataFrame"
         )
-    codes = pd.Index(ordered, dtype=object).get_indexer(pd.Index(levels(series), dtype=object))
-    target = torch.from_numpy(np.where(codes < 0, -100, codes).astype(np.int64))
+    places, texts = coded(series)
+    known = pd.Index(ordered, dtype=object).get_indexer(pd.Index(texts, dtype=object))
+    target = torch.from_numpy(np.append(np.where(known < 0, -100, known), -100)[places].astype(np.int64))
     classes = None if nature is Nature.YES_NO else len(ordered)
     return Task(name, kind, classes=classes, labels=ordered), target
 
@@ -221,7 +222,7 @@ def _classes(series: pd.Series[Any]) -> list[str]:
         return [str(level) for level in levels(values)]
     if scale := _scale(series.dropna()):
         return scale
-    return sorted({str(level) for level in levels(series.dropna())}, key=by_value)
+    return sorted(set(coded(series)[1]), key=by_value)
 
 
 def _scale(present: pd.Series[Any]) -> list[str]:
