@@ -26,6 +26,9 @@ def scores(label: Tensor) -> list[Array]:
     Of two classes the second counts, of more those with ten rows, at most the ten most frequent.
     """
     values = label.double().numpy()
+    if values.ndim == 2:  # several yes/no labels, each a column
+        often = np.argsort(-(values == 1).sum(axis=0), kind="stable")[:10]
+        return [np.where(column < 0, np.nan, column) for column in values.T[sorted(often)]]
     if label.is_floating_point():
         return [values]
     classes, counts = np.unique(values[values >= 0], return_counts=True)

@@ -20,7 +20,7 @@ from polytask.data.factors import is_number
 from polytask.data.grouping import grouping
 from polytask.data.sentinels import USUAL, code_like, sentinel
 from polytask.data.time_order import time_order
-from polytask.remedies import option
+from polytask.remedies import missing_in_column, option
 
 __all__ = ["last_row", "names_are_data", "odd_number", "odd_spelling", "oddities"]
 
@@ -69,6 +69,8 @@ def oddities(
 
 
 def _odd_target(series: pd.Series[Any], label: Tensor) -> list[str]:
+    if label.ndim == 2:
+        return []
     if label.is_floating_point():
         return [odd_number(series, label.double().numpy())]
     return [odd_spelling(series), odd_classes(series)]
@@ -140,7 +142,7 @@ def odd_number(series: pd.Series[Any], values: NDArray[np.float64]) -> str:
     near = float(np.quantile(np.abs(some - middle), 0.9))
     farthest = max(float(present.max()) - middle, middle - float(present.min()))
     if near > 0 and farthest <= _FAR * near:
-        return sentinel(present)
+        return sentinel(present, str(series.name))
     distance = np.abs(values - middle)
     far = np.flatnonzero(distance > _FAR * near) if near > 0 else _alone(distance)
     if len(far):
@@ -149,9 +151,9 @@ def odd_number(series: pd.Series[Any], values: NDArray[np.float64]) -> str:
         return (
             f"row {row_number(series, first)} holds {values[first]:.6g}{more}, while nine in ten values lie within "
             f"{near:.3g} of {middle:.6g}; beside it the others cannot be told apart. Correct it, or "
-            f"{option('missing_values', [_as_text(series.iloc[first])])}"
+            f"{missing_in_column(str(series.name), [_as_text(series.iloc[first])])}"
         )
-    return sentinel(present)
+    return sentinel(present, str(series.name))
 
 
 def _alone(distance: NDArray[np.float64]) -> NDArray[np.intp]:
@@ -176,8 +178,9 @@ def odd_spelling(series: pd.Series[Any]) -> str:
         return f"{listed} {which}, and count as different{more}; if they mean the same, write them alike"
     whole = sorted(int(text) for text in spellings if re.fullmatch(r"-?\d+", text))
     if len(whole) == len(spellings) > 2 and whole[0] in USUAL and whole[1] >= 0:
-        return f"a class of its own is {whole[0]} ({counts[str(whole[0])]} rows): if it means 'no label', " + _missing(
-            str(whole[0])
+        return (
+            f"a class of its own is {whole[0]} ({counts[str(whole[0])]} rows): if it means 'no label', "
+            + missing_in_column(str(series.name), [str(whole[0])])
         )
     return ""
 
@@ -193,10 +196,6 @@ def last_row(frame: pd.DataFrame) -> str:
                 f"the last row, {len(frame)}, holds {value!r} in column {name!r}: if it sums up the others, remove it"
             )
     return ""
-
-
-def _missing(text: str) -> str:
-    return option("missing_values", [text])
 
 
 def _as_text(value: Any) -> str:

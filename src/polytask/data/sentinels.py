@@ -6,7 +6,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from polytask.remedies import option
+from polytask.remedies import missing_in_column
 
 __all__ = ["USUAL", "code_like", "sentinel"]
 
@@ -18,7 +18,7 @@ _REPEATS = 3  # times a number must occur that is not one of the usual ones
 _DISTINCT = 20  # different other values, for the distance of 0 from them to mean something
 
 
-def sentinel(present: Array) -> str:
+def sentinel(present: Array, column: str) -> str:
     """Numbers that often stand for "no value", apart from all others; nothing where there are none.
 
     The smallest or largest number counts when it is below zero and all others are not, or beyond the others by more
@@ -26,6 +26,7 @@ def sentinel(present: Array) -> str:
 
     Args:
         present: Numbers of a column, without missing ones.
+        column: Its name.
     """
     found: list[tuple[str, int]] = []
     rest = present
@@ -42,7 +43,7 @@ def sentinel(present: Array) -> str:
     listed = " and ".join(f"{count} values are {text}" for text, count in found)
     return (
         f"{listed}, apart from all others ({rest.min():.4g} to {rest.max():.4g}): if that means 'no value', "
-        f"{option('missing_values', [text for text, _ in found])}"
+        f"{missing_in_column(column, [text for text, _ in found])}"
     )
 
 
