@@ -85,7 +85,7 @@ VALUES = [
     Odd("low, medium, high", ["low", "High", "medium"], ["low", "High", "medium"], "categorical", "ordinal"),
     Odd("ranges of ages", ["18-24", "65+", "25-64", "<18"], ["18-24", "65+", "25-64", "<18"], "categorical", "ordinal"),
     Odd("several labels in a cell", ["red|blue", "blue", "red", "blue|green|red", "green"],
-        ["red|blue", "blue", "red", "blue|green|red", "green"], "categorical", "multilabel", ["separated by '|'"]),
+        ["red|blue", "blue", "red", "blue|green|red", "green"], "categorical", "multilabel"),
     Odd("towns and their countries", ["Lyon, France", "Nice, France", "Rome, Italy"],
         ["Lyon, France", "Nice, France", "Rome, Italy"], "categorical", "multiclass"),
     # dates

@@ -12,7 +12,7 @@ import pandas as pd
 
 from polytask.data.columns import Column, infer_column, plain
 from polytask.data.encoder import TableEncoder
-from polytask.data.leakage import find_leaks
+from polytask.data.leakage import find_leaks, judged
 from polytask.data.missing import MissingValues
 from polytask.data.oddities import oddities
 from polytask.data.opening import open_table
@@ -226,5 +226,7 @@ def _report(series: pd.Series[Any], role: str, kind: str, note: str) -> ColumnRe
 
 
 def _leaks(frame: pd.DataFrame, columns: list[Column], tasks: TaskSet, labels: dict[str, Any]) -> list[str]:
+    rows = judged(len(frame))
+    frame, labels = frame.iloc[rows], {name: label[rows] for name, label in labels.items()}
     encoder = TableEncoder.fit(frame, columns)
     return [str(leak) for leak in find_leaks(frame, encoder.encode(frame), encoder, tasks, labels)]
