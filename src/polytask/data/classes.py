@@ -6,7 +6,7 @@ from typing import Any
 
 import pandas as pd
 
-from polytask.data.columns import level_counts
+from polytask.data.factors import level_counts
 
 __all__ = ["odd_classes"]
 

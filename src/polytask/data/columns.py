@@ -27,7 +27,6 @@ __all__ = [
     "codes",
     "dates",
     "infer_column",
-    "level_counts",
     "levels",
     "mostly_numbers",
     "numbers",
@@ -337,12 +336,6 @@ def coded(series: pd.Series[Any]) -> tuple[NDArray[np.intp], NDArray[np.object_]
     texts = np.empty(len(unique), dtype=object)
     texts[:] = [_text(value) for value in unique]
     return places, texts
-
-
-def level_counts(series: pd.Series[Any]) -> pd.Series[Any]:
-    """Rows by level, as texts, in the order of their first rows."""
-    places, texts = coded(series)
-    return pd.Series(np.bincount(places[places >= 0], minlength=len(texts))).groupby(texts, sort=False).sum()
 
 
 def by_value(level: str) -> tuple[int, float, str]:

@@ -10,9 +10,9 @@ import pandas as pd
 from numpy.typing import NDArray
 from torch import Tensor
 
-from polytask.data.columns import plain
+from polytask.data.columns import coded, plain
 
-__all__ = ["VISIT", "codes_of", "factor", "in_blocks", "is_number", "scores"]
+__all__ = ["VISIT", "codes_of", "factor", "in_blocks", "is_number", "level_counts", "scores"]
 
 Array = NDArray[np.float64]
 
@@ -56,6 +56,12 @@ def codes_of(series: pd.Series[Any]) -> tuple[NDArray[np.intp], int]:
         return np.empty(0, dtype=np.intp), 0
     codes, unique = pd.factorize(series)
     return codes, len(unique)
+
+
+def level_counts(series: pd.Series[Any]) -> pd.Series[Any]:
+    """Rows by level, as texts, in the order of their first rows."""
+    places, texts = coded(series)
+    return pd.Series(np.bincount(places[places >= 0], minlength=len(texts))).groupby(texts, sort=False).sum()
 
 
 def is_number(series: pd.Series[Any]) -> bool:

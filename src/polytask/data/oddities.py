@@ -13,10 +13,10 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from polytask.data.classes import odd_classes
-from polytask.data.columns import Column, coded, level_counts, numbers, row_number
+from polytask.data.columns import Column, coded, numbers, row_number
 from polytask.data.combinations import told_twice
 from polytask.data.copies import copied_columns, copied_rows
-from polytask.data.factors import is_number
+from polytask.data.factors import is_number, level_counts
 from polytask.data.grouping import grouping
 from polytask.data.sentinels import USUAL, code_like, sentinel
 from polytask.data.time_order import time_order
