@@ -9,7 +9,18 @@ from collections.abc import Iterator
 from contextvars import ContextVar
 from typing import Literal
 
-__all__ = ["Notation", "afresh", "column_kind", "elsewhere", "notation", "option", "said_in", "setting", "worded"]
+__all__ = [
+    "Notation",
+    "afresh",
+    "column_kind",
+    "elsewhere",
+    "missing_in_column",
+    "notation",
+    "option",
+    "said_in",
+    "setting",
+    "worded",
+]
 
 Notation = Literal["python", "toml", "init", "rows"]
 
@@ -133,11 +144,43 @@ def column_kind(column: str, kind: str, *, target: bool) -> str:
         case "python":
             return f"kinds={{{column!r}: {kind!r}}}"
         case "toml" | "rows" as reader:
-            key = column if column.isascii() and column.replace("-", "_").isidentifier() else json.dumps(column)
+            key = _key(column)
             line = f'[tasks.{key}] kind = "{kind}"' if target else f'[data.kinds] {key} = "{kind}"'
             return f"{line} and train again" if reader == "rows" else line
         case _:
             return f"--kind {shlex.quote(f'{column}={kind}')}"
+
+
+def missing_in_column(column: str, texts: list[str]) -> str:
+    """How texts are declared to mean "no value" in one column.
+
+    Args:
+        column: The column.
+        texts: What means "no value" there.
+
+    Examples:
+        >>> missing_in_column("income", ["-999"])
+        "missing_values={'income': ['-999']}"
+        >>> with said_in("toml"):
+        ...     missing_in_column("income", ["-999"])
+        '[data.missing_values] income = ["-999"]'
+        >>> with said_in("init"):
+        ...     missing_in_column("income", ["-999"])
+        '--missing income=-999'
+    """
+    match _notation.get():
+        case "python":
+            return f"missing_values={{{column!r}: {texts!r}}}"
+        case "toml" | "rows" as reader:
+            line = f"[data.missing_values] {_key(column)} = {json.dumps(texts, ensure_ascii=False)}"
+            return f"{line} and train again" if reader == "rows" else line
+        case _:
+            return " ".join(f"--missing {shlex.quote(_quoted(f'{column}={text}'))}" for text in texts)
+
+
+def _key(column: str) -> str:
+    """A column as a key of the configuration."""
+    return column if column.isascii() and column.replace("-", "_").isidentifier() else json.dumps(column)
 
 
 def _quoted(text: str) -> str:

@@ -291,3 +291,16 @@ def test_a_wide_table_is_a_page(polytask, tmp_path):
     assert len(out.read_text().splitlines()) < 60
     every = polytask("init", tmp_path / "wide.csv", "--targets", "y", "--out", out, "--force", "--json").json
     assert len(every["surprises"]) >= 300
+
+
+def test_what_is_missing_in_one_column_is_written_for_that_column(polytask, tmp_path):
+    rows = "".join(
+        f"{-999 if i % 6 == 0 else 2000 + 7 * i},{-999 if i % 5 == 0 else -980 - i},{i % 7 + 0.5}\n" for i in range(60)
+    )
+    (tmp_path / "t.csv").write_text("income,height,y\n" + rows)
+    out = tmp_path / "polytask.toml"
+    done = polytask("init", tmp_path / "t.csv", "--targets", "y", "--missing", "income=-999,gone", "--out", out)
+    assert done.code == 0
+    config = Config.load(out)
+    assert config.data.missing_values == {"income": ("-999",), "*": ("gone",)}
+    assert [column.indicator for column in config.build_data().table.numeric] == [True, False]

@@ -84,6 +84,10 @@ VALUES = [
     Odd("y and n and gaps", ["y", "N", "", "n"], ["y", "N", NONE, "N"], "categorical", "binary"),
     Odd("low, medium, high", ["low", "High", "medium"], ["low", "High", "medium"], "categorical", "ordinal"),
     Odd("ranges of ages", ["18-24", "65+", "25-64", "<18"], ["18-24", "65+", "25-64", "<18"], "categorical", "ordinal"),
+    Odd("several labels in a cell", ["red|blue", "blue", "red", "blue|green|red", "green"],
+        ["red|blue", "blue", "red", "blue|green|red", "green"], "categorical", "multilabel"),
+    Odd("towns and their countries", ["Lyon, France", "Nice, France", "Rome, Italy"],
+        ["Lyon, France", "Nice, France", "Rome, Italy"], "categorical", "multiclass"),
     # dates
     Odd("ISO dates", ["2020-01-31", "2021-02-28"], [day("2020-01-31"), day("2021-02-28")], "date", ""),
     Odd("german dates", ["31.01.2020", "01.02.2021"], [day("2020-01-31"), day("2021-02-01")], "date", ""),

@@ -131,7 +131,7 @@ def rare(positives):
 
 
 def many(classes, seed=22):
-    return plain(rows=ROWS, kind=rng(seed).integers(0, classes, ROWS).astype(str) + "x")
+    return plain(rows=ROWS, kind=np.strings.add("kind ", rng(seed).integers(0, classes, ROWS).astype(str)))
 
 
 FAULTS = {
@@ -200,25 +200,31 @@ FAULTS = {
         "12 values are 0, and the others lie from 2",
         "values are",
     ),
-    "day or month": (slashed(), slashed(day=28), "y", "no date tells the day from the month", "tells the day"),
+    "day or month": (
+        slashed(),
+        slashed(day=28),
+        "y",
+        "no date tells whether day or month comes first",
+        "no date tells",
+    ),
     "a first line that is data": (headless(), numbered(), None, "the first line may be data", "first line"),
     "ordered words": (
         answers(["low", "medium", "high"]),
         answers(["red", "low", "high"]),
         "how",
-        "(low, medium, high)",
-        "have an order",
+        "ordered levels: 'low' < 'medium' < 'high'",
+        "ordered levels",
     ),
     "ordered ranges": (
         answers(["0-9", "10-19", "20+"]),
         answers(["A1", "B2", "C3"]),
         "how",
-        "(0-9, 10-19, 20+)",
-        "have an order",
+        "ordered levels: '0-9' < '10-19' < '20+'",
+        "ordered levels",
     ),
     "spellings": (
-        answers(["yes", "Yes", "YES", "no"]),
-        answers(["yes", "no"]),
+        answers(["red", "Red", "RED", "blue"]),
+        answers(["red", "blue"]),
         "how",
         "count as different",
         "count as different",

@@ -77,7 +77,7 @@ def test_every_nature_has_a_kind_and_the_usual_one_is_the_first():
 
 
 def test_a_table_takes_the_kinds_of_one_column():
-    assert target_kinds() == ("regression", "binary", "multiclass", "ordinal", "count", "quantile")
+    assert target_kinds() == ("regression", "binary", "multiclass", "multilabel", "ordinal", "count", "quantile")
 
 
 def test_no_option_of_a_kind_can_hide_an_argument_or_a_key():

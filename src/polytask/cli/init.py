@@ -58,7 +58,9 @@ def init(
     gap: Annotated[float, typer.Option(min=0, help="Least distance in time between splits (days for dates).")] = 0.0,
     split_column: Annotated[str | None, typer.Option(help="Column that says train, val or test.")] = None,
     test_table: Annotated[Path | None, typer.Option(help="A table of its own with the test rows.")] = None,
-    missing: Annotated[list[str] | None, typer.Option(help=f"Texts that mean 'no value', {_LIST}.")] = None,
+    missing: Annotated[
+        list[str] | None, typer.Option(help=f"Texts that mean 'no value', {_LIST}; COLUMN=TEXT for one column.")
+    ] = None,
     kind: Annotated[
         list[str] | None, typer.Option(metavar="COLUMN=KIND", help="Kind of a column where the guess is wrong.")
     ] = None,
@@ -82,7 +84,12 @@ def init(
     except StorageError as error:
         raise ConfigError(f"--out: {error}") from error
     wanted, left_out = names(targets), names(ignore)
-    asked = {"decimal": decimal, "thousands": thousands, "encoding": encoding, "missing_values": names(missing)}
+    asked = {
+        "decimal": decimal,
+        "thousands": thousands,
+        "encoding": encoding,
+        "missing_values": _missing(names(missing)),
+    }
     reading: dict[str, Any] = {key: value for key, value in asked.items() if value}
     if not wanted:
         report = inspect_table(table, **reading)
@@ -126,6 +133,26 @@ def _kind(text: str) -> tuple[str, str]:
     return column.strip(), chosen.strip()
 
 
+def _missing(texts: list[str]) -> list[str] | dict[str, list[str]]:
+    """Texts of all columns, or by column where some are of one."""
+    if not any("=" in text for text in texts):
+        return texts
+    found: dict[str, list[str]] = {}
+    for text in texts:
+        column, equals, value = text.rpartition("=")
+        found.setdefault(column.strip() if equals else "*", []).append(value.strip())
+    return found
+
+
+def _missing_lines(given: list[str] | dict[str, list[str]] | None) -> list[str]:
+    from polytask.study import toml
+
+    remark = "texts that mean 'no value'"
+    if not isinstance(given, dict):
+        return [_optional("missing_values", given, ["unknown"], remark)]
+    return [f"missing_values.{toml.dumps({column: texts}).strip()}" for column, texts in given.items()]
+
+
 def _page(report: TableReport, source: str, table: dict[str, Any]) -> str:
     """The configuration, with a remark on everything that one may want to change."""
     from polytask.data.said import condensed
@@ -142,7 +169,7 @@ def _page(report: TableReport, source: str, table: dict[str, Any]) -> str:
     group = table["group"][0] if len(table["group"]) == 1 else table["group"]
     lines += [_optional("group", group, "school", "rows with the same value stay in one split")]
     lines += [_line(key, value, _SPLITTING.get(key, "")) for key, value in table["splitting"].items() if value]
-    lines += [_optional("missing_values", table.get("missing_values"), ["unknown"], "texts that mean 'no value'")]
+    lines += _missing_lines(table.get("missing_values"))
     lines += [_line(key, table[key]) for key in ("decimal", "thousands", "encoding") if key in table]
     lines += [f"kinds.{toml.dumps({column: kind}).strip()}" for column, kind in table["kinds"].items()]
     if report.surprises:

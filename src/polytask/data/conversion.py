@@ -264,7 +264,8 @@ def _words(column: pd.Series[Any], texts: _Texts, words: NDArray[np.bool_]) -> _
     usual = truth_words(counts) if low else {}
     if usual:
         listed = ", ".join(f"{text!r} ({count} rows)" for text, count in counts.items() if usual[text] != text)
-        said = _and(f"{listed} count as {' and '.join(repr(word) for word in dict.fromkeys(usual.values()))}", said)
+        meant = dict.fromkeys(word for text, word in usual.items() if word != text)
+        said = _and(f"{listed} count as {' and '.join(map(repr, meant))}", said)
         spelling = {text.strip().casefold(): word for text, word in usual.items()}
         made = made.map(lambda value: usual.get(value, value), na_action="ignore")
         return Conversion("words", missing=tuple(sorted(missing)), spelling=spelling), made, said

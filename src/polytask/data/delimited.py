@@ -12,7 +12,7 @@ import re
 import warnings
 import zlib
 from collections import Counter
-from collections.abc import Collection, Sequence
+from collections.abc import Collection
 from pathlib import Path
 from typing import IO, Any, cast, final
 
@@ -21,6 +21,7 @@ import pandas as pd
 
 from polytask.data.codes import zero_led
 from polytask.data.marks import are_codes
+from polytask.data.missing import MissingValues, missing_in
 from polytask.data.naming import Read, named, without_blanks
 from polytask.data.packed import stream
 from polytask.errors import ConfigError, DataError
@@ -44,7 +45,7 @@ class _NotTheHeader(Exception):  # noqa: N818 - it asks to look below and is nev
 
 def read_text(
     path: Path,
-    missing_values: Sequence[str] = (),
+    missing_values: MissingValues = (),
     encoding: str | None = None,
     texts: Collection[str] = (),
     *,
@@ -105,7 +106,7 @@ def _parse(
     path: Path,
     lines: list[str],
     above: int,
-    missing_values: Sequence[str],
+    missing_values: MissingValues,
     codec: str,
     texts: Collection[str],
     codes: bool,
@@ -116,7 +117,7 @@ def _parse(
     options = {
         "sep": separator,
         "encoding": codec,
-        "na_values": list(missing_values),
+        "na_values": {place: missing_in(missing_values, name) for place, name in enumerate(names)},
         "index_col": False,
         "header": None,
         "names": range(len(names)),

@@ -20,6 +20,7 @@ from polytask.errors import DataError, unknown
 __all__ = ["CategoryColumn", "NumberColumn", "TableEncoder"]
 
 _ALL = slice(None)
+_BLOCK = 8_192  # rows that are encoded at once
 
 
 @final
@@ -163,29 +164,34 @@ class TableEncoder:
             DataError: A column is missing, or holds text among numbers or an infinity.
         """
         rows = len(frame)
-        features = np.zeros((rows, len(self.features)), dtype=np.float32)
-        gaps, angles = [], []
-        for i, number in enumerate(self.numeric):
-            values = _values(_series(frame, number.name), number.role, number.format)
-            missing = np.isnan(values)
-            encoded = (values - number.mean) / number.scale
-            encoded[missing] = 0.0
-            features[:, i] = encoded
-            if number.indicator:
-                gaps.append(missing)
-            angles += [2 * np.pi * (values / CYCLES[cycle] % 1) for cycle in number.cycles]
-        for i, missing in enumerate(gaps):
-            features[:, len(self.numeric) + i] = missing
-        first = len(self.numeric) + len(gaps)
-        for i, angle in enumerate(angles):
-            features[:, first + 2 * i] = np.nan_to_num(np.sin(angle))
-            features[:, first + 2 * i + 1] = np.nan_to_num(np.cos(angle))
+        features = np.empty((rows, len(self.features)), dtype=np.float32)
+        columns = [_values(_series(frame, number.name), number.role, number.format) for number in self.numeric]
+        for start in range(0, rows, _BLOCK):
+            block = slice(start, start + _BLOCK)
+            self._fill(features[block], [values[block] for values in columns])
         codes = np.zeros((rows, len(self.categorical)), dtype=np.int64)
         for j, category in enumerate(self.categorical):
             places, texts = coded(_series(frame, category.name))
             known = pd.Index(category.levels, dtype=object).get_indexer(pd.Index(texts, dtype=object)) + 1
             codes[:, j] = np.append(known, 0)[places]
         return {"numeric": torch.from_numpy(features), "categorical": torch.from_numpy(codes)}
+
+    def _fill(self, features: NDArray[np.float32], columns: list[NDArray[np.float64]]) -> None:
+        """The features of some rows, few enough to stay near the processor."""
+        gaps, cycle = len(self.numeric), len(self.numeric) + sum(number.indicator for number in self.numeric)
+        for i, (number, values) in enumerate(zip(self.numeric, columns, strict=True)):
+            missing = np.isnan(values)
+            encoded = (values - number.mean) / number.scale
+            encoded[missing] = 0.0
+            features[:, i] = encoded
+            if number.indicator:
+                features[:, gaps] = missing
+                gaps += 1
+            for name in number.cycles:
+                angle = 2 * np.pi * (values / CYCLES[name] % 1)
+                features[:, cycle] = np.nan_to_num(np.sin(angle))
+                features[:, cycle + 1] = np.nan_to_num(np.cos(angle))
+                cycle += 2
 
     def to_dict(self) -> dict[str, Any]:
         """The encoder as plain values, for JSON."""

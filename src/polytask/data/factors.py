@@ -10,9 +10,9 @@ import pandas as pd
 from numpy.typing import NDArray
 from torch import Tensor
 
-from polytask.data.columns import plain
+from polytask.data.columns import coded, plain
 
-__all__ = ["VISIT", "codes_of", "factor", "in_blocks", "is_number", "scores"]
+__all__ = ["VISIT", "codes_of", "factor", "in_blocks", "is_number", "level_counts", "scores"]
 
 Array = NDArray[np.float64]
 
@@ -26,6 +26,9 @@ def scores(label: Tensor) -> list[Array]:
     Of two classes the second counts, of more those with ten rows, at most the ten most frequent.
     """
     values = label.double().numpy()
+    if values.ndim == 2:  # several yes/no labels, each a column
+        often = np.argsort(-(values == 1).sum(axis=0), kind="stable")[:10]
+        return [np.where(column < 0, np.nan, column) for column in values.T[sorted(often)]]
     if label.is_floating_point():
         return [values]
     classes, counts = np.unique(values[values >= 0], return_counts=True)
@@ -51,8 +54,14 @@ def codes_of(series: pd.Series[Any]) -> tuple[NDArray[np.intp], int]:
     """Codes of a column's values, −1 where missing; no levels for lists and the like."""
     if not plain(series.dropna()):
         return np.empty(0, dtype=np.intp), 0
-    codes, unique = pd.factorize(series.to_numpy())
+    codes, unique = pd.factorize(series)
     return codes, len(unique)
+
+
+def level_counts(series: pd.Series[Any]) -> pd.Series[Any]:
+    """Rows by level, as texts, in the order of their first rows."""
+    places, texts = coded(series)
+    return pd.Series(np.bincount(places[places >= 0], minlength=len(texts))).groupby(texts, sort=False).sum()
 
 
 def is_number(series: pd.Series[Any]) -> bool:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 import shlex
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +12,7 @@ import pandas as pd
 
 from polytask.data.delimited import TEXT, read_text
 from polytask.data.formats import from_frame, read_columnar, read_database, read_lines, read_sheet
+from polytask.data.missing import MissingValues, check_missing, missing_in
 from polytask.data.naming import Read
 from polytask.data.packed import PACKED, ending
 from polytask.errors import DataError
@@ -31,7 +32,7 @@ _ADDRESS = re.compile(r"[a-z][a-z0-9]*(\+[a-z0-9]+)?://", re.IGNORECASE)
 
 def read_frame(
     source: str | Path | pd.DataFrame,
-    missing_values: Sequence[str] = (),
+    missing_values: MissingValues = (),
     *,
     encoding: str | None = None,
     texts: Collection[str] = (),
@@ -42,7 +43,7 @@ def read_frame(
 
 def read_source(
     source: str | Path | pd.DataFrame,
-    missing_values: Sequence[str] = (),
+    missing_values: MissingValues = (),
     *,
     encoding: str | None = None,
     texts: Collection[str] = (),
@@ -56,7 +57,8 @@ def read_source(
             Excel file (``.xlsx``, ``.xlsm``; ``"book.xlsx#sheet"``), the texts among them also compressed (``.gz``,
             ``.bz2``, ``.xz``, ``.zip``); the address of a database with a table or a query
             (``"sqlite:///clinic.db#visits"``); or a DataFrame, which is not changed.
-        missing_values: Texts that mean "missing", besides the empty field, ``NA``, ``NaN``, ``null`` and the like.
+        missing_values: Texts that mean "missing", besides the empty field, ``NA``, ``NaN``, ``null`` and the like; a
+            mapping gives those of single columns (``{"income": ["-999"]}``), and under ``"*"`` those of all.
         encoding: How a CSV file's text is encoded; UTF-8 when None.
         texts: Columns of a CSV file that are read as the texts they are, also if they are numbers.
         codes: Whether numbers of a CSV file that begin with zeros are looked for, and kept as texts.
@@ -66,8 +68,7 @@ def read_source(
             rows.
         MissingExtraError: An optional package that reads such files is not installed.
     """
-    if isinstance(missing_values, str):
-        raise DataError(f"missing_values must be a list of texts, found {missing_values!r}; write [{missing_values!r}]")
+    check_missing(missing_values)
     if isinstance(source, pd.DataFrame):
         read, where = from_frame(source), "the DataFrame"
     elif not isinstance(source, (str, Path)):
@@ -139,15 +140,16 @@ def _parted(source: str | Path) -> tuple[Path, str]:
     return (Path(file), part) if mark and not path.exists() and Path(file).suffix.lower() in _BOOKS else (path, "")
 
 
-def _without(frame: pd.DataFrame, missing_values: Sequence[str]) -> pd.DataFrame:
+def _without(frame: pd.DataFrame, missing_values: MissingValues) -> pd.DataFrame:
     """The table with NaN for these texts, and for the numbers they name, as reading them from a CSV file gives."""
     if not missing_values:
         return frame
-    named = pd.to_numeric(pd.Series(list(missing_values), dtype=object), errors="coerce").dropna().tolist()
 
     def clean(column: pd.Series[Any]) -> pd.Series[Any]:
-        is_number = pd.api.types.is_numeric_dtype(column) and not pd.api.types.is_bool_dtype(column)
-        return column.mask(column.isin(named if is_number else list(missing_values)))
+        texts: list[Any] = missing_in(missing_values, str(column.name))
+        if pd.api.types.is_numeric_dtype(column) and not pd.api.types.is_bool_dtype(column):
+            texts = pd.to_numeric(pd.Series(texts, dtype=object), errors="coerce").dropna().tolist()
+        return column.mask(column.isin(texts)) if texts else column
 
     return frame.apply(clean)
 

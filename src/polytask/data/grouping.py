@@ -37,6 +37,8 @@ _FEW = 5  # groups below which holding some of them out decides nothing
 _UNNAMED = 12  # groups that a column must have that no name gives away
 _ALIKE = 0.05  # intraclass correlation that such a column must have
 _SURE = 1e-6
+_MOST = 50_000  # of more than twice as many rows, so many tell how alike levels are
+_EACH = 20  # of them, so many at least for each level, on average
 
 
 class Alike(NamedTuple):
@@ -109,13 +111,20 @@ def grouping(frame: pd.DataFrame, columns: Iterable[Column], labels: Mapping[str
         surely = _SURELY.search(name) is not None
         if not _FEW <= levels <= present / (1.5 if surely else 2) or not (surely or _possible(series, codes)):
             continue
-        found = {task: _most_alike(parts, codes) for task, parts in targets.items()}
+        some = _some(len(codes), levels)
+        found = {task: _most_alike([part[some] for part in parts], codes[some]) for task, parts in targets.items()}
         task = max(found, key=lambda one: (-found[one].chance, found[one].correlation))
         sure = 2 if surely else 1 if _perhaps(frame, name, codes, targets, found[task], task) else 0
         rank = (sure + (found[task].chance < 0.01), found[task].correlation)
         if sure and (best is None or rank > best[0]):
             best = rank, _grouped(name, levels, present, task, found[task])
     return best[1] if best else ""
+
+
+def _some(rows: int, levels: int) -> NDArray[np.int64] | slice:
+    """Rows by which the likeness of levels is judged: all, or many of each level, drawn without return."""
+    most = max(_MOST, _EACH * levels)
+    return slice(None) if rows <= 2 * most else np.random.default_rng(0).choice(rows, most, replace=False)
 
 
 def _perhaps(

@@ -12,7 +12,8 @@ import pandas as pd
 
 from polytask.data.columns import Column, infer_column, plain
 from polytask.data.encoder import TableEncoder
-from polytask.data.leakage import find_leaks
+from polytask.data.leakage import find_leaks, judged
+from polytask.data.missing import MissingValues
 from polytask.data.oddities import oddities
 from polytask.data.opening import open_table
 from polytask.data.said import condensed
@@ -123,7 +124,7 @@ def inspect_table(
     ignore: Sequence[str | int] = (),
     group: str | int | Sequence[str | int] | None = None,
     time: str | int | None = None,
-    missing_values: Sequence[str] = (),
+    missing_values: MissingValues = (),
     decimal: str | None = None,
     thousands: str | None = None,
     encoding: str | None = None,
@@ -137,7 +138,7 @@ def inspect_table(
         ignore: Columns to leave out of the search for leaks.
         group: Column by which rows are to be split, or several.
         time: Column of times by which rows are to be split.
-        missing_values: Texts that mean "missing".
+        missing_values: Texts that mean "missing", in all columns or by column.
         decimal: Decimal mark of numbers that are texts.
         thousands: Separator of thousands.
         encoding: How a CSV file's text is encoded.
@@ -225,5 +226,7 @@ def _report(series: pd.Series[Any], role: str, kind: str, note: str) -> ColumnRe
 
 
 def _leaks(frame: pd.DataFrame, columns: list[Column], tasks: TaskSet, labels: dict[str, Any]) -> list[str]:
+    rows = judged(len(frame))
+    frame, labels = frame.iloc[rows], {name: label[rows] for name, label in labels.items()}
     encoder = TableEncoder.fit(frame, columns)
     return [str(leak) for leak in find_leaks(frame, encoder.encode(frame), encoder, tasks, labels)]

@@ -15,7 +15,7 @@ from torch import Tensor
 from polytask.data.columns import levels
 from polytask.data.combinations import combination, gaps_tell
 from polytask.data.encoder import TableEncoder
-from polytask.tasks import Nature, TaskSet
+from polytask.tasks import Nature, Task, TaskSet
 
 __all__ = ["Leak", "LeakageWarning", "find_leaks", "judged"]
 
@@ -84,11 +84,9 @@ def find_leaks(
     columns = [(number.name, inputs["numeric"][:, i].double().numpy()) for i, number in enumerate(encoder.numeric)]
     missing = {number.name: frame[number.name].isna().to_numpy() for number in encoder.numeric}
     grouped = {category.name: pd.factorize(levels(frame[category.name]))[0] for category in encoder.categorical}
-    for task in tasks.values():
-        target = targets[task.name]
-        known = task.present(target).numpy()
+    for task, target, discrete in _columns_of(tasks, targets):
+        known = (target >= 0).numpy() if discrete else task.present(target).numpy()
         labels = target.to(torch.float64).numpy()
-        discrete = task.rule.nature.classes
         for name, values in columns:
             both = known & ~missing[name]
             how = _number_leak(values[both], labels[both], discrete)
@@ -98,13 +96,25 @@ def find_leaks(
             both = known & (codes >= 0)
             if _determined(codes[both], labels[both]):
                 leaks.append(Leak(name, task.name, "determines"))
-        if discrete and task.rule.target_dims == 1:
+        if discrete and targets[task.name].ndim == 1:
             gaps = {**missing, **{name: codes < 0 for name, codes in grouped.items()}}
             told = {name: gaps_tell(gap[known], labels[known], task.labels) for name, gap in gaps.items()}
             leaks += [Leak(name, task.name, how) for name, how in told.items() if how]
+    leaks = list(dict.fromkeys(leaks))
     alone = {leak.column for leak in leaks}
     numbers = {name: np.where(missing[name], np.nan, values) for name, values in columns if name not in alone}
     return leaks + _sums(numbers, tasks, targets)
+
+
+def _columns_of(tasks: TaskSet, targets: Mapping[str, Tensor]) -> list[tuple[Task, Tensor, bool]]:
+    """Each task with its labels and whether they are classes; of several yes/no labels, one after the other."""
+    found = []
+    for task in tasks.values():
+        target = targets[task.name]
+        several = task.rule.nature is Nature.SEVERAL_YES_NO
+        parts = list(target.T) if several else [target]
+        found += [(task, part, several or task.rule.nature.classes) for part in parts]
+    return found
 
 
 def _sums(columns: Mapping[str, NDArray[np.float64]], tasks: TaskSet, targets: Mapping[str, Tensor]) -> list[Leak]:

@@ -113,9 +113,9 @@ def number_dates(name: str, present: pd.Series[Any]) -> str:
         >>> number_dates("day", pd.Series([20200131, 20191224, 20200401])), number_dates("x", pd.Series([1.5]))
         ('%Y%m%d', '')
     """
-    values = present.to_numpy(dtype=np.float64)
-    if not len(values):
+    if not len(present) or pd.api.types.is_complex_dtype(present):
         return ""
+    values = present.to_numpy(dtype=np.float64)
     low, high = float(values.min()), float(values.max())
     if not np.isfinite(high) or not np.isfinite(low):
         return ""

@@ -13,16 +13,16 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from polytask.data.classes import odd_classes
-from polytask.data.columns import Column, levels, numbers, row_number
+from polytask.data.columns import Column, coded, numbers, row_number
 from polytask.data.combinations import told_twice
 from polytask.data.copies import copied_columns, copied_rows
-from polytask.data.factors import is_number
+from polytask.data.factors import is_number, level_counts
 from polytask.data.grouping import grouping
 from polytask.data.sentinels import USUAL, code_like, sentinel
 from polytask.data.time_order import time_order
-from polytask.remedies import option
+from polytask.remedies import missing_in_column, option
 
-__all__ = ["day_or_month", "last_row", "names_are_data", "odd_number", "odd_spelling", "oddities"]
+__all__ = ["last_row", "names_are_data", "odd_number", "odd_spelling", "oddities"]
 
 _SOME = 20_000  # values, evenly spaced, that tell the middle of more
 _FAR = 1e4  # times the distance that nine in ten values keep from the median
@@ -64,14 +64,16 @@ def oddities(
         else:
             continue
         said += [f"{'target' if name in labels else 'column'} {name!r}: {words}" for words in found if words]
-    texts = {column.name: levels(frame[column.name]) for column in inputs if column.role == "categorical"}
+    texts = {column.name: coded(frame[column.name])[0] for column in inputs if column.role == "categorical"}
     return [*filter(None, said), *copied_columns(values, texts)]
 
 
 def _odd_target(series: pd.Series[Any], label: Tensor) -> list[str]:
+    if label.ndim == 2:
+        return []
     if label.is_floating_point():
         return [odd_number(series, label.double().numpy())]
-    return [odd_spelling(series), odd_classes(series, str(series.name))]
+    return [odd_spelling(series), odd_classes(series)]
 
 
 def _odd_input(series: pd.Series[Any], column: Column, values: NDArray[np.float64] | None) -> list[str]:
@@ -79,8 +81,6 @@ def _odd_input(series: pd.Series[Any], column: Column, values: NDArray[np.float6
         codes = code_like(values[~np.isnan(values)])
         ignored = option("ignore", [column.name])
         return [odd_number(series, values), f"{codes}; if it is one: {ignored}" if codes else ""]
-    if column.role == "date":
-        return [day_or_month(series)]
     return [odd_spelling(series)] if column.role == "categorical" else []
 
 
@@ -127,20 +127,6 @@ def _is_value(name: str, series: pd.Series[Any]) -> bool:
     return is_number(series) and bool(series.notna().any()) and bool(series.min() <= float(name) <= series.max())
 
 
-def day_or_month(series: pd.Series[Any]) -> str:
-    """That dates such as 03/04/2024 could be read in two ways."""
-    texts = series.dropna().drop_duplicates()
-    if not texts.map(lambda text: isinstance(text, str)).all():
-        return ""
-    parts = texts.astype(str).str.extract(r"^\s*(\d{1,2})[/.-](\d{1,2})[/.-]\d{2,4}\b").astype(float)
-    if parts.isna().any(axis=None) or (parts > 12).any(axis=None) or (parts[0] == parts[1]).all():
-        return ""
-    first = str(texts.iloc[0])
-    return (
-        f"no date tells the day from the month ({first!r} could be either); write dates as 2024-01-31 to be sure of it"
-    )
-
-
 def odd_number(series: pd.Series[Any], values: NDArray[np.float64]) -> str:
     """What is odd about a column of numbers: values far from all others, or one that may mean "no value".
 
@@ -153,8 +139,11 @@ def odd_number(series: pd.Series[Any], values: NDArray[np.float64]) -> str:
         return ""
     some = present[:: max(1, len(present) // _SOME)]
     middle = float(np.median(some))
-    distance = np.abs(values - middle)
     near = float(np.quantile(np.abs(some - middle), 0.9))
+    farthest = max(float(present.max()) - middle, middle - float(present.min()))
+    if near > 0 and farthest <= _FAR * near:
+        return sentinel(present, str(series.name))
+    distance = np.abs(values - middle)
     far = np.flatnonzero(distance > _FAR * near) if near > 0 else _alone(distance)
     if len(far):
         first = int(far[0])
@@ -162,9 +151,9 @@ def odd_number(series: pd.Series[Any], values: NDArray[np.float64]) -> str:
         return (
             f"row {row_number(series, first)} holds {values[first]:.6g}{more}, while nine in ten values lie within "
             f"{near:.3g} of {middle:.6g}; beside it the others cannot be told apart. Correct it, or "
-            f"{option('missing_values', [_as_text(series.iloc[first])])}"
+            f"{missing_in_column(str(series.name), [_as_text(series.iloc[first])])}"
         )
-    return sentinel(present)
+    return sentinel(present, str(series.name))
 
 
 def _alone(distance: NDArray[np.float64]) -> NDArray[np.intp]:
@@ -176,10 +165,9 @@ def _alone(distance: NDArray[np.float64]) -> NDArray[np.intp]:
 
 def odd_spelling(series: pd.Series[Any]) -> str:
     """What is odd about categories: some differ in capitals and spaces only, or one may mean "no value"."""
-    texts = [text for text in levels(series) if text is not None]
-    counts = pd.Series(texts, dtype=object).value_counts(sort=False)
+    counts = level_counts(series)
     spellings: dict[str, list[str]] = {}
-    for text in counts.index:
+    for text in map(str, counts.index):
         seen = "".join(character for character in " ".join(text.split()) if character.isprintable())
         spellings.setdefault(seen.casefold(), []).append(text)
     several = [found for found in spellings.values() if len(found) > 1]
@@ -190,8 +178,9 @@ def odd_spelling(series: pd.Series[Any]) -> str:
         return f"{listed} {which}, and count as different{more}; if they mean the same, write them alike"
     whole = sorted(int(text) for text in spellings if re.fullmatch(r"-?\d+", text))
     if len(whole) == len(spellings) > 2 and whole[0] in USUAL and whole[1] >= 0:
-        return f"a class of its own is {whole[0]} ({counts[str(whole[0])]} rows): if it means 'no label', " + _missing(
-            str(whole[0])
+        return (
+            f"a class of its own is {whole[0]} ({counts[str(whole[0])]} rows): if it means 'no label', "
+            + missing_in_column(str(series.name), [str(whole[0])])
         )
     return ""
 
@@ -207,10 +196,6 @@ def last_row(frame: pd.DataFrame) -> str:
                 f"the last row, {len(frame)}, holds {value!r} in column {name!r}: if it sums up the others, remove it"
             )
     return ""
-
-
-def _missing(text: str) -> str:
-    return option("missing_values", [text])
 
 
 def _as_text(value: Any) -> str:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -10,7 +10,9 @@ import pandas as pd
 
 from polytask.data.conversion import Conversion, convert, find_conversion, number_conversion
 from polytask.data.files import Read, read_source
+from polytask.data.missing import MissingValues, by_column
 from polytask.data.written import Marks, check_marks, decimal_mark, maybe_thousands
+from polytask.errors import DataError, unknown
 from polytask.tasks import Nature
 from polytask.tasks.kinds import kinds_of
 
@@ -40,7 +42,7 @@ class Opened(NamedTuple):
 def open_table(
     source: str | Path | pd.DataFrame,
     *,
-    missing_values: Sequence[str] = (),
+    missing_values: MissingValues = (),
     decimal: str | None = None,
     thousands: str | None = None,
     encoding: str | None = None,
@@ -51,7 +53,7 @@ def open_table(
 
     Args:
         source: As for :func:`~polytask.data.files.read_source`.
-        missing_values: Texts that mean "missing".
+        missing_values: Texts that mean "missing", in all columns or by column.
         decimal: The decimal mark, ``"."`` or ``","``; found from all columns when None.
         thousands: The separator of thousands; any that fits the decimal mark when None.
         encoding: How a CSV file's text is encoded.
@@ -64,7 +66,7 @@ def open_table(
         The table, what to say about it, its decimal mark, and how its columns were converted.
 
     Raises:
-        DataError: The table cannot be read.
+        DataError: The table cannot be read, or lacks a column that ``missing_values`` names.
         ConfigError: A mark or the encoding is not known.
     """
     marks = check_marks(decimal, thousands)
@@ -80,6 +82,9 @@ def open_table(
         texts=[name for name, conversion in known.items() if conversion.how == "code"],
         codes=columns is None,
     )
+    for name in by_column(missing_values) if columns is None else ():
+        if name not in read.frame.columns:
+            raise DataError(unknown("column in missing_values", name, map(str, read.frame.columns)))
     common, proven = (marks.decimal, True) if marks.decimal else decimal_mark(read.frame, read.separator)
     doubtful: list[str] = []
     if common == "," and proven and read.separator:

@@ -10,13 +10,18 @@ __all__ = ["in_order"]
 _SCALES = tuple(
     tuple(scale.split("|"))
     for scale in (
-        "very low|low|medium low|medium|moderate|medium high|high|very high",
-        "none|minimal|mild|moderate|severe|very severe|critical",
+        "very low|low|medium low|medium|middle|moderate|normal|medium high|high|very high",
+        "none|no|absent|minimal|slight|some|mild|moderate|marked|severe|very severe|extreme|critical",
         "xxs|xs|s|m|l|xl|xxl|xxxl",
         "tiny|small|medium|large|huge",
-        "never|rarely|seldom|sometimes|occasionally|often|usually|always",
-        "strongly disagree|disagree|neutral|agree|strongly agree",
-        "very bad|bad|poor|fair|ok|good|very good|excellent",
+        "tiny|extra small|small|medium|large|extra large|huge",
+        "never|almost never|rarely|seldom|sometimes|occasionally|often|usually|always",
+        "strongly disagree|disagree|neutral|undecided|agree|strongly agree",
+        "very bad|bad|poor|fair|ok|neutral|good|very good|excellent",
+        "very poor|poor|fair|average|ok|good|very good|premium|ideal|excellent",
+        "worse|same|better|much better",
+        "first|second|third|fourth|fifth",
+        "1st|2nd|3rd|4th|5th",
         "very dissatisfied|dissatisfied|neutral|satisfied|very satisfied",
         "beginner|intermediate|advanced|expert",
         "cold|cool|mild|warm|hot",

@@ -31,7 +31,8 @@ class DataSection(Section):
         test_table: A table of its own with the test rows, in place of ``test``; tables only.
         ignore: Columns that are no input (identifiers, leakage); tables only.
         kinds: Kinds of input columns where the guess is wrong (``{zip = "categorical"}``); tables only.
-        missing_values: Strings that mean "no value" besides the usual ones; tables only.
+        missing_values: Strings that mean "no value" besides the usual ones, in all columns or by column
+            (``{income = ["-999"]}``, ``"*"`` for all); tables only.
         decimal: Decimal mark of numbers that are texts (``","``); found from the values by default; tables only.
         thousands: Separator of thousands; any that fits the decimal mark by default; tables only.
         encoding: How a CSV file's text is encoded, ``"utf-8"`` by default; tables only.
@@ -51,7 +52,7 @@ class DataSection(Section):
     test_table: str | None = None
     ignore: tuple[str, ...] = ()
     kinds: dict[str, str] = Field(default_factory=dict)
-    missing_values: tuple[str, ...] = ()
+    missing_values: tuple[str, ...] | dict[str, tuple[str, ...]] = ()
     decimal: Literal[".", ","] | None = None
     thousands: str | None = None
     encoding: str | None = None

@@ -9,6 +9,8 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from polytask.data.tags import read_tags, tag_separator
+
 __all__ = ["deal", "strata"]
 
 _FEW = 10
@@ -44,6 +46,10 @@ def strata(targets: Mapping[str, pd.Series[Any]]) -> dict[tuple[str, str], NDArr
             values = pd.Series(bins).where(values.notna().to_numpy())
             names: Sequence[str] = [f"bin {place + 1}" for place in range(len(edges) + 1)]
             found |= {(target, names[place]): (values == place).to_numpy() for place in range(len(edges) + 1)}
+            continue
+        if mark := tag_separator(values.dropna()):
+            tags = read_tags(values, mark)
+            found |= {(target, name): tags.present[:, place] for place, name in enumerate(tags.names)}
             continue
         codes, levels = pd.factorize(values, sort=False)
         order = sorted(range(len(levels)), key=lambda code: str(levels[code]))

@@ -19,6 +19,7 @@ from polytask.data.columns import Column, infer_column
 from polytask.data.encoder import TableEncoder
 from polytask.data.files import name_of
 from polytask.data.leakage import LeakageWarning, find_leaks, judged
+from polytask.data.missing import MissingValues, plain_missing
 from polytask.data.multitask import SPLITS, MultiTaskData
 from polytask.data.oddities import oddities
 from polytask.data.opening import Opened, open_table
@@ -49,7 +50,7 @@ def read_table(
     gap: float = 0.0,
     split_column: str | int | None = None,
     test_table: str | Path | pd.DataFrame | None = None,
-    missing_values: Sequence[str] = (),
+    missing_values: MissingValues = (),
     decimal: str | None = None,
     thousands: str | None = None,
     encoding: str | None = None,
@@ -72,8 +73,9 @@ def read_table(
         source: What :func:`~polytask.data.files.read_source` reads: a path (CSV, Parquet, Feather, JSON lines, Excel),
             the address of a database (``"sqlite:///clinic.db#visits"``), or a DataFrame.
         targets: Columns to predict, one task each.
-        kinds: Kind by column where the guess is not wanted: for targets regression, binary, multiclass, ordinal, count
-            or quantile; for inputs numeric, boolean, date (``"date:%d/%m/%Y"`` says how it is written) or categorical.
+        kinds: Kind by column where the guess is not wanted: for targets regression, binary, multiclass, multilabel
+            (cells like ``red|blue``), ordinal, count or quantile; for inputs numeric, boolean, date
+            (``"date:%d/%m/%Y"`` says how it is written) or categorical.
         ignore: Columns to leave out.
         val: Share of rows (of groups) to select by.
         test: Share of rows (of groups) to judge by.
@@ -87,7 +89,8 @@ def read_table(
             left out.
         split_column: Column that says train, val or test; if it never says val, these rows are drawn. It is no input.
         test_table: A table of its own with the test rows, read like ``source``; ``test`` is not used then.
-        missing_values: Texts that mean "missing", besides the empty field, ``NA`` and the like.
+        missing_values: Texts that mean "missing", besides the empty field, ``NA`` and the like; a mapping gives those
+            of single columns (``{"income": ["-999"]}``), and under ``"*"`` those of all.
         decimal: Decimal mark of numbers that are texts, ``"."`` or ``","``; found from the values when None. Currency
             and percent signs, parentheses for negative numbers and signs that look like a minus are read in any case.
         thousands: Separator of thousands (a comma, point, apostrophe or space); any that fits the mark when None.
@@ -138,7 +141,7 @@ def read_table(
     labelled = frame[wanted].notna().any(axis=1).to_numpy()
     rows = _Rows(
         name,
-        frame[labelled],  # the index still counts rows of the table as it was read
+        frame if labelled.all() else frame[labelled],  # the index still counts rows of the table as it was read
         {target: chosen.get(target) for target in wanted},
         {c: chosen.get(c) for c in map(str, frame.columns) if c not in {*wanted, *left_out, *rule.apart}},
         rule,
@@ -151,7 +154,7 @@ def read_table(
             "group": rule.group[0] if len(rule.group) == 1 else list(rule.group) or None,
             "time": rule.time,
             "reading": {
-                "missing_values": list(missing_values),
+                "missing_values": plain_missing(missing_values),
                 "decimal": opened.decimal,
                 "thousands": thousands,
                 "encoding": encoding,
@@ -184,9 +187,8 @@ class _Rows:
 
     def split(self, number: int) -> MultiTaskData:
         splits = self.rule.split(self.frame, list(self.targets), number, self.judged)
-        train = self.frame.iloc[splits["train"]]
-        read = self.opened.columns
-        columns = [infer_column(train[column], kind) for column, kind in self.inputs.items()]
+        train, read = splits["train"], self.opened.columns
+        columns = [infer_column(self.frame[column].iloc[train], kind) for column, kind in self.inputs.items()]
         columns = [
             dataclasses.replace(column, format=read.get(column.name, {}).get("form", "") or column.format)
             for column in columns
@@ -375,6 +377,7 @@ def _unlearnable(names: tuple[str, ...] | None, labels: Tensor, train: NDArray[n
     """Classes without a training label."""
     if names is None:
         return []
-    seen = set(labels[torch.from_numpy(np.asarray(train, dtype=np.int64))].tolist())
+    there = labels[torch.from_numpy(np.asarray(train, dtype=np.int64))]
+    seen = set(there.tolist()) if there.ndim == 1 else set((there == 1).any(0).nonzero().flatten().tolist())
     absent = [name for code, name in enumerate(names) if code not in seen]
     return [f"target {target!r}: no training row of class {', '.join(map(repr, absent))}"] if absent else []

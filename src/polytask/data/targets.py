@@ -11,9 +11,10 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from polytask.data.columns import by_value, codes, levels, mostly_numbers, numbers, plain
+from polytask.data.columns import by_value, coded, codes, levels, mostly_numbers, numbers, plain
 from polytask.data.measures import nearly_numbers
 from polytask.data.scales import in_order
+from polytask.data.tags import read_tags, tag_separator
 from polytask.errors import DataError, unknown
 from polytask.remedies import column_kind
 from polytask.tasks import KINDS, Nature, Task
@@ -27,7 +28,7 @@ _FEW = 10  # whole numbers with at most this many values are taken for classes
 
 def target_kinds() -> tuple[str, ...]:
     """Kinds of task that one column of a table can be."""
-    return kinds_of([nature for nature in Nature if nature.one_column])
+    return kinds_of([nature for nature in Nature if nature is not Nature.OTHER])
 
 
 @final
@@ -44,9 +45,9 @@ def guess_kind(series: pd.Series[Any]) -> Guess:
     """The kind of a target column, from its present values.
 
     Two values are binary; text and unordered categories are multiclass, ordered categories and words of a known scale
-    (low, medium, high; 18-24, 25-34) ordinal; whole numbers with
-    3 to 10 values are multiclass; counts are whole numbers from 0 on with more values and a mean below 10; all
-    other numbers are regression.
+    (low, medium, high; 18-24, 25-34) ordinal; texts that combine labels in several ways (``red|blue``) are multilabel
+    (:func:`~polytask.data.tags.tag_separator`); whole numbers with 3 to 10 values are multiclass; counts are whole
+    numbers from 0 on with more values and a mean below 10; all other numbers are regression.
 
     Args:
         series: The column, named, with at least one value.
@@ -64,6 +65,16 @@ def guess_kind(series: pd.Series[Any]) -> Guess:
     numeric = not isinstance(present.dtype, pd.CategoricalDtype) and not codes(present) and mostly_numbers(present)
     if scale := _scale(present):
         return _guess(Nature.ORDERED, f"{distinct} levels", f"ordered levels: {' < '.join(map(repr, scale))}")
+    if not numeric and distinct > 2 and (mark := tag_separator(present)):
+        names = read_tags(present, mark).names
+        shown = f"{', '.join(map(repr, names[:3]))}{', …' if len(names) > 3 else ''}"
+        other = column_kind(str(series.name), usual_kind(Nature.CLASSES), target=True)
+        return _guess(
+            Nature.SEVERAL_YES_NO,
+            f"{len(names)} labels",
+            f"several labels in a cell, separated by {mark!r}: {len(names)} in all ({shown}); {other} takes each "
+            "combination for a class",
+        )
     if not numeric or pd.api.types.is_bool_dtype(present):
         return _guess(Nature.YES_NO, "two values") if distinct <= 2 else _guess(Nature.CLASSES, f"{distinct} classes")
     values = numbers(present, target=True)
@@ -108,7 +119,8 @@ def read_target(
         kind: One of :func:`target_kinds`; guessed when None.
 
     Returns:
-        The task; its labels: float with NaN, or int64 with −100 where missing; the guess behind the kind.
+        The task; its labels: float with NaN, or int64 with −100 where missing, (N, L) for several labels in a cell, of
+        which a missing cell lacks all; the guess behind the kind.
 
     Raises:
         DataError: All labels are missing (in the whole column or in the training rows), the target is constant, has
@@ -137,6 +149,8 @@ def read_target(
     guess = guess_kind(series) if kind is None else Guess(kind, "as asked")
     if guess.kind not in target_kinds():
         raise DataError(f"target {name!r}: {unknown('kind of a target column', guess.kind, target_kinds())}")
+    if KINDS[guess.kind].nature is Nature.SEVERAL_YES_NO:
+        return *_tags_target(series, guess.kind), guess
     if KINDS[guess.kind].nature.classes:
         return *_class_target(series, guess.kind), guess
     return *_number_target(series, train, guess.kind), guess
@@ -196,10 +210,38 @@ def _class_target(series: pd.Series[Any], kind: str) -> tuple[Task, Tensor]:
             f"target {name!r} of kind {kind!r} holds text ({_listed(ordered)}) whose order is not known; use numbers, "
             "or an ordered pandas Categorical in a DataFrame"
         )
-    codes = pd.Index(ordered, dtype=object).get_indexer(pd.Index(levels(series), dtype=object))
-    target = torch.from_numpy(np.where(codes < 0, -100, codes).astype(np.int64))
+    places, texts = coded(series)
+    known = pd.Index(ordered, dtype=object).get_indexer(pd.Index(texts, dtype=object))
+    target = torch.from_numpy(np.append(np.where(known < 0, -100, known), -100)[places].astype(np.int64))
     classes = None if nature is Nature.YES_NO else len(ordered)
     return Task(name, kind, classes=classes, labels=ordered), target
+
+
+def _tags_target(series: pd.Series[Any], kind: str) -> tuple[Task, Tensor]:
+    name = str(series.name)
+    if pd.api.types.is_numeric_dtype(series):
+        raise DataError(
+            f"target {name!r} of kind {kind!r} holds numbers; expected labels separated by |, ; or a comma (red|blue), "
+            f"use {column_kind(name, usual_kind(Nature.YES_NO), target=True)} for each column of 0 and 1"
+        )
+    tags = read_tags(series, tag_separator(series.dropna()))
+    if not tags.names:
+        raise DataError(f"target {name!r} of kind {kind!r} names no label in any row; leave it out")
+    often = tags.present[tags.known].sum(axis=0)
+    if len(tags.names) > max(2, int(tags.known.sum()) // 2):
+        raise DataError(
+            f"target {name!r} of kind {kind!r} has {len(tags.names)} labels in {int(tags.known.sum())} labelled rows "
+            f"({_listed(list(tags.names))}), too many to learn; expected labels separated by |, ; or a comma. Leave it "
+            "out, or merge labels"
+        )
+    always = [label for label, count in zip(tags.names, often, strict=True) if count == tags.known.sum()]
+    if len(always) == len(tags.names):
+        raise DataError(
+            f"target {name!r} is constant: every labelled row names {_listed(always)}. There is nothing to learn; "
+            "leave it out"
+        )
+    labels = np.where(tags.known[:, None], tags.present, -100).astype(np.int64)
+    return Task(name, kind, classes=len(tags.names), labels=tags.names), torch.from_numpy(labels)
 
 
 def _as_numbers(series: pd.Series[Any]) -> pd.Series[Any]:
@@ -221,7 +263,7 @@ def _classes(series: pd.Series[Any]) -> list[str]:
         return [str(level) for level in levels(values)]
     if scale := _scale(series.dropna()):
         return scale
-    return sorted({str(level) for level in levels(series.dropna())}, key=by_value)
+    return sorted(set(coded(series)[1]), key=by_value)
 
 
 def _scale(present: pd.Series[Any]) -> list[str]:

@@ -24,6 +24,7 @@ _NEIGHBOURS = 0.3  # correlation of a row with the next that an order without a 
 _DATED = 0.15  # the same along a column of times
 _ROWS = 5_000  # rows, in stretches, by which it is judged whether inputs explain that neighbours are alike
 _STRETCH = 100
+_DRAWN = 200_000  # rows, drawn at random, that are looked at along a column of times
 _INPUTS = 60
 _SIGMAS = 5.0
 
@@ -57,7 +58,7 @@ def time_order(frame: pd.DataFrame, columns: Iterable[Column], labels: Mapping[s
     """
     targets = [(name, values) for name, label in labels.items() for values in scores(label)]
     columns = sorted(columns, key=lambda column: column.role != "date")
-    shuffled = np.random.default_rng(0).permutation(len(frame))  # rows of one day in no order
+    shuffled = np.random.default_rng(0).permutation(len(frame))[:_DRAWN]  # rows of one day in no order
     for column in columns:
         times = _times(frame[column.name], column, grouped)
         if times is None:
