@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from sklearn.utils import check_random_state
 from sklearn.utils._param_validation import Interval
 
+from polytask.blas import one_blas_thread
 from polytask.linear.alpha import CrossValidated, FixedAlpha
 from polytask.linear.alternating import finish, objective_path
 from polytask.linear.base import parameters
@@ -27,8 +28,10 @@ __all__ = ["SharedGroupsClassifier", "SharedGroupsClassifierCV", "SharedGroupsRe
 
 Array = NDArray[Any]
 
-#: share of a subspace's weight that is spread over all directions, so that any task has a cost in it
+#: share of a subspace's weight that is spread over all directions, so that no task's cost in it is excessive
 _OUTSIDE = 1e-3
+#: up to so many features a task may have coefficients outside the span of the group's
+_FEW = 200
 
 
 @dataclass
@@ -72,10 +75,12 @@ class _Groups:
         no task costs the group less when it leaves, and none costs it more when it joins.
         """
         problem, W = self.oracle.problem, self.fit(tasks).W
-        squares, vectors = np.linalg.eigh((W @ W.T).astype(float))
-        sizes = np.sqrt(np.maximum(squares, 0))
-        if not sizes.any():
+        with one_blas_thread():
+            vectors, values, _ = np.linalg.svd(W.astype(float), full_matrices=len(W) <= _FEW)
+        if not values.any():
             return np.full(problem.n_tasks, np.inf)
+        sizes = np.zeros(vectors.shape[1])
+        sizes[: len(values)] = values
         shares = (1 - _OUTSIDE) * sizes / sizes.sum() + _OUTSIDE / len(sizes)
         basis = (vectors / np.sqrt(self.alpha / shares + self.ridge)).astype(W.dtype)
         inside = project(problem, basis)
