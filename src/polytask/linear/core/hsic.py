@@ -133,8 +133,13 @@ def mixing(C: Array, strength: float, *, max_iter: int = 1000) -> Array:
         return 0.5 * float(np.sum(miss**2)) - strength * value, (miss - strength * slope).ravel()
 
     # a long memory: strong dependence bends the criterion far more in some directions than in others
-    options = {"maxiter": max_iter, "ftol": 1e-15, "maxcor": 30}
-    found = minimize(cost, base.ravel(), jac=True, method="L-BFGS-B", options=options)
+    found = minimize(
+        cost,
+        base.ravel(),
+        jac=True,
+        method="L-BFGS-B",
+        options={"maxiter": max_iter, "ftol": 1e-15, "maxcor": 30},
+    )
     if found.nit >= max_iter:
         warnings.warn(
             f"the dependence still rises after {max_iter} iterations at alpha={strength:.3g}; take a smaller alpha",
