@@ -1,14 +1,22 @@
 """Ways that were made fast: they solve the same problems, to the same certificates, from data that were hard."""
 
+import itertools
+import pkgutil
 import warnings
 
 import numpy as np
 import pytest
+from sklearn.exceptions import ConvergenceWarning
 
 from polytask.linear import Logistic, Quadratic, Squared, get_estimator, shared_problem, solve, stacked_problem
 from polytask.linear.core import engine
+from polytask.linear.core.fused import FusedRows
+from polytask.linear.core.hsic import maximise_dependence, mixing
 from polytask.linear.core.root_loss import residual_norms
 from polytask.linear.core.root_split import rotate
+from polytask.linear.core.spectral import SquaredTraceNorm
+from polytask.linear.core.subproblem import select_tasks
+from polytask.linear.families.shared_groups import _Groups
 from polytask.linear.procedure import single_tasks
 
 from .draws import shared, stacked
@@ -127,3 +135,113 @@ def test_single_tasks_are_solved_once_along_a_path():
 def test_shared_rows_without_missing_targets_are_turned_once():
     X, Y = np.random.default_rng(0).normal(size=(30, 4)), np.random.default_rng(1).normal(size=(30, 500))
     assert rotate(shared_problem(X, Y, None, Squared(), intercept=True)).A.shape == (1, 5, 4)
+
+
+# ---- families that are procedures ----
+
+
+def _dependence(A, C, strength):
+    """The criterion of the mixture A from its definition, to be minimised."""
+    unit = np.sqrt(np.diag(C))
+    values, vectors = np.linalg.eigh(C / np.outer(unit, unit))
+    base = np.sqrt(np.maximum(values, 0))[:, None] * vectors.T
+    F = base @ (A * unit[:, None] / unit)
+    cosine = (F / np.linalg.norm(F, axis=0)).T @ (F / np.linalg.norm(F, axis=0))
+    return 0.5 * np.sum((F - base) ** 2) - strength * np.sum(np.triu(cosine**2, 1)), F
+
+
+@pytest.mark.parametrize("rank", [3, 8])
+@pytest.mark.parametrize("strength", [0.01, 0.3, 3.0])
+def test_a_mixture_of_few_directions_is_as_dependent_as_one_of_all_predictions(rank, strength):
+    rng = np.random.default_rng(0)
+    predictions = rng.normal(size=(60, rank)) @ rng.normal(size=(rank, 8)) * np.geomspace(1e-2, 1e2, 8)
+    predictions -= predictions.mean(axis=0)
+    C = predictions.T @ predictions / 60
+    A = mixing(C, strength)
+    refined = maximise_dependence(predictions, strength, max_iter=5000)  # on all predictions, not on their span
+    slow = np.linalg.pinv(predictions) @ (refined - predictions) + np.eye(8)
+    value, F = _dependence(A, C, strength)
+    assert value == pytest.approx(_dependence(slow, C, strength)[0], rel=1e-6)
+    # stationary: F − F⁰ = strength · slope(F), and the slope is F times a matrix S of F'F
+    G, size = F.T @ F, np.sum(F**2, axis=0)
+    S = G / np.outer(size, size)
+    share = G**2 / np.outer(size, size)
+    np.fill_diagonal(share, 0)
+    np.fill_diagonal(S, -share.sum(axis=1) / size)
+    base = _dependence(np.eye(8), C, strength)[1]
+    assert F - base == pytest.approx(2 * strength * F @ S, abs=1e-4)
+
+
+def test_dependence_that_still_rises_is_told():
+    C = np.cov(np.random.default_rng(0).normal(size=(4, 30)))
+    with pytest.warns(ConvergenceWarning, match="dependence still rises after 2 iterations at alpha=1"):
+        mixing(C, 1.0, max_iter=2)
+
+
+@pytest.mark.parametrize(
+    ("name", "place", "once"),
+    [
+        ("DirichletTasksRegressor", "polytask.linear.families.dirichlet_tasks.DirichletTasks._cluster", 1),
+        ("DebiasedLassoRegressor", "polytask.linear.families.debiased.inverse_rows", 4),  # of every task
+    ],
+)
+def test_what_alpha_does_not_enter_is_computed_once_along_a_path(name, place, once, monkeypatch):
+    rng = np.random.default_rng(0)
+    X, task = rng.normal(size=(120, 4)), np.repeat(np.arange(4), 30)
+    y = X[:, 0] * np.where(task < 2, 1, -1) + 0.1 * rng.normal(size=120)
+    owner, attribute = pkgutil.resolve_name(place.rpartition(".")[0]), place.rpartition(".")[2]
+    calls, plain = [], getattr(owner, attribute)
+
+    def counted(*arguments):
+        calls.append(1)
+        return plain(*arguments)
+
+    monkeypatch.setattr(owner, attribute, counted)
+    path = get_estimator(name)(tol=1e-8).path(X, y, task=task, alphas=[1.0, 0.1, 0.01])
+    assert len(calls) == once
+    for alpha, coef in zip(path.alphas, path.coefs, strict=True):
+        assert coef == pytest.approx(get_estimator(name)(alpha, tol=1e-8).fit(X, y, task=task).coef_, abs=1e-4)
+
+
+@pytest.mark.parametrize("loss", [Squared(), Logistic()])
+@pytest.mark.parametrize("ridge", [0.0, 0.1])
+def test_a_task_costs_a_fixed_subspace_no_less_than_a_free_one(loss, ridge):
+    problem = stacked((30, 12, 18, 25), loss=loss)
+    groups = _Groups(engine.make_oracle(problem), 0.1, ridge, 1e-8, 50_000, *problem.start())
+    prices, members = groups.alone((0, 1, 2)), (0, 1, 2)
+    # at its own subspace a group's cost is the sum of its tasks'
+    assert prices[[0, 1, 2]].sum() == pytest.approx(groups.cost(members), rel=5e-3)
+    for t in members:
+        assert groups.cost(members) - groups.cost(tuple(s for s in members if s != t)) >= 0.995 * prices[t] - 1e-6
+    assert groups.cost((0, 1, 2, 3)) - groups.cost(members) <= prices[3] + 1e-6
+
+
+def test_groups_warm_started_cost_what_they_cost_from_zero():
+    problem = stacked((30, 12, 18, 25))
+    groups = _Groups(engine.make_oracle(problem), 0.1, 0.0, 1e-9, 50_000, *problem.start())
+    for tasks in ((0, 1, 2, 3), (0, 2), (1, 3), (1, 2, 3), (2,)):
+        fresh = solve(select_tasks(problem, np.array(tasks)), SquaredTraceNorm(0.1), tol=1e-9, max_iter=50_000)
+        assert groups.cost(tasks) == pytest.approx(fresh.objective, rel=1e-8)
+
+
+@pytest.mark.parametrize("scale", [1e-8, 1.0, 1e8])
+@pytest.mark.parametrize(("entry", "fused"), [(1.0, 0.5), (0.3, 2.0), (np.array([0.5, 1.0, 2.0]), np.ones(3))])
+def test_the_gauge_of_fused_rows_is_a_maximum_over_intervals(entry, fused, scale):
+    G = scale * np.cumsum(np.random.default_rng(0).normal(size=(3, 12)), axis=1)
+    best = 0.0
+    # the extreme points of the unit ball are intervals of equal entries: their size over their sum decides
+    for j, (a, f) in enumerate(zip(np.broadcast_to(entry, 3), np.broadcast_to(fused, 3), strict=True)):
+        for start, stop in itertools.combinations(range(13), 2):
+            ends = (start > 0) + (stop < 12)
+            best = max(best, abs(G[j, start:stop].sum()) / (a * (stop - start) + f * ends))
+    assert FusedRows(entry, fused, 0.0, np.arange(12)).gauge(G) == pytest.approx(best, rel=1e-10)
+
+
+@pytest.mark.parametrize("group", [0.5, 2.0])
+def test_the_proximal_map_at_the_gauge_is_zero_and_not_below(group):
+    G = np.random.default_rng(0).normal(size=(5, 9))
+    penalty = FusedRows(0.3, 1.0, group, np.random.default_rng(1).permutation(9))
+    c = penalty.gauge(G)
+    assert not penalty.prox(G, c * (1 + 1e-9)).any()
+    assert penalty.prox(G, c * (1 - 1e-6)).any()
+    assert penalty.gauge(np.zeros_like(G)) == 0

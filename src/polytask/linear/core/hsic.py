@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import warnings
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 from scipy.optimize import minimize
+from sklearn.exceptions import ConvergenceWarning
 
 from polytask.errors import ConfigError, unknown
 
@@ -100,12 +102,16 @@ def _median_distance(column: Array) -> float:
     return float(np.median(distances)) or float(distances.mean())
 
 
-def mixing(C: Array, strength: float) -> Array:
+def mixing(C: Array, strength: float, *, max_iter: int = 1000) -> Array:
     """A (T, T) such that F⁰A maximises linear dependence, from the covariance C of F⁰: refinement is a mixture.
 
     Args:
         C: Covariance (T, T) of the predictions.
         strength: Weight of the dependence.
+        max_iter: Iterations of L-BFGS.
+
+    Raises:
+        ConvergenceWarning: (a warning) the iterations did not suffice.
     """
     T = len(C)
     A = np.eye(T)
@@ -115,18 +121,32 @@ def mixing(C: Array, strength: float) -> Array:
         return A
     unit = np.sqrt(size[alive])
     values, vectors = np.linalg.eigh(C[np.ix_(alive, alive)] / np.outer(unit, unit))
-    # any F⁰ with this covariance does: the problem depends on inner products alone
-    root = vectors * np.sqrt(np.maximum(values, 0))
-    base = root.T
-    start = np.eye(len(alive))
+    # any F⁰ with this covariance does, as the problem depends on inner products alone: one of as few rows as its rank
+    keep = values > 1e-12 * values[-1]
+    roots, vectors = np.sqrt(values[keep]), vectors[:, keep]
+    base = roots[:, None] * vectors.T
 
     def cost(x: Array) -> tuple[float, Array]:
-        F = base @ x.reshape(start.shape)
+        F = x.reshape(base.shape)
         value, slope = _linear(F)
         miss = F - base
-        total = 0.5 * float(np.sum(miss**2)) - strength * value
-        return total, (base.T @ (miss - strength * slope)).ravel()
+        return 0.5 * float(np.sum(miss**2)) - strength * value, (miss - strength * slope).ravel()
 
-    found = minimize(cost, start.ravel(), jac=True, method="L-BFGS-B", options={"maxiter": 1000, "ftol": 1e-15})
-    A[np.ix_(alive, alive)] = found.x.reshape(start.shape) * unit / unit[:, None]
+    # a long memory: strong dependence bends the criterion far more in some directions than in others
+    found = minimize(
+        cost,
+        base.ravel(),
+        jac=True,
+        method="L-BFGS-B",
+        options={"maxiter": max_iter, "ftol": 1e-15, "maxcor": 30},
+    )
+    if found.nit >= max_iter:
+        warnings.warn(
+            f"the dependence still rises after {max_iter} iterations at alpha={strength:.3g}; take a smaller alpha",
+            ConvergenceWarning,
+            stacklevel=4,
+        )
+    # of all A with F⁰A = F the one nearest to the identity
+    mixed = np.eye(len(alive)) + (vectors / roots) @ (found.x.reshape(base.shape) - base)
+    A[np.ix_(alive, alive)] = mixed * unit / unit[:, None]
     return A

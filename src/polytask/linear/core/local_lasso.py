@@ -57,6 +57,7 @@ def debiased_lasso(
     loss: Loss | None = None,
     intercept: bool = False,
     tol: float = 1e-6,
+    inverse: Array | None = None,
 ) -> tuple[Array, Array]:
     """One machine's work: w = lasso, and w − M X'ℓ'(y, Xw)/n with M a sparse inverse of the curvature X'diag(ℓ'')X/n.
 
@@ -68,6 +69,7 @@ def debiased_lasso(
         loss: Squared by default.
         intercept: Whether there is an unpenalised intercept.
         tol: Relative duality gap of the lasso.
+        inverse: M (d, d) if it is known: of the squared loss without an intercept it does not depend on ``alpha``.
 
     Returns:
         Debiased estimate (d,) and its squared standard errors (d,); both 0 for constant features.
@@ -89,7 +91,7 @@ def debiased_lasso(
     v = np.ones(n) if weight is None else weight
     curve = v * loss.second(y, z)
     rows = X - np.average(X, axis=0, weights=curve) if intercept else X
-    M = inverse_rows(np.sqrt(curve)[:, None] * rows)
+    M = inverse_rows(np.sqrt(curve)[:, None] * rows) if inverse is None else inverse
     slopes = loss.derivative(y, z)
     estimate = np.where(M.diagonal() > 0, found.W[:, 0], 0) - M @ (rows.T @ (v * slopes)) / n
     spread = np.sum(((v * np.sqrt(loss.second(y, z)))[:, None] * rows @ M.T) ** 2, axis=0) / n**2

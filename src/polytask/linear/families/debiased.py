@@ -14,7 +14,7 @@ from sklearn.utils._param_validation import Interval
 from polytask.linear.alpha import CrossValidated, FixedAlpha
 from polytask.linear.base import parameters
 from polytask.linear.core.engine import Solution, make_oracle
-from polytask.linear.core.local_lasso import debiased_lasso
+from polytask.linear.core.local_lasso import debiased_lasso, inverse_rows
 from polytask.linear.core.losses import Logistic, Loss, Squared
 from polytask.linear.core.oracle import Oracle
 from polytask.linear.core.penalties import L1
@@ -59,10 +59,23 @@ class DebiasedLasso(Procedure):
         top = L1(1.0).gauge(pull_at_zero(problem))
         return (top if top > 0 else 1.0), eps
 
+    def _inverses(self, jobs: dict[int, tuple[Array, Array, Array]], oracle: Oracle) -> dict[int, Array]:
+        """Every task's M where the curvature is that of the rows; kept with the oracle, as α does not enter."""
+        if not oracle.problem.loss.quadratic or oracle.problem.free_intercept:
+            return {}
+        if "inverse_rows" not in oracle.kept:
+            found = Parallel(n_jobs=self.n_jobs)(
+                delayed(inverse_rows)(np.sqrt(weight / weight.mean())[:, None] * X) for X, _, weight in jobs.values()
+            )
+            oracle.kept["inverse_rows"] = dict(zip(jobs, found, strict=True))
+        return dict(oracle.kept["inverse_rows"])
+
     def _solve(
         self, problem: Problem, alpha: float, init: tuple[Array, Array] | None, oracle: Oracle | None = None
     ) -> Solution:
+        oracle = make_oracle(problem) if oracle is None else oracle
         jobs = {t: part for t in range(problem.n_tasks) if len((part := task_rows(problem, t))[1])}
+        inverses = self._inverses(jobs, oracle)
         found = Parallel(n_jobs=self.n_jobs)(
             delayed(debiased_lasso)(
                 X,
@@ -71,8 +84,9 @@ class DebiasedLasso(Procedure):
                 weight=weight / weight.mean(),
                 loss=problem.loss,
                 intercept=problem.free_intercept,
+                inverse=inverses.get(t),
             )
-            for X, y, weight in jobs.values()
+            for t, (X, y, weight) in jobs.items()
         )
         B, variance = np.zeros((2, problem.n_features, problem.n_tasks))
         for t, (estimate, error) in zip(jobs, found, strict=True):
@@ -85,7 +99,6 @@ class DebiasedLasso(Procedure):
         else:
             kept = np.linalg.norm(B, axis=1) > self.threshold
         W = np.asfortranarray(np.where(kept[:, None], B, 0).astype(problem.design.dtype))
-        oracle = make_oracle(problem) if oracle is None else oracle
         b = np.zeros(problem.n_tasks, problem.design.dtype)
         image, b = oracle.refit(oracle.image(W, b), b)
         return Solution(W, b, W, oracle.value(W, image), float("nan"), 1, np.zeros_like(W), True, state=(B.T, kept))

@@ -93,17 +93,24 @@ class DirichletTasks(Procedure):
             shares = mixture.fit(points).predict_proba(points)
         return np.asarray(shares[:, np.unique(shares.argmax(axis=1))])
 
+    def _shares(self, single: Solution, oracle: Oracle) -> Array:
+        """Responsibilities of the single tasks' fits, kept with the oracle: α does not enter."""
+        known: tuple[Solution, Array] | None = oracle.kept.get("dirichlet_shares")
+        if known is None or known[0] is not single:
+            known = oracle.kept["dirichlet_shares"] = single, self._cluster(single.W)
+        return known[1]
+
     def _solve(
         self, problem: Problem, alpha: float, init: tuple[Array, Array] | None, oracle: Oracle | None = None
     ) -> Solution:
         oracle = make_oracle(problem) if oracle is None else oracle
         single = single_tasks(problem, self.ridge, self.tol, self.max_iter, oracle)
-        shares = self._cluster(single.W)
+        shares = self._shares(single, oracle)
         groups = shares.argmax(axis=1)
         same = groups[:, None] == groups[None, :]
         T = problem.n_tasks
         M = (alpha + self.ridge) * np.eye(T) - alpha * same / same.sum(axis=1, keepdims=True)
-        start = (single.W, single.b)
+        start = (single.W, single.b) if init is None else init
         solution = solve(problem, Quadratic(M), init=start, tol=self.tol, max_iter=self.max_iter, oracle=oracle)
         return replace(solution, state=shares)
 
