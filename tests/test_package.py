@@ -103,7 +103,7 @@ def _loaded_by(statement: str, packages: set[str]) -> set[str]:
         ("import polytask.folders", {"torch", "numpy", "pydantic", "safetensors"}),
         ("import polytask.solvers", {"torch", "sklearn", "pandas", "matplotlib"}),
         ("import polytask.tables", {"torch", "matplotlib"}),
-        ("from polytask.masked import masked_score, make_task_scorer", {"torch", "matplotlib", "pandas"}),
+        ("from polytask.masked import masked_score, make_task_scorer", {"torch", "matplotlib"}),
         ("import polytask.decide", {"torch", "matplotlib", "sklearn"}),
         ("import polytask.schedule", {"torch", "scipy", "sklearn", "pandas", "matplotlib"}),
         ("import polytask.balance", {"accelerate", "pandas", "matplotlib", "sklearn", "torchmetrics"}),

@@ -55,7 +55,7 @@ def masked_loss(
         >>> z = torch.tensor([1.0, 2.0, 3.0], requires_grad=True)
         >>> value = masked_loss(torch.nn.MSELoss(), z, torch.tensor([0.0, float("nan"), 0.0]))
         >>> value.backward()
-        >>> float(value), z.grad.tolist()
+        >>> float(value.detach()), z.grad.tolist()
         (5.0, [1.0, 0.0, 3.0])
     """
     if reduction not in REDUCTIONS:
