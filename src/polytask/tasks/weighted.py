@@ -13,13 +13,18 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from polytask.tasks.concordance import concordance_index
+
 __all__ = [
     "WeightedMetric",
     "absolute",
     "accuracy",
     "by_label",
+    "concordance",
     "coverage_error",
     "kappa",
+    "known_absolute",
+    "known_root",
     "macro_auroc",
     "micro",
     "pinball",
@@ -153,6 +158,23 @@ def micro(prediction: Array, target: Array, weight: Array) -> float:
     """Weighted share of right answers over all labels."""
     known = target >= 0
     return accuracy(prediction[known], target[known], weight[known])
+
+
+def known_root(prediction: Array, bounds: Array, weight: Array) -> float:
+    """Root of the weighted mean squared error of labels whose bounds (n, 2) are equal."""
+    known = bounds[:, 0] == bounds[:, 1]
+    return root(prediction[known], bounds[known, 0], weight[known]) if known.any() else float("nan")
+
+
+def known_absolute(prediction: Array, bounds: Array, weight: Array) -> float:
+    """Weighted mean absolute error of labels whose bounds (n, 2) are equal."""
+    known = bounds[:, 0] == bounds[:, 1]
+    return absolute(prediction[known], bounds[known, 0], weight[known]) if known.any() else float("nan")
+
+
+def concordance(prediction: Array, bounds: Array, weight: Array) -> float:
+    """Harrell's index; see :func:`~polytask.tasks.concordance.concordance_index`."""
+    return concordance_index(prediction, bounds, weight)
 
 
 def _classes(prediction: Array) -> Array:
