@@ -111,8 +111,11 @@ def _constant(task: Task, labels: NDArray[Any], weight: NDArray[Any] | None) -> 
     def mean(values: NDArray[Any]) -> float:
         return float(values.mean() if weight is None else np.average(values, weights=mass))
 
-    if nature is Nature.NUMBER:
-        head: Any = [(mean(present) - task.shift) / task.scale]
+    if nature is Nature.BOUNDED:  # the middle of what is known; σ, where it is asked for, as on the head's scale
+        finite = np.isfinite(labels)
+        head: Any = [(float(labels[finite].mean()) - task.shift) / task.scale, *[0.0] * (task.out_features - 1)]
+    elif nature is Nature.NUMBER:
+        head = [(mean(present) - task.shift) / task.scale]
     elif nature is Nature.QUANTILES:
         levels = task.quantiles or (0.5,)
         found = np.quantile(present, levels) if weight is None else _weighted_quantiles(present, levels, mass)
