@@ -179,5 +179,5 @@ def concordance(prediction: Array, bounds: Array, weight: Array) -> float:
 
 def _classes(prediction: Array) -> Array:
     if prediction.ndim == 2:
-        return prediction.argmax(1)
-    return prediction > 0.5 if prediction.dtype.kind == "f" else prediction
+        return np.asarray(prediction.argmax(1))
+    return np.asarray(prediction > 0.5) if prediction.dtype.kind == "f" else prediction
