@@ -75,8 +75,8 @@ def read_table(
         source: What :func:`~polytask.data.files.read_source` reads: a path (CSV, Parquet, Feather, JSON lines, Excel),
             the address of a database (``"sqlite:///clinic.db#visits"``), or a DataFrame.
         targets: Columns to predict, one task each.
-        kinds: Kind by column where the guess is not wanted: for targets regression, binary, multiclass, ordinal, count
-            or quantile; for inputs numeric, boolean, date (``"date:%d/%m/%Y"`` says how it is written) or categorical.
+        kinds: Kind by column where the guess is not wanted: for targets regression, binary, multiclass, ordinal, count,
+            quantile or censored; for inputs numeric, boolean, categorical or date (``"date:%d/%m/%Y"`` says its form).
         ignore: Columns to leave out.
         val: Share of rows (of groups) to select by.
         test: Share of rows (of groups) to judge by.

@@ -42,7 +42,7 @@ class Task:
     Args:
         name: Key of the task everywhere: losses, weights, metrics, checkpoints.
         kind: ``"regression"``, ``"binary"``, ``"multiclass"``, ``"multilabel"``, ``"ordinal"``, ``"count"``,
-            ``"quantile"`` or ``"custom"``. ``"auto"`` is ``"custom"`` where ``loss`` is given, else ``"regression"``.
+            ``"quantile"``, ``"censored"`` or ``"custom"``. ``"auto"`` is ``"custom"`` with ``loss``, else regression.
         classes: Number of classes (multiclass, ordinal) or of labels (multilabel); of the head's outputs (custom).
         quantiles: Increasing levels in (0, 1), for ``"quantile"``; 0.1, 0.5, 0.9 by default.
         loss: Replaces the kind's loss: called with predictions and targets of the present rows, both (n, …) and on the
