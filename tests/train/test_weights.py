@@ -1,5 +1,7 @@
 """Weights from the source through the loader and the loop: the same steps as with repeated rows."""
 
+import pickle
+
 import pytest
 import torch
 from torch import nn
@@ -75,6 +77,8 @@ def test_weights_follow_their_rows_everywhere():
     index = torch.tensor([3, 0])
     assert part_of(source, index).weights["a"].tolist() == [3, 2]
     assert source.subset(index).weights["a"].tolist() == [3, 2]
+    assert len(part_of(source, index)) == 2  # a pair still, which loops take apart
+    assert pickle.loads(pickle.dumps(part_of(source, index))).weights["a"].tolist() == [3, 2]
     assert part_of(only(source, ["b"]), index).weights is None
     both = together([source, source.subset(index)])
     assert part_of(both, torch.tensor([12, 3, 13])).weights["a"].tolist() == [3, 3, 2]

@@ -56,7 +56,7 @@ def dry_run(
     rows = read_contenders(settings.compare_options()["methods"], setting)
     say("building the model")
     loader = MultiTaskLoader(data.train, batch_size=setting.train.batch_size, seed=setting.train.seed)
-    benches = _Benches(data, *next(iter(loader)).parts[0][:2])
+    benches = _Benches(data, *next(iter(loader)).parts[0])
     blueprint = Blueprint.of(
         data, encoder=setting.encoder, architecture=setting.architectures[0], seed=setting.train.seed
     )

@@ -39,7 +39,7 @@ class Batch:
 
     def only(self, tasks: Collection[str]) -> Batch:
         """The same rows with the targets of these tasks alone."""
-        parts = (p._replace(targets={name: y for name, y in p.targets.items() if name in tasks}) for p in self.parts)
+        parts = (p.with_targets({name: y for name, y in p.targets.items() if name in tasks}) for p in self.parts)
         return Batch(tuple(parts), self.sources)
 
     def to(self, device: torch.device | str, non_blocking: bool = False) -> Batch:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import hashlib
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from typing import Any, NamedTuple, Protocol, TypeAlias, final, runtime_checkable
+from typing import Any, Protocol, TypeAlias, final, runtime_checkable
 
 import torch
 from jaxtyping import Int
@@ -13,6 +13,7 @@ from torch import Tensor
 from torch.utils.data import Dataset, default_collate
 
 from polytask.data.arrays import tensor_of
+from polytask.data.part import Inputs, Part
 from polytask.errors import DataError, unknown
 
 __all__ = [
@@ -29,23 +30,8 @@ __all__ = [
     "together",
 ]
 
-Inputs: TypeAlias = Tensor | dict[str, Tensor]
 ArrayLike: TypeAlias = Any
 """Numbers: a tensor, an array, a pandas frame or series, a list."""
-
-
-class Part(NamedTuple):
-    """Rows of one source: their inputs and, by task name, their targets. Tasks without targets are left out.
-
-    Attributes:
-        inputs: What the model sees.
-        targets: Labels by task.
-        weights: Weights of the labels by task, for tasks that have them; None: no task has.
-    """
-
-    inputs: Inputs
-    targets: dict[str, Tensor]
-    weights: dict[str, Tensor] | None = None
 
 
 @runtime_checkable
