@@ -34,6 +34,7 @@ LEVELS = {
     "tables": 2,
     "decide": 2,
     "data": 3,
+    "masked": 3,
     "balance": 3,
     "schedule": 3,
     "share": 4,
@@ -46,6 +47,7 @@ LEVELS = {
 ONLY = {
     "linear": {"errors", "blas", "lazy", "registry", "solvers"},
     "solvers": {"errors", "blas"},
+    "masked": {"errors", "lazy", "linear"},
     "tables": {"errors"},
     "decide": {"errors"},
 }
@@ -101,6 +103,7 @@ def _loaded_by(statement: str, packages: set[str]) -> set[str]:
         ("import polytask.folders", {"torch", "numpy", "pydantic", "safetensors"}),
         ("import polytask.solvers", {"torch", "sklearn", "pandas", "matplotlib"}),
         ("import polytask.tables", {"torch", "matplotlib"}),
+        ("from polytask.masked import masked_score, make_task_scorer", {"torch", "matplotlib"}),
         ("import polytask.decide", {"torch", "matplotlib", "sklearn"}),
         ("import polytask.schedule", {"torch", "scipy", "sklearn", "pandas", "matplotlib"}),
         ("import polytask.balance", {"accelerate", "pandas", "matplotlib", "sklearn", "torchmetrics"}),

@@ -1,6 +1,7 @@
 """One entry per kind: the conformance tests run over all of them. A new kind is one more entry."""
 
 import dataclasses
+import math
 from collections.abc import Callable
 from typing import Any
 
@@ -33,6 +34,25 @@ class Case:
 def cross_entropy(z: Tensor, y: Tensor) -> Tensor:
     p = 1 / (1 + (-z).exp())
     return -(y * p.log() + (1 - y) * (1 - p).log())
+
+
+def bounds(y: Tensor, how: Tensor) -> Tensor:
+    """Known labels, bounds below and above, and intervals in turn."""
+    low, high = y.clone(), y.clone()
+    low[how < 0.25] = -float("inf")
+    high[how > 0.75] = float("inf")
+    high[(how > 0.5) & (how < 0.75)] += 0.7
+    return torch.stack([low, high], 1)
+
+
+def tobit_row(z: Tensor, y: Tensor) -> Tensor:
+    sigma = 0.01 + (1 + (z[1] + math.log(math.e - 1)).exp()).log()
+    normal = torch.distributions.Normal(z[0].double(), sigma.double())
+    if y[0] == y[1]:
+        return -normal.log_prob(y[0].double()) - math.log(0.01 * math.sqrt(2 * math.pi))
+    below = torch.zeros((), dtype=torch.float64) if y[0].isinf() else normal.cdf(y[0].double())
+    above = torch.ones((), dtype=torch.float64) if y[1].isinf() else normal.cdf(y[1].double())
+    return -(above - below).log()
 
 
 CASES = {
@@ -84,6 +104,13 @@ CASES = {
         lambda z, y: sum((max(t * (y - q), (t - 1) * (y - q)) for t, q in zip((0.1, 0.5, 0.8), z, strict=True)), 0) / 3,
         (3,),
         float("-inf"),
+    ),
+    "censored": Case(
+        {"kind": "censored"},
+        lambda n, g: bounds(torch.randn(n, generator=g), torch.rand(n, generator=g)),
+        lambda z, y: tobit_row(z, y),
+        (),
+        -77.0,  # an upper bound below the lower one
     ),
     "custom": Case(
         {"loss": lambda z, y: (z[:, 0] - y).abs()},

@@ -49,6 +49,7 @@ PROMISES = {
     Nature.SEVERAL_YES_NO: (lambda task: task.classes, sigmoid),
     Nature.ORDERED: (lambda task: task.classes - 1, between),
     Nature.COUNT: (lambda task: 1, lambda z: z[:, 0].exp()),
+    Nature.BOUNDED: (lambda task: 2, lambda z: z[:, 0]),
     Nature.QUANTILES: (lambda task: len(task.quantiles), lambda z: z.sort(-1).values),
 }
 """Number of outputs, and what they mean, by nature: what estimators rely on."""
@@ -77,7 +78,9 @@ def test_every_nature_has_a_kind_and_the_usual_one_is_the_first():
 
 
 def test_a_table_takes_the_kinds_of_one_column():
-    assert target_kinds() == ("regression", "binary", "multiclass", "multilabel", "ordinal", "count", "quantile")
+    assert target_kinds() == (
+        "regression", "binary", "multiclass", "multilabel", "ordinal", "count", "quantile", "censored"
+    )  # fmt: skip
 
 
 def test_no_option_of_a_kind_can_hide_an_argument_or_a_key():

@@ -13,6 +13,7 @@ from polytask.balance import Balancer
 from polytask.cli.cost import Bench
 from polytask.data import MultiTaskData, MultiTaskLoader
 from polytask.data.tally import tally, too_few
+from polytask.data.weighing import balanced_tasks
 from polytask.share import MultiTaskModel
 from polytask.share.blueprint import Blueprint
 from polytask.study.contenders import read_contenders
@@ -135,7 +136,7 @@ class _Benches:
     """
 
     def __init__(self, data: MultiTaskData, inputs: Any, targets: Mapping[str, Tensor]) -> None:
-        self.tasks, self.inputs, self.targets = data.tasks, inputs, targets
+        self.tasks, self.inputs, self.targets = balanced_tasks(data.tasks, [data.train]), inputs, targets
         self.known: dict[str, _Trial] = {}
 
     def of(self, blueprint: Blueprint) -> _Trial:

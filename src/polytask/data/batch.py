@@ -11,7 +11,7 @@ from torch import Tensor
 
 from polytask.data.source import Inputs, Part
 
-__all__ = ["Batch", "halves"]
+__all__ = ["Batch", "halves", "weights_of"]
 
 
 @final
@@ -39,7 +39,7 @@ class Batch:
 
     def only(self, tasks: Collection[str]) -> Batch:
         """The same rows with the targets of these tasks alone."""
-        parts = (Part(p.inputs, {name: y for name, y in p.targets.items() if name in tasks}) for p in self.parts)
+        parts = (p.with_targets({name: y for name, y in p.targets.items() if name in tasks}) for p in self.parts)
         return Batch(tuple(parts), self.sources)
 
     def to(self, device: torch.device | str, non_blocking: bool = False) -> Batch:
@@ -51,8 +51,16 @@ class Batch:
         def move_inputs(x: Inputs) -> Inputs:
             return move(x) if isinstance(x, Tensor) else {name: move(value) for name, value in x.items()}
 
-        parts = (Part(move_inputs(p.inputs), {name: move(y) for name, y in p.targets.items()}) for p in self.parts)
+        def move_all(values: dict[str, Tensor] | None) -> dict[str, Tensor] | None:
+            return None if values is None else {name: move(value) for name, value in values.items()}
+
+        parts = (Part(move_inputs(p.inputs), move_all(p.targets) or {}, move_all(p.weights)) for p in self.parts)
         return Batch(tuple(parts), self.sources)
+
+
+def weights_of(part: Part, tasks: Collection[str]) -> dict[str, Tensor]:
+    """The weights of these tasks' labels, of those that have them."""
+    return {name: weight for name, weight in (part.weights or {}).items() if name in tasks}
 
 
 def halves(batch: Batch) -> tuple[Batch, Batch]:
@@ -83,7 +91,8 @@ def _some(part: Part, rows: slice) -> Part:
         else {name: value[rows] for name, value in part.inputs.items()}
     )
     targets: Mapping[str, Tensor] = {name: target[rows] for name, target in part.targets.items()}
-    return Part(inputs, dict(targets))
+    weights = None if part.weights is None else {name: weight[rows] for name, weight in part.weights.items()}
+    return Part(inputs, dict(targets), weights)
 
 
 def _of(parts: list[tuple[Part, str]]) -> Batch:

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from polytask.data.batch import Batch
 from polytask.data.plan import Alternating, Joint, Plan, stream
-from polytask.data.source import Part, Source
+from polytask.data.source import Source, part_of
 from polytask.errors import CheckpointError, ConfigError, DataError, unknown
 
 __all__ = ["MultiTaskLoader"]
@@ -136,7 +136,7 @@ class MultiTaskLoader:
         for step in range(start, self._steps):
             parts = []
             for name in plan[step]:
-                parts.append(Part(*self.sources[name].batch(self._rows(name, taken[name]))))
+                parts.append(part_of(self.sources[name], self._rows(name, taken[name])))
                 taken[name] += 1
             self._epoch, self._position = epoch, step + 1
             if step + 1 == self._steps:

@@ -216,5 +216,5 @@ class MultiTaskData:
 def _digest(source: Source) -> str:
     if hasattr(source, "digest"):
         return str(source.digest())
-    parts = (TensorSource(*part).digest() for part in batches(source, 8192))
+    parts = (TensorSource(part.inputs, part.targets, part.weights).digest() for part in batches(source, 8192))
     return hashlib.sha256("|".join([str(len(source)), *parts]).encode()).hexdigest()

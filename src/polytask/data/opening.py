@@ -71,7 +71,7 @@ def open_table(
     """
     marks = check_marks(decimal, thousands)
     kinds = kinds or {}
-    texts = (*_TEXTS, *kinds_of((Nature.YES_NO, Nature.CLASSES)))
+    texts = (*_TEXTS, *kinds_of((Nature.YES_NO, Nature.CLASSES, Nature.BOUNDED)))
     leave = {column for column, kind in kinds.items() if kind in texts}
     known = {name: Conversion.from_dict(values) for name, values in (columns or {}).items()}
     known |= {name: Conversion("date", form) for name, kind in kinds.items() if (form := _form(kind))}

@@ -36,6 +36,7 @@ class DataSection(Section):
         decimal: Decimal mark of numbers that are texts (``","``); found from the values by default; tables only.
         thousands: Separator of thousands; any that fits the decimal mark by default; tables only.
         encoding: How a CSV file's text is encoded, ``"utf-8"`` by default; tables only.
+        weight: Column of weights of the rows, for all tasks without ``weight_column``; tables only.
         options: Keyword arguments of a built-in dataset or of ``module:function``.
     """
 
@@ -56,6 +57,7 @@ class DataSection(Section):
     decimal: Literal[".", ","] | None = None
     thousands: str | None = None
     encoding: str | None = None
+    weight: str | None = None
     options: dict[str, Any] = Field(default_factory=dict)
 
     @property

@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import hashlib
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from typing import Any, NamedTuple, Protocol, TypeAlias, final, runtime_checkable
+from typing import Any, Protocol, TypeAlias, final, runtime_checkable
 
 import torch
 from jaxtyping import Int
@@ -13,7 +13,8 @@ from torch import Tensor
 from torch.utils.data import Dataset, default_collate
 
 from polytask.data.arrays import tensor_of
-from polytask.errors import DataError
+from polytask.data.part import Inputs, Part
+from polytask.errors import DataError, unknown
 
 __all__ = [
     "ArrayLike",
@@ -25,24 +26,21 @@ __all__ = [
     "batches",
     "inputs_of",
     "only",
+    "part_of",
     "together",
 ]
 
-Inputs: TypeAlias = Tensor | dict[str, Tensor]
 ArrayLike: TypeAlias = Any
 """Numbers: a tensor, an array, a pandas frame or series, a list."""
 
 
-class Part(NamedTuple):
-    """Rows of one source: their inputs and, by task name, their targets. Tasks without targets are left out."""
-
-    inputs: Inputs
-    targets: dict[str, Tensor]
-
-
 @runtime_checkable
 class Source(Protocol):
-    """Rows that can be fetched by number, many at once."""
+    """Rows that can be fetched by number, many at once.
+
+    A source whose labels have weights also has a method ``weights_at(index)`` that gives them by task, (B,) or in the
+    shape of the target each.
+    """
 
     def __len__(self) -> int:
         """Number of rows."""
@@ -71,10 +69,12 @@ class TensorSource:
         inputs: One tensor, or several by name (a table's ``numeric`` and ``categorical``), (N, …) each.
         targets: Task name → labels, (N, …). A missing label is NaN in a float tensor and −100 in an integer tensor,
             unless the task says otherwise.
+        weights: Task name → weights of its labels, (N,) or in the shape of the target, from 0 on: 2 counts a label
+            twice in losses and metrics, 0 is a missing label. Tasks may be left out.
 
     Raises:
-        DataError: The tensors do not have the same number of rows, there are none, or there is something else than
-            numbers in them.
+        DataError: The tensors do not have the same number of rows, there are none, there is something else than numbers
+            in them, or a weight is negative, not finite, or of no target.
 
     Examples:
         >>> import torch
@@ -86,7 +86,12 @@ class TensorSource:
         tensor([52., 30.])
     """
 
-    def __init__(self, inputs: ArrayLike | Mapping[str, ArrayLike], targets: Mapping[str, ArrayLike]) -> None:
+    def __init__(
+        self,
+        inputs: ArrayLike | Mapping[str, ArrayLike],
+        targets: Mapping[str, ArrayLike],
+        weights: Mapping[str, ArrayLike] | None = None,
+    ) -> None:
         if not isinstance(targets, Mapping):
             raise DataError(
                 f"targets must be a dictionary from task names to labels, found {type(targets).__name__}; write "
@@ -94,10 +99,19 @@ class TensorSource:
             )
         self.inputs = inputs_of(inputs)
         self.targets: dict[str, Tensor] = {name: tensor_of(f"target {name!r}", y) for name, y in targets.items()}
+        self.weights: dict[str, Tensor] = {
+            name: tensor_of(f"weight of {name!r}", w) for name, w in (weights or {}).items()
+        }
+        for name, weight in self.weights.items():
+            if name not in self.targets:
+                raise DataError(unknown("target with weights", name, self.targets))
+            if not bool((torch.isfinite(weight) & (weight >= 0)).all()):
+                raise DataError(f"weights of {name!r} must be finite and from 0 on, 0 for a missing label")
         named = {"inputs": self.inputs} if isinstance(self.inputs, Tensor) else self.inputs
         everything = {
             **{f"input {k!r}": v for k, v in named.items()},
             **{f"target {k!r}": v for k, v in self.targets.items()},
+            **{f"weight of {k!r}": v for k, v in self.weights.items()},
         }
         if not named:
             raise DataError("a source needs at least one input tensor, found an empty dictionary")
@@ -117,21 +131,27 @@ class TensorSource:
         """Inputs and targets of the rows ``index``, copied."""
         return _map(self.inputs, lambda x: _rows(x, index)), {name: _rows(y, index) for name, y in self.targets.items()}
 
+    def weights_at(self, index: Int[Tensor, "B"]) -> dict[str, Tensor]:
+        """Weights of the labels of the rows ``index``, of tasks that have them."""
+        return {name: _rows(w, index) for name, w in self.weights.items()}
+
     def subset(self, index: Int[Tensor, "B"]) -> TensorSource:
         """A source of the rows ``index``."""
-        return TensorSource(*self.batch(index))
+        return TensorSource(*self.batch(index), self.weights_at(index))
 
     def to(self, device: torch.device | str) -> TensorSource:
         """The same rows on another device, so that batches need no transfer."""
         return TensorSource(
-            _map(self.inputs, lambda x: x.to(device)), {name: y.to(device) for name, y in self.targets.items()}
+            _map(self.inputs, lambda x: x.to(device)),
+            {name: y.to(device) for name, y in self.targets.items()},
+            {name: w.to(device) for name, w in self.weights.items()},
         )
 
     def digest(self) -> str:
         """Hash of all values, names and types."""
         named = {"": self.inputs} if isinstance(self.inputs, Tensor) else self.inputs
         value = hashlib.sha256()
-        for role, tensors in (("input", named), ("target", self.targets)):
+        for role, tensors in (("input", named), ("target", self.targets), ("weight", self.weights)):
             for name, tensor in tensors.items():
                 value.update(f"{role}|{name}|{tensor.dtype}|{tuple(tensor.shape)}|".encode())
                 value.update(tensor.detach().cpu().contiguous().view(-1).view(torch.uint8).numpy().data)
@@ -223,6 +243,10 @@ class _Only:
         inputs, targets = self.source.batch(index)
         return inputs, {name: targets[name] for name in self.tasks if name in targets}
 
+    def weights_at(self, index: Int[Tensor, "B"]) -> dict[str, Tensor]:
+        weights = part_of(self.source, index).weights or {}
+        return {name: weights[name] for name in self.tasks if name in weights}
+
 
 def only(source: Source, tasks: Iterable[str]) -> Source:
     """The rows of ``source`` with the targets of ``tasks`` alone.
@@ -233,16 +257,12 @@ def only(source: Source, tasks: Iterable[str]) -> Source:
 
     Returns:
         A view; nothing is copied.
-
-    Examples:
-        >>> import torch
-        >>> source = TensorSource(torch.eye(2), {"a": torch.ones(2), "b": torch.zeros(2)})
-        >>> only(source, ["b"]).batch(torch.tensor([0]))[1]
-        {'b': tensor([0.])}
     """
     names = tuple(tasks)
     if isinstance(source, TensorSource):
-        return TensorSource(source.inputs, {name: source.targets[name] for name in names if name in source.targets})
+        kept = [name for name in names if name in source.targets]
+        weights = {name: source.weights[name] for name in kept if name in source.weights}
+        return TensorSource(source.inputs, {name: source.targets[name] for name in kept}, weights)
     return _Only(source, names)
 
 
@@ -258,25 +278,37 @@ class _Together:
         return int(self.ends[-1])
 
     def batch(self, index: Int[Tensor, "B"]) -> tuple[Inputs, dict[str, Tensor]]:
+        back, parts = self._parts(index)
+        first = parts[0].inputs
+        inputs: Inputs = (
+            torch.cat([part.inputs for part in parts])[back]  # type: ignore[misc]
+            if isinstance(first, Tensor)
+            else {name: torch.cat([part.inputs[name] for part in parts])[back] for name in first}  # type: ignore[index]
+        )
+        return inputs, _joined([part.targets for part in parts], back)
+
+    def weights_at(self, index: Int[Tensor, "B"]) -> dict[str, Tensor]:
+        back, parts = self._parts(index)
+        return _joined([part.weights or {} for part in parts], back)
+
+    def _parts(self, index: Tensor) -> tuple[Tensor, list[Part]]:
         owner = torch.bucketize(index, self.ends, right=True)
         order, parts = [], []
         for number, source in enumerate(self.sources):
             mine = (owner == number).nonzero()[:, 0]
             if len(mine):
                 order.append(mine)
-                parts.append(source.batch(index[mine] - (self.ends[number] - len(source))))
-        back = torch.cat(order).argsort()
-        first = parts[0][0]
-        inputs: Inputs = (
-            torch.cat([x for x, _ in parts])[back]  # type: ignore[misc]
-            if isinstance(first, Tensor)
-            else {name: torch.cat([x[name] for x, _ in parts])[back] for name in first}  # type: ignore[index]
-        )
-        return inputs, {
-            name: torch.cat([y[name] for _, y in parts])[back]
-            for name in parts[0][1]
-            if all(name in y for _, y in parts)
-        }
+                parts.append(part_of(source, index[mine] - (self.ends[number] - len(source))))
+        return torch.cat(order).argsort(), parts
+
+
+def _joined(parts: list[dict[str, Tensor]], back: Tensor) -> dict[str, Tensor]:
+    """What all parts have, put back into the order of the rows."""
+    return {
+        name: torch.cat([part[name] for part in parts])[back]
+        for name in parts[0]
+        if all(name in part for part in parts)
+    }
 
 
 def together(sources: Iterable[Source]) -> Source:
@@ -311,7 +343,13 @@ def batches(source: Source, batch_size: int = 1024) -> Iterator[Part]:
         [[0, 1], [2, 3], [4]]
     """
     for start in range(0, len(source), batch_size):
-        yield Part(*source.batch(torch.arange(start, min(start + batch_size, len(source)))))
+        yield part_of(source, torch.arange(start, min(start + batch_size, len(source))))
+
+
+def part_of(source: Source, index: Int[Tensor, "B"]) -> Part:
+    """The rows ``index`` with their weights, if the source has any."""
+    weigh = getattr(source, "weights_at", None)
+    return Part(*source.batch(index), (weigh(index) or None) if weigh is not None else None)
 
 
 def _map(inputs: Inputs, change: Callable[[Tensor], Tensor]) -> Inputs:

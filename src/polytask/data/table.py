@@ -15,6 +15,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from polytask.data.bounds import one_number
 from polytask.data.columns import Column, infer_column
 from polytask.data.encoder import TableEncoder
 from polytask.data.files import name_of
@@ -27,6 +28,7 @@ from polytask.data.said import condensed
 from polytask.data.source import TensorSource
 from polytask.data.split_rule import SplitRule
 from polytask.data.targets import read_target
+from polytask.data.weighing import column_weights, weight_columns, without_weightless
 from polytask.errors import DataError, unknown
 from polytask.remedies import option
 from polytask.tasks import TaskSet
@@ -54,6 +56,7 @@ def read_table(
     decimal: str | None = None,
     thousands: str | None = None,
     encoding: str | None = None,
+    weight: str | int | Mapping[Any, str | int] | None = None,
 ) -> MultiTaskData:
     """Tasks, splits and encoded inputs from a file, a database or a DataFrame.
 
@@ -74,8 +77,8 @@ def read_table(
             the address of a database (``"sqlite:///clinic.db#visits"``), or a DataFrame.
         targets: Columns to predict, one task each.
         kinds: Kind by column where the guess is not wanted: for targets regression, binary, multiclass, multilabel
-            (cells like ``red|blue``), ordinal, count or quantile; for inputs numeric, boolean, date
-            (``"date:%d/%m/%Y"`` says how it is written) or categorical.
+            (cells like ``red|blue``), ordinal, count, quantile or censored; for inputs numeric, boolean, categorical or
+            date (``"date:%d/%m/%Y"`` says its form).
         ignore: Columns to leave out.
         val: Share of rows (of groups) to select by.
         test: Share of rows (of groups) to judge by.
@@ -95,6 +98,8 @@ def read_table(
             and percent signs, parentheses for negative numbers and signs that look like a minus are read in any case.
         thousands: Separator of thousands (a comma, point, apostrophe or space); any that fits the mark when None.
         encoding: How a CSV file's text is encoded (``"cp1252"``); UTF-8 when None.
+        weight: Column of weights of the rows, from 0 on, or one column by target: 2 counts a label twice in losses and
+            metrics, 0 is a missing label. They are no inputs. Means and scales count each row once.
 
     Returns:
         The data; ``.table`` encodes later rows, ``.details`` lists what was dropped and noticed, and under ``reading``
@@ -130,23 +135,28 @@ def read_table(
         gap,
         None if split_column is None else str(split_column),
     )
-    check_columns(frame, wanted, chosen, left_out, rule.named())
+    weights = weight_columns(weight, wanted)
+    named = [*rule.named(), *(("weight column", column) for column in dict.fromkeys(weights.values()))]
+    check_columns(frame, wanted, chosen, left_out, named)
     judged = np.zeros(len(frame), dtype=bool)
     if test_table is not None:
         later = open_table(test_table, decimal=opened.decimal, kinds=chosen, columns=opened.columns, **marks)
         frame, judged = _with_test_rows(frame, later.frame, rule)
+    frame = without_weightless(frame, weights)
     for target in wanted:
         if frame[target].notna().sum() == 0:
             raise DataError(f"target {target!r}: all {len(frame)} labels are missing; leave it out")
     labelled = frame[wanted].notna().any(axis=1).to_numpy()
+    apart = {*wanted, *left_out, *rule.apart, *weights.values()}
     rows = _Rows(
         name,
         frame if labelled.all() else frame[labelled],  # the index still counts rows of the table as it was read
         {target: chosen.get(target) for target in wanted},
-        {c: chosen.get(c) for c in map(str, frame.columns) if c not in {*wanted, *left_out, *rule.apart}},
+        {c: chosen.get(c) for c in map(str, frame.columns) if c not in apart},
         rule,
         judged[labelled] if test_table is not None else None,
         opened,
+        weights,
         {
             "rows": len(frame),
             "rows_without_label": int((~labelled).sum()),
@@ -177,6 +187,7 @@ class _Rows:
     rule: SplitRule
     judged: NDArray[np.bool_] | None
     opened: Opened
+    weights: Mapping[str, str]
     details: Mapping[str, Any]
 
     @property
@@ -198,6 +209,8 @@ class _Rows:
         dropped, rows = self.details["rows_without_label"], self.details["rows"]
         if dropped:
             notes.append(f"{dropped} of {rows} rows have no label at all and were dropped.")
+        if self.weights:
+            notes.append(f"Labels have weights: {', '.join(f'{t} by {c}' for t, c in self.weights.items())}.")
         made = assemble(
             self.name,
             self.frame,
@@ -205,6 +218,7 @@ class _Rows:
             columns,
             splits,
             groups=self.rule.groups(self.frame),
+            weights=self.weights,
             units={target: read[target].get("unit", "") for target in self.targets if target in read},
             notes=notes,
             surprises=self.opened.said,
@@ -282,6 +296,7 @@ def assemble(
     splits: Mapping[str, NDArray[np.int64]],
     *,
     groups: NDArray[Any] | None = None,
+    weights: Mapping[str, str] | None = None,
     units: Mapping[str, str] | None = None,
     notes: Sequence[str] = (),
     surprises: Sequence[str] = (),
@@ -300,6 +315,7 @@ def assemble(
         columns: What each input column is.
         splits: Row positions by split.
         groups: What each row belongs to, where such rows stay in one split.
+        weights: Target → column of the weights of its labels.
         units: Units of targets.
         notes: Sentences about origin and splits.
         surprises: Sentences about how the table was read.
@@ -327,9 +343,11 @@ def assemble(
     table = TableEncoder.fit(frame, columns, np.asarray(splits["train"]))
     encoded = table.encode(frame)
     index = {split: torch.from_numpy(np.asarray(splits[split], dtype=np.int64)) for split in SPLITS}
-    sources = {split: TensorSource(_rows(encoded, index[split]), _rows(labels, index[split])) for split in SPLITS}
+    weighed = {target: column_weights(frame, column) for target, column in (weights or {}).items()}
+    given = (encoded, labels, weighed)
+    sources = {split: TensorSource(*(_rows(values, index[split]) for values in given)) for split in SPLITS}
     look = index["train"][judged(len(index["train"]))]
-    leaks = find_leaks(frame.iloc[look.numpy()], _rows(encoded, look), table, task_set, _rows(labels, look))
+    leaks = find_leaks(frame.iloc[look.numpy()], _rows(encoded, look), table, task_set, _rows(one_number(labels), look))
     if leaks and warn:
         listed = "; ".join(condensed(list(map(str, leaks))))
         columns_named = list(dict.fromkeys(leak.column for leak in leaks))
@@ -342,7 +360,7 @@ def assemble(
     numbered = None if groups is None else pd.factorize(groups)[0].astype(np.int64)
     noticed += [f"column {column.name!r}: {column.surprise}" for column in columns if column.surprise]
     known = {"grouped": groups is not None or not advise, "timed": bool((details or {}).get("time")) or not advise}
-    noticed += oddities(frame, columns, labels, **known)
+    noticed += oddities(frame, columns, one_number(labels), **known)
     said = [*notes]
     if dropped:
         said.append("Dropped: " + "; ".join(f"{column} ({reason})" for column, reason in dropped.items()) + ".")

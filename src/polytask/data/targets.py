@@ -11,6 +11,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from polytask.data.bounds import looks_bounded, read_bounds
 from polytask.data.columns import by_value, coded, codes, levels, mostly_numbers, numbers, plain
 from polytask.data.measures import nearly_numbers
 from polytask.data.scales import in_order
@@ -63,6 +64,10 @@ def guess_kind(series: pd.Series[Any]) -> Guess:
     if isinstance(present.dtype, pd.CategoricalDtype) and present.dtype.ordered and distinct > 2:
         return _guess(Nature.ORDERED, f"{distinct} ordered categories")
     numeric = not isinstance(present.dtype, pd.CategoricalDtype) and not codes(present) and mostly_numbers(present)
+    if looks_bounded(present):
+        return _guess(
+            Nature.BOUNDED, "numbers, and bounds such as '<5'", "bounds beside numbers, taken as censored labels"
+        )
     if scale := _scale(present):
         return _guess(Nature.ORDERED, f"{distinct} levels", f"ordered levels: {' < '.join(map(repr, scale))}")
     if not numeric and distinct > 2 and (mark := tag_separator(present)):
@@ -153,7 +158,21 @@ def read_target(
         return *_tags_target(series, guess.kind), guess
     if KINDS[guess.kind].nature.classes:
         return *_class_target(series, guess.kind), guess
+    if KINDS[guess.kind].nature is Nature.BOUNDED:
+        return *_bounded_target(series, train, guess.kind), guess
     return *_number_target(series, train, guess.kind), guess
+
+
+def _bounded_target(series: pd.Series[Any], train: NDArray[np.int64], kind: str) -> tuple[Task, Tensor]:
+    """Shift and scale come from known labels, or from all finite bounds where fewer than two labels are known."""
+    name = str(series.name)
+    bounds = read_bounds(series, f"target {name!r} of kind {kind!r}")
+    own = bounds[train]
+    known = own[own[:, 0] == own[:, 1], 0]
+    values = known if len(known) > 1 else own[np.isfinite(own)]
+    spread = float(values.std())
+    task = Task(name, kind, shift=float(values.mean()), scale=spread if spread > 0 else 1.0)
+    return task, torch.tensor(bounds, dtype=torch.float32)
 
 
 def _number_target(series: pd.Series[Any], train: NDArray[np.int64], kind: str) -> tuple[Task, Tensor]:

@@ -14,7 +14,7 @@ from sklearn.utils.metadata_routing import _MetadataRequester
 from polytask.errors import ConfigError, TaskError
 from polytask.linear.labels import missing, read_labels, task_column
 
-__all__ = ["TaskScorer", "make_task_scorer", "task_mean", "task_scores"]
+__all__ = ["TaskScorer", "make_task_scorer", "pooled_score", "task_mean", "task_scores", "undefined_as_nan"]
 
 Array = NDArray[Any]
 Metric = Callable[[Array, Array, "Array | None"], float]
@@ -30,7 +30,7 @@ def task_scores(
         y: (n, T) with NaN = missing, or (n,).
         prediction: Shaped like y.
         task: Labels (n,) when y is a vector of several tasks.
-        sample_weight: (n,) or None.
+        sample_weight: (n,), one per row, or (n, T), one per target; 0 is a missing target. None: all alike.
 
     Returns:
         Score by task label; NaN where the metric is undefined.
@@ -43,24 +43,55 @@ def task_scores(
     """
     names = list(y.columns) if hasattr(y, "columns") else None
     y, prediction = np.asarray(y), np.asarray(prediction)
-    weight = None if sample_weight is None else np.asarray(sample_weight)
+    weight = None if sample_weight is None else _weights(sample_weight, y)
     if y.ndim == 2 and y.shape[1] == 1 and prediction.ndim == 1:
-        y = y[:, 0]
+        y, weight = y[:, 0], None if weight is None else weight[:, 0]
     if y.shape != prediction.shape:
         raise TaskError(f"targets and predictions must have one shape, found {y.shape} and {prediction.shape}")
     out: dict[Any, float] = {}
     if y.ndim == 2:
         for t in range(y.shape[1]):
-            rows = ~missing(y[:, t])
+            rows = _counting(y[:, t], None if weight is None else weight[:, t])
             if rows.any():
-                part = None if weight is None else weight[rows]
+                part = None if weight is None else weight[rows, t]
                 out[t if names is None else names[t]] = metric(y[rows, t], prediction[rows, t], part)
         return out
     labels = np.zeros(len(y), dtype=int) if task is None else read_labels(task, len(y))
-    for label in np.unique(labels).tolist():
-        rows = labels == label
+    present = _counting(y, weight)
+    for label in np.unique(labels[present]).tolist():
+        rows = present & (labels == label)
         out[label] = metric(y[rows], prediction[rows], None if weight is None else weight[rows])
     return out
+
+
+def _weights(given: Any, y: Array) -> Array:
+    """Weights in the shape of the targets."""
+    weight = np.asarray(given, dtype=float)
+    if weight.shape not in (y.shape, y.shape[:1]):
+        raise TaskError(f"weights must have the shape {y.shape} or ({len(y)},), found {weight.shape}")
+    if not (np.isfinite(weight) & (weight >= 0)).all():
+        raise TaskError("weights must be finite and from 0 on, 0 for a missing target; found another among them")
+    return np.broadcast_to(weight.reshape(weight.shape + (1,) * (y.ndim - weight.ndim)), y.shape)
+
+
+def _counting(y: Array, weight: Array | None) -> Array:
+    """Which targets are present, with a weight above 0."""
+    present = ~missing(y)
+    return present if weight is None else present & (weight > 0)
+
+
+def _amount(y: Array, prediction: Array, weight: Array | None) -> float:
+    return float(len(y) if weight is None else weight.sum())
+
+
+def pooled_score(metric: Metric, y: Any, prediction: Any, sample_weight: Any = None) -> float:
+    """One score over all present targets; arguments as for :func:`task_scores`."""
+    y, prediction = np.asarray(y), np.asarray(prediction)
+    if y.shape != prediction.shape:
+        raise TaskError(f"targets and predictions must have one shape, found {y.shape} and {prediction.shape}")
+    weight = None if sample_weight is None else _weights(sample_weight, y)
+    rows = _counting(y, weight)
+    return metric(y[rows], prediction[rows], None if weight is None else weight[rows])
 
 
 def task_mean(metric: Metric, y: Any, prediction: Any, task: Any = None, sample_weight: Any = None) -> float:
@@ -92,25 +123,14 @@ class TaskScorer(_MetadataRequester):  # type: ignore[misc] # scikit-learn has n
             prediction = prediction[:, 1]
         labels = task if task is not None else _column_labels(estimator, X)
         if self.average == "pooled":
-            return self.sign * self._pooled(y, prediction, sample_weight)
+            return self.sign * pooled_score(self.metric, y, prediction, sample_weight)
         if self.average == "macro":
             return self.sign * task_mean(self.metric, y, prediction, labels, sample_weight)
         scores = task_scores(self.metric, y, prediction, labels, sample_weight)
-        if np.ndim(y) == 2:
-            counts = [float(n) for n in (~missing(np.asarray(y))).sum(axis=0) if n]
-        else:
-            counts = [float(np.sum(read_labels(labels) == label)) for label in scores] if labels is not None else [1.0]
+        counts = task_scores(_amount, y, prediction, labels, sample_weight)
         values = np.array(list(scores.values()))
         keep = ~np.isnan(values)
-        return self.sign * float(np.average(values[keep], weights=np.array(counts)[keep]))
-
-    def _pooled(self, y: Any, prediction: Any, weight: Any) -> float:
-        y, prediction = np.asarray(y), np.asarray(prediction)
-        rows = ~missing(y)
-        spread = (
-            None if weight is None else np.broadcast_to(np.reshape(weight, (-1,) + (1,) * (y.ndim - 1)), y.shape)[rows]
-        )
-        return self.metric(y[rows], prediction[rows], spread)
+        return self.sign * float(np.average(values[keep], weights=np.array(list(counts.values()))[keep]))
 
 
 def _column_labels(estimator: Any, X: Any) -> Any:
@@ -158,7 +178,12 @@ def make_task_scorer(
     """
     if average not in {"macro", "n-weighted", "pooled"}:
         raise ConfigError(f"average must be 'macro', 'n-weighted' or 'pooled', found {average!r}")
-    return TaskScorer(_Plain(metric), average, 1 if greater_is_better else -1, response)
+    return TaskScorer(undefined_as_nan(metric), average, 1 if greater_is_better else -1, response)
+
+
+def undefined_as_nan(metric: Callable[..., float]) -> Metric:
+    """A metric of scikit-learn as ``metric(y, prediction, sample_weight)``, NaN where it is undefined."""
+    return _Plain(metric)
 
 
 @final

@@ -20,7 +20,7 @@ __all__ = ["Wanted", "build_data"]
 
 _SPLITTING = ("group", "stratify", "folds", "time", "gap", "split_column")
 _READING = (*_SPLITTING, "ignore", "missing_values", "decimal", "thousands", "encoding")
-_TABLE_ONLY = ("val", "test", "seed", "kinds", "test_table", *_READING)
+_TABLE_ONLY = ("val", "test", "seed", "kinds", "test_table", "weight", *_READING)
 
 
 class Wanted(NamedTuple):
@@ -77,6 +77,8 @@ def _table(config: Wanted) -> MultiTaskData:
             options[key] = getattr(section, key)
     if section.test_table is not None:
         options["test_table"] = with_path(section.test_table, lambda path: str(config.folder / path))
+    weights = {name: task.weight_column or section.weight for name, task in config.tasks.items()}
+    options["weight"] = {name: column for name, column in weights.items() if column is not None}
     made = datasets.read_table(
         with_path(section.source, lambda path: str(config.folder / path)),
         list(config.tasks),
@@ -90,6 +92,9 @@ def _with_tasks(made: MultiTaskData, config: Wanted) -> MultiTaskData:
     """The same data with the tasks the configuration names, in its order."""
     if not config.tasks:
         return made
+    apart = [name for name, section in config.tasks.items() if section.weight_column is not None]
+    if apart and not config.data.is_table:
+        raise ConfigError(f"{config.where}: [tasks.{apart[0]}] weight_column applies to tables only")
     for name in config.tasks:
         if name not in made.tasks:
             raise ConfigError(f"{config.where}: {unknown('task', name, made.tasks.names)}")
@@ -103,6 +108,8 @@ def _adjust(task: Task, section: TaskSection, where: str) -> Task:
     changes: dict[str, Any] = {"weight": section.weight} if "weight" in section.model_fields_set else {}
     if section.unit:
         changes["unit"] = section.unit
+    if section.class_weight is not None:
+        changes["class_weight"] = section.class_weight
     if section.quantiles is not None:
         changes["quantiles"] = section.quantiles
     for key, value in section.options.items():

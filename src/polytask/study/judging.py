@@ -8,6 +8,7 @@ from typing import Any
 from torch import Tensor
 
 from polytask.data import Inputs, MultiTaskData, Source, batches
+from polytask.data.batch import weights_of
 from polytask.tasks import TaskSet
 
 __all__ = ["judge"]
@@ -40,8 +41,10 @@ def _measured(
     meter = tasks.meter()
     for part in batches(source, BATCH):
         answers = outputs(part.inputs)
+        weights = {name: weight.cpu() for name, weight in weights_of(part, tasks).items()}
         meter.update(
             {name: answers[name] for name in tasks},
             {name: part.targets[name].cpu() for name in tasks if name in part.targets},
+            weights=weights,
         )
     return meter.compute(), dict(meter.undefined)

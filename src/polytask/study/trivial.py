@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from polytask.data import MultiTaskData, Source, batches
+from polytask.data.batch import weights_of
 from polytask.errors import TaskError
 from polytask.study.classical.rows import BATCH, labels_of
 from polytask.tasks import Nature, Task, TaskSet
@@ -53,12 +54,17 @@ def judge_trivially(data: MultiTaskData) -> Judged:
     """
     asked = [task for task in data.tasks.values() if task.rule.nature is not Nature.OTHER]
     learned, judged = _labels(data.train, asked), _labels(data.test, asked)
+    weights = _weights(data.train)
     known = TaskSet.of(task for task in asked if task.name in learned and task.name in judged)
-    heads = {name: _constant(task, learned[name]) for name, task in known.items()}
+    heads = {name: _constant(task, learned[name], weights.get(name)) for name, task in known.items()}
     meter = known.meter()
     for part in batches(data.test, BATCH):
         targets = {name: part.targets[name].cpu() for name in heads if name in part.targets}
-        meter.update({name: heads[name].expand(len(target), -1) for name, target in targets.items()}, targets)
+        meter.update(
+            {name: heads[name].expand(len(target), -1) for name, target in targets.items()},
+            targets,
+            weights=weights_of(part, targets),
+        )
     measured = meter.compute()
     return Judged(
         {name: measured.get(name, {}).get(task.primary, math.nan) for name, task in data.tasks.items()},
@@ -86,26 +92,54 @@ def _labels(source: Source, tasks: Sequence[Task]) -> dict[str, NDArray[Any]]:
     return {name: labels for name, labels in joined.items() if not np.isnan(labels).all()}
 
 
-def _constant(task: Task, labels: NDArray[Any]) -> Tensor:
+def _weights(source: Source) -> dict[str, NDArray[Any]]:
+    """Weights of the labels of all rows, of tasks that have them."""
+    found: dict[str, list[NDArray[Any]]] = {}
+    for part in batches(source, BATCH):
+        for name, weight in (part.weights or {}).items():
+            found.setdefault(name, []).append(weight.cpu().double().numpy())
+    return {name: np.concatenate(parts) for name, parts in found.items()}
+
+
+def _constant(task: Task, labels: NDArray[Any], weight: NDArray[Any] | None) -> Tensor:
     """What a head puts out for every row, (1, ``out_features``)."""
-    nature, present = task.rule.nature, labels[~np.isnan(labels)]
-    if nature is Nature.NUMBER:
-        head: Any = [(present.mean() - task.shift) / task.scale]
+    known = ~np.isnan(labels)
+    own = np.ones(len(labels)) if weight is None else weight
+    own = np.where(known, own.reshape(own.shape + (1,) * (labels.ndim - own.ndim)), 0.0)
+    nature, present, mass = task.rule.nature, labels[known], own[known]
+
+    def mean(values: NDArray[Any]) -> float:
+        return float(values.mean() if weight is None else np.average(values, weights=mass))
+
+    if nature is Nature.BOUNDED:  # the middle of what is known; σ, where it is asked for, as on the head's scale
+        finite = np.isfinite(labels)
+        head: Any = [(float(labels[finite].mean()) - task.shift) / task.scale, *[0.0] * (task.out_features - 1)]
+    elif nature is Nature.NUMBER:
+        head = [(mean(present) - task.shift) / task.scale]
     elif nature is Nature.QUANTILES:
-        head = (np.quantile(present, task.quantiles or (0.5,)) - task.shift) / task.scale
+        levels = task.quantiles or (0.5,)
+        found = np.quantile(present, levels) if weight is None else _weighted_quantiles(present, levels, mass)
+        head = (found - task.shift) / task.scale
     elif nature is Nature.COUNT:
-        head = [math.log(max(present.mean(), _SURE))]
+        head = [math.log(max(mean(present), _SURE))]
     elif nature is Nature.YES_NO:
-        head = _logit([present.mean()])
+        head = _logit([mean(present)])
     elif nature is Nature.SEVERAL_YES_NO:
-        known = ~np.isnan(labels)
-        head = _logit(np.where(known, labels, 0).sum(axis=0) / np.maximum(known.sum(axis=0), 1))
+        head = _logit((own * np.where(known, labels, 0)).sum(axis=0) / np.maximum(own.sum(axis=0), _SURE))
     elif nature is Nature.ORDERED:
-        head = _logit([(present > level).mean() for level in range((task.classes or 2) - 1)])
+        head = _logit([mean(present > level) for level in range((task.classes or 2) - 1)])
     else:
-        shares = np.bincount(present.astype(int), minlength=task.classes or 2) / len(present)
+        shares = np.bincount(present.astype(int), mass, minlength=task.classes or 2) / mass.sum()
         head = np.log(np.maximum(shares, _SURE))
     return torch.from_numpy(np.asarray(head, dtype=np.float64)).reshape(1, task.out_features)
+
+
+def _weighted_quantiles(values: NDArray[Any], levels: Sequence[float], weight: NDArray[Any]) -> NDArray[Any]:
+    """The least values below or at which lies the level's share of the weights."""
+    order = values.argsort()
+    shares = weight[order].cumsum() / weight.sum()
+    found: NDArray[Any] = values[order][np.searchsorted(shares, levels).clip(max=len(values) - 1)]
+    return found
 
 
 def _logit(share: Any) -> NDArray[np.float64]:

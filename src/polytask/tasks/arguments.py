@@ -5,12 +5,16 @@ from __future__ import annotations
 import math
 import numbers
 from collections.abc import Iterable, Mapping
-from typing import Any, Never
+from typing import TYPE_CHECKING, Any, Never
 
 from polytask.errors import TaskError, unknown
 
+if TYPE_CHECKING:
+    from polytask.tasks.kind import Kind
+
 __all__ = [
     "choice",
+    "class_weights",
     "distinct",
     "missing_value",
     "name_of",
@@ -114,6 +118,29 @@ def distinct(task: str, what: str, value: Any, *, example: str) -> tuple[str, ..
     if twice:
         _fail(task, f"{what} must differ from one another, found {', '.join(map(repr, twice))} twice", "name each once")
     return names
+
+
+def class_weights(rule: Kind, labels: tuple[str, ...] | None, value: Any) -> str | tuple[float, ...] | None:
+    """Weights of the classes: "balanced", one positive number per class, or None."""
+    if value is None:
+        return None
+    what = "class_weight"
+    if not rule.nature.classes:
+        _fail(rule.task, f"{what} is for labels that are classes, not numbers or several labels", "leave it out")
+    if isinstance(value, str):
+        return choice(rule.task, what, value, ("balanced",))
+    count = rule.levels or 2
+    names = list(map(str, range(count))) if labels is None else list(labels)
+    if isinstance(value, Mapping):
+        given = {str(name): number for name, number in value.items()}
+        for name in given:
+            if name not in names:
+                raise TaskError(f"task {rule.task!r}: {unknown(f'class in {what}', name, names)}")
+        value = [given.get(name, 1.0) for name in names]
+    weights = numbers_of(rule.task, what, value) or ()
+    if len(weights) != count or not all(0 < weight < math.inf for weight in weights):
+        _fail(rule.task, f"{what} must be {count} positive numbers, one per class, found {value!r}", "or 'balanced'")
+    return weights
 
 
 def _fail(task: str, fault: str, remedy: str) -> Never:

@@ -44,6 +44,8 @@ RESERVED = frozenset(
         "scale",
         "labels",
         "unit",
+        "class_weight",
+        "weight_column",
         "lr",
         "options",
     }
@@ -153,6 +155,8 @@ class Score:
         partial: With a reason, the value still stands: it is the mean over the classes for which it is defined.
         higher_is_better: Whether more is better; by default what the torchmetrics object says, which then has to be
             made before anything is measured.
+        weighted: The metric of decoded predictions, targets and weights of rows, as arrays; without it the metric is
+            undefined where rows have weights.
         skill: Whether 0 is no better than chance and 1 is perfect, so that ratios of values say nothing and gains are
             differences.
     """
@@ -162,6 +166,7 @@ class Score:
     partial: bool = False
     higher_is_better: bool | None = None
     skill: bool = False
+    weighted: Callable[[NDArray[Any], NDArray[Any], NDArray[Any]], float] | None = None
 
 
 class Kind(abc.ABC):

@@ -13,7 +13,7 @@ from polytask.tasks.losses import row_losses
 if TYPE_CHECKING:
     from polytask.tasks.task import Task
 
-__all__ = ["Entries", "entry_losses", "known", "match", "metric_inputs"]
+__all__ = ["Entries", "entry_losses", "entry_weights", "known", "mass", "match", "metric_inputs", "weighed"]
 
 
 class Entries(NamedTuple):
@@ -23,11 +23,13 @@ class Entries(NamedTuple):
         prediction: Arranged by the kind: the target's dimensions first; float32 at least.
         target: One entry per label.
         present: Which entries have a label; (B,) for losses of the user, which see whole rows.
+        weight: Weights of the entries in the shape of ``present``, positive where a label is; None: all 1.
     """
 
     prediction: Tensor
     target: Tensor
     present: Tensor
+    weight: Tensor | None = None
 
 
 def known(task: Task, target: Tensor, mask: Tensor | None) -> Tensor:
@@ -53,8 +55,8 @@ def known(task: Task, target: Tensor, mask: Tensor | None) -> Tensor:
     return present.flatten(1).all(1) if by_row and present.ndim > 1 else present
 
 
-def match(task: Task, prediction: Tensor, target: Tensor, mask: Tensor | None) -> Entries:
-    """Arrange the prediction, compare shapes and find the present entries."""
+def match(task: Task, prediction: Tensor, target: Tensor, mask: Tensor | None, weight: Tensor | None = None) -> Entries:
+    """Arrange the prediction, compare shapes and find the present entries; a weight of 0 is a missing label."""
     if not prediction.is_floating_point():
         raise task.rule.fail(f"expected a floating-point prediction, found {prediction.dtype}")
     if prediction.dtype in (torch.float16, torch.bfloat16):
@@ -70,7 +72,59 @@ def match(task: Task, prediction: Tensor, target: Tensor, mask: Tensor | None) -
             f"expected a target of shape {expected}{'' if dims else ', or with more dimensions,'} for a prediction of "
             f"shape {tuple(prediction.shape)}, found {tuple(target.shape)}"
         )
-    return Entries(arranged, target, known(task, target, mask))
+    return weighed(task, target, weight, mask)._replace(prediction=arranged)
+
+
+def weighed(task: Task, target: Tensor, weight: Tensor | None = None, mask: Tensor | None = None) -> Entries:
+    """The present entries, with no prediction beside them (the targets stand in its place)."""
+    present = known(task, target, mask)
+    if weight is None:
+        return Entries(target, target, present)
+    weight = _spread(task, weight, present)
+    return Entries(target, target, present & (weight > 0), weight)
+
+
+def mass(task: Task, target: Tensor, weight: Tensor | None = None) -> tuple[int, float]:
+    """Number of present labels, and the sum of their weights (of rows and classes): what the loss divides by."""
+    entries = weighed(task, target, weight)
+    found = entry_weights(task, entries)
+    number = int(entries.present.sum())
+    return number, float(number if found is None else found.sum())
+
+
+def _spread(task: Task, weight: Tensor, present: Tensor) -> Tensor:
+    """Weights in the shape of the entries."""
+    weight = weight.to(present.device)
+    if weight.ndim == 2 and weight.shape[1] == 1 and present.ndim == 1:
+        weight = weight[:, 0]
+    if weight.shape not in (present.shape, present.shape[:1]):
+        raise task.rule.fail(
+            f"expected weights of shape {tuple(present.shape)} or ({len(present)},), found {tuple(weight.shape)}"
+        )
+    if not bool((torch.isfinite(weight) & (weight >= 0)).all()):
+        raise task.rule.fail("weights must be finite and from 0 on, 0 for a missing label; found another among them")
+    return weight.view(weight.shape + (1,) * (present.ndim - weight.ndim)).expand(present.shape)
+
+
+def entry_weights(task: Task, entries: Entries, *, classes: bool = True) -> Tensor | None:
+    """The weights of the present entries, (n,): those of the rows times those of their classes; None: all 1.
+
+    Args:
+        task: The task.
+        entries: Its labels.
+        classes: Whether weights of classes count: where something is learned, not where it is judged.
+    """
+    found = None if entries.weight is None else entries.weight[entries.present]
+    if not classes or task.class_weight is None:
+        return found
+    if isinstance(task.class_weight, str):
+        raise task.rule.fail(
+            "class_weight='balanced' needs the numbers of labels; write tasks = tasks.balanced(labels of the training "
+            "rows), as Trainer and compare do"
+        )
+    target = task.rule.check(entries.target[entries.present])
+    of_classes = torch.tensor(task.class_weight, dtype=torch.float64, device=target.device)[target.long()]
+    return of_classes if found is None else of_classes * found
 
 
 def entry_losses(task: Task, entries: Entries) -> Tensor:
@@ -79,7 +133,7 @@ def entry_losses(task: Task, entries: Entries) -> Tensor:
     Absent entries are dropped before the loss is evaluated: multiplying by a mask instead would turn a NaN label into
     a NaN gradient, since 0·NaN is NaN.
     """
-    prediction, target, present = entries
+    prediction, target, present, _ = entries
     if present.ndim > 1:
         prediction, target = prediction.flatten(0, present.ndim - 1), target.flatten(0, present.ndim - 1)
         present = present.flatten()
@@ -92,12 +146,15 @@ def entry_losses(task: Task, entries: Entries) -> Tensor:
         if (task.shift, task.scale) != (0.0, 1.0):
             exact = (exact - task.shift) / task.scale
         target = exact.to(prediction.dtype)
-    return task.rule.loss(prediction, target) if task.loss_function is None else row_losses(task, prediction, target)
+    if task.loss_function is None:
+        return task.rule.loss(prediction, target)
+    weighed = entries.weight is not None or task.class_weight is not None
+    return row_losses(task, prediction, target, weighed=weighed)
 
 
 def metric_inputs(task: Task, entries: Entries) -> tuple[Tensor, Tensor]:
     """Decoded predictions in float64 and checked targets in natural units, of the present entries."""
-    prediction, target, present = entries
+    prediction, target, present, _ = entries
     decoded = task.rule.point(decode(task, prediction.double()))
     if task.rule.whole_rows and present.ndim > 1:
         filled = torch.full(target.shape, -1, dtype=torch.long, device=target.device)

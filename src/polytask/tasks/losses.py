@@ -49,8 +49,8 @@ def check_loss(rule: Kind, loss: LossFunction) -> None:
                 raise rule.fail(f"{type(loss).__name__} {why}")
 
 
-def row_losses(task: Task, prediction: Tensor, target: Tensor) -> Tensor:
-    """What the user's loss gives for some rows, one value each; a mean stands for each of its rows.
+def row_losses(task: Task, prediction: Tensor, target: Tensor, *, weighed: bool = False) -> Tensor:
+    """What the user's loss gives for some rows, one value each; a mean stands for each of its rows, if none is weighed.
 
     PyTorch's loss modules get targets in the type they want and are moved to where the predictions are.
 
@@ -81,6 +81,11 @@ def row_losses(task: Task, prediction: Tensor, target: Tensor) -> Tensor:
         found = f"shape {tuple(value.shape)}" if isinstance(value, Tensor) else type(value).__name__
         raise task.rule.fail(
             f"loss= must return a tensor with one number, or one value for each of the {rows} rows, found {found}"
+        )
+    if weighed and value.ndim == 0 and rows > 1:
+        raise task.rule.fail(
+            f"loss= ({_name(loss)}) gives one number for {rows} rows, which leaves nothing to weigh; make it with "
+            "reduction='none'"
         )
     return value.flatten(1).mean(1) if value.ndim > 1 else value.expand(rows)
 

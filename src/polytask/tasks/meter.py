@@ -59,6 +59,7 @@ class TaskMeter:
         predictions: Mapping[str, Tensor],
         targets: Mapping[str, Tensor],
         masks: Mapping[str, Tensor] | None = None,
+        weights: Mapping[str, Tensor] | None = None,
     ) -> None:
         """Add a batch.
 
@@ -66,13 +67,16 @@ class TaskMeter:
             predictions: Outputs of the heads by task.
             targets: Labels by task; a task may be left out.
             masks: True where a label is present, by task; a task may be left out.
+            weights: Weights of the labels from 0 on, by task, (B,) or in the shape of the target; a task may be left
+                out. Losses are then weighted means, and metrics count a row as often as its weight says. Weights of
+                classes do not matter here.
 
         Raises:
             TaskError: A key is no task or shapes do not fit. A label that is not possible is noticed when enough rows
                 have come together, at the latest in :meth:`compute`.
         """
         for task, prediction, target, mask in self.tasks.matched(predictions, targets, masks):
-            self._gauges[task.name].add(prediction, target, mask)
+            self._gauges[task.name].add(prediction, target, mask, (weights or {}).get(task.name))
 
     def compute(self) -> dict[str, dict[str, float]]:
         """Metrics of every task; NaN where a metric is undefined, with the reason in :attr:`undefined`."""
@@ -92,7 +96,7 @@ class TaskMeter:
     def loss(self) -> dict[str, float]:
         """Mean loss over the present labels, of every task that has one."""
         gauges = {name: gauge.evaluated() for name, gauge in self._gauges.items()}
-        return {name: gauge.total / gauge.count for name, gauge in gauges.items() if gauge.count}
+        return {name: gauge.total / gauge.mass for name, gauge in gauges.items() if gauge.count}
 
     def reset(self) -> None:
         """Forget every batch; the metrics' objects are kept, since making them costs more than an evaluation."""
@@ -116,14 +120,17 @@ class _Gauge:
         self.seen = Seen()
         self.total = 0.0
         self.count = 0
+        self.mass = 0.0
+        self.weighed: list[tuple[Tensor, Tensor, Tensor]] | None = None
         self.broken = 0
         self.waiting: list[labels.Entries] = []
         self.size = 0
 
-    def add(self, prediction: Tensor, target: Tensor, mask: Tensor | None) -> None:
+    def add(self, prediction: Tensor, target: Tensor, mask: Tensor | None, weight: Tensor | None) -> None:
         """Keep a copy of a batch, since the caller may reuse its memory; evaluate when enough is waiting."""
-        prediction, target, present = labels.match(self.task, prediction.detach(), target, mask)
-        self.waiting.append(labels.Entries(prediction.clone(), target.clone(), present))
+        prediction, target, present, weight = labels.match(self.task, prediction.detach(), target, mask, weight)
+        kept = None if weight is None else weight.double().clone()
+        self.waiting.append(labels.Entries(prediction.clone(), target.clone(), present, kept))
         self.size += prediction.numel() + target.numel()
         if self.size >= CHUNK:
             self.evaluated()
@@ -133,19 +140,40 @@ class _Gauge:
         """Hand everything that waits to the metrics."""
         waiting, self.waiting, self.size = self.waiting, [], 0
         for entries in _joined(waiting):
-            losses = labels.entry_losses(self.task, entries)
-            self.total += float(losses.double().sum())
+            losses = labels.entry_losses(self.task, entries).double()
+            weights = labels.entry_weights(self.task, entries, classes=False)
+            self.total += float((losses if weights is None else losses * weights).sum())
+            self.mass += len(losses) if weights is None else float(weights.sum())
             self.count += len(losses)
             decoded, target = labels.metric_inputs(self.task, entries)
             if len(target):
+                self._same_way(entries.weight is not None)
                 self.seen.add(target, self.task.rule.levels)
-                self._measure(decoded, target)
+                self._measure(decoded, target, self._row_weights(entries))
         return self
 
-    def _measure(self, decoded: Tensor, target: Tensor) -> None:
+    def _same_way(self, weighed: bool) -> None:
+        """Metrics are of all rows by weights, or of none."""
+        if self.seen.rows and weighed != (self.weighed is not None):
+            raise self.task.rule.fail(
+                "some batches have weights and others have none; give weights of 1 where all count"
+            )
+
+    def _row_weights(self, entries: labels.Entries) -> Tensor | None:
+        """The weights in the shape of the targets that the metrics are given."""
+        if entries.weight is None:
+            return None
+        if self.task.rule.whole_rows and entries.present.ndim > 1:
+            return entries.weight[entries.present.any(1)]
+        return entries.weight[entries.present]
+
+    def _measure(self, decoded: Tensor, target: Tensor, weight: Tensor | None) -> None:
         finite = torch.isfinite(decoded)
         if not bool(finite.all()):
             self.broken += int((~finite).flatten(1).any(1).sum() if finite.ndim > 1 else (~finite).sum())
+            return
+        if weight is not None:
+            self.weighed = [*(self.weighed or []), (decoded, target, weight)]
             return
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
@@ -170,6 +198,8 @@ class _Gauge:
         reason = score.undefined(self.seen) if score.undefined else None
         if reason is not None and not score.partial:
             return NAN, reason
+        if self.weighed is not None:
+            return self._weighted_value(score, reason)
         with warnings.catch_warnings(record=True) as caught:
             warnings.simplefilter("always")
             result = metric.compute()
@@ -182,12 +212,23 @@ class _Gauge:
             return NAN, reason or said or f"{type(metric).__name__} gives NaN"
         return value, reason
 
+    def _weighted_value(self, score: Score, reason: str | None) -> tuple[float, str | None]:
+        assert self.weighed is not None
+        if score.weighted is None:
+            return NAN, "it knows no weights of rows; give Score(…, weighted=…) in its place"
+        arrays = (torch.cat(parts).numpy() for parts in zip(*self.weighed, strict=True))
+        value = score.weighted(*arrays)
+        return value, reason or ("it is not defined for these rows" if value != value else None)
+
 
 def _joined(waiting: list[labels.Entries]) -> Iterator[labels.Entries]:
     """Batches that fit together as one, on the CPU."""
     groups: dict[tuple[object, ...], list[labels.Entries]] = {}
-    for prediction, target, present in waiting:
+    weighed = any(entries.weight is not None for entries in waiting)
+    for prediction, target, present, weight in waiting:
         alike = (prediction.shape[1:], prediction.dtype, target.shape[1:], target.dtype)
-        groups.setdefault(alike, []).append(labels.Entries(prediction, target, present))
+        ones = torch.ones_like(present, dtype=torch.float64) if weighed and weight is None else weight
+        groups.setdefault(alike, []).append(labels.Entries(prediction, target, present, ones))
     for items in groups.values():
-        yield labels.Entries(*(torch.cat(tensors).cpu() for tensors in zip(*items, strict=True)))
+        columns = zip(*items, strict=True)
+        yield labels.Entries(*(None if column[0] is None else torch.cat(column).cpu() for column in columns))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from typing import Any, final
 
 import torch
@@ -11,9 +12,10 @@ from torchmetrics import Metric
 from torchmetrics.functional.classification import binary_auroc, binary_average_precision
 from torchmetrics.utilities import dim_zero_cat
 
+from polytask.tasks.concordance import concordance_index
 from polytask.tasks.kinds.quantile import pinball
 
-__all__ = ["CoverageError", "MacroAUROC", "MacroAveragePrecision", "PinballLoss"]
+__all__ = ["Concordance", "CoverageError", "KnownError", "MacroAUROC", "MacroAveragePrecision", "PinballLoss"]
 
 
 class _Columns(Metric):
@@ -155,3 +157,80 @@ class CoverageError(Metric):
     def compute(self) -> Tensor:
         """The mean distance between the observed and the nominal share."""
         return (self.below / self.count - self.below.new_tensor(self.quantiles)).abs().mean()
+
+
+@final
+class KnownError(Metric):
+    """Mean of |p − y|, or root of the mean of its square, over labels that are known; bounds (n, 2) are equal there.
+
+    Args:
+        power: 1 or 2.
+        **kwargs: Options of every torchmetrics object.
+
+    Examples:
+        >>> metric = KnownError(power=1)
+        >>> metric.update(torch.tensor([1.0, 9.0]), torch.tensor([[3.0, 3.0], [0.0, float("inf")]]))
+        >>> float(metric.compute())
+        2.0
+    """
+
+    is_differentiable = True
+    higher_is_better = False
+    full_state_update = False
+    total: Tensor
+    count: Tensor
+
+    def __init__(self, power: int, **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        self.power = power
+        self.add_state("total", default=torch.tensor(0.0), dist_reduce_fx="sum")
+        self.add_state("count", default=torch.tensor(0), dist_reduce_fx="sum")
+
+    def update(self, preds: Float[Tensor, "n"], target: Float[Tensor, "n 2"]) -> None:
+        """Add rows."""
+        known = target[:, 0] == target[:, 1]
+        self.total += (preds[known] - target[known, 0]).abs().pow(self.power).sum()
+        self.count += known.sum()
+
+    def compute(self) -> Tensor:
+        """The error; NaN where no label is known."""
+        if not self.count:
+            warnings.warn("no label is known, all are bounds", stacklevel=2)
+            return torch.tensor(float("nan"))
+        mean = self.total / self.count
+        return mean.sqrt() if self.power == 2 else mean
+
+
+@final
+class Concordance(Metric):
+    """Harrell's concordance index of labels that are bounds (n, 2), equal where a label is known.
+
+    Examples:
+        >>> metric = Concordance()
+        >>> metric.update(torch.tensor([1.0, 2.0]), torch.tensor([[3.0, 3.0], [4.0, float("inf")]]))
+        >>> float(metric.compute())
+        1.0
+    """
+
+    is_differentiable = False
+    higher_is_better = True
+    full_state_update = False
+    scores: list[Tensor]
+    target: list[Tensor]
+
+    def __init__(self, **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        self.add_state("scores", default=[], dist_reduce_fx="cat")
+        self.add_state("target", default=[], dist_reduce_fx="cat")
+
+    def update(self, preds: Float[Tensor, "n"], target: Float[Tensor, "n 2"]) -> None:
+        """Add rows."""
+        self.scores.append(preds)
+        self.target.append(target)
+
+    def compute(self) -> Tensor:
+        """The index; NaN where the order of no two labels is known."""
+        found = concordance_index(dim_zero_cat(self.scores).cpu().numpy(), dim_zero_cat(self.target).cpu().numpy())
+        if found != found:
+            warnings.warn("of no two labels the order is known", stacklevel=2)
+        return torch.tensor(found)

@@ -29,6 +29,7 @@ class Nature(enum.Enum):
     ORDERED = "one of K classes in order; the head puts out K − 1 logits of “above class k”"
     COUNT = "a number of events; the head puts out the logarithm of its expectation"
     QUANTILES = "a number; the head puts out a quantile for each of the task's levels"
+    BOUNDED = "a number, or bounds that it lies between; the head puts out its value first"
     OTHER = "whatever the kind's own loss understands"
 
     @property

@@ -21,6 +21,8 @@ class TaskSection(Section):
         lr: Learning rate of this task's own parameters; the shared ones use ``train.lr``.
         unit: Unit of the values, printed in tables.
         quantiles: Levels of a quantile task.
+        class_weight: Weights of the classes in the loss: ``"balanced"``, one number per class, or a table by class.
+        weight_column: Column of weights of this task's labels, in place of ``data.weight``; tables only.
 
     Further keys are the options that the kind declares.
     """
@@ -33,6 +35,8 @@ class TaskSection(Section):
     lr: Annotated[float, Field(gt=0)] | None = None
     unit: str = ""
     quantiles: tuple[float, ...] | None = None
+    class_weight: str | tuple[float, ...] | dict[str, float] | None = None
+    weight_column: str | None = None
 
     @property
     def options(self) -> dict[str, Any]:

@@ -42,7 +42,7 @@ class Task:
     Args:
         name: Key of the task everywhere: losses, weights, metrics, checkpoints.
         kind: ``"regression"``, ``"binary"``, ``"multiclass"``, ``"multilabel"``, ``"ordinal"``, ``"count"``,
-            ``"quantile"`` or ``"custom"``. ``"auto"`` is ``"custom"`` where ``loss`` is given, else ``"regression"``.
+            ``"quantile"``, ``"censored"`` or ``"custom"``. ``"auto"`` is ``"custom"`` with ``loss``, else regression.
         classes: Number of classes (multiclass, ordinal) or of labels (multilabel); of the head's outputs (custom).
         quantiles: Increasing levels in (0, 1), for ``"quantile"``; 0.1, 0.5, 0.9 by default.
         loss: Replaces the kind's loss: called with predictions and targets of the present rows, both (n, …) and on the
@@ -58,6 +58,9 @@ class Task:
         scale: Divides the target before the loss, positive (regression and quantile; natural units).
         labels: Names of the classes, for reports.
         unit: Unit of the target, for reports.
+        class_weight: How much the labels of each class count in the loss (yes/no labels, classes, ordered classes): one
+            positive number per class, a mapping from names or numbers of classes (others count 1), or ``"balanced"``: n
+            / (C·n_c), with n_c of the n training labels in class c. Metrics do not look at it.
         loss_function: The same as ``loss``, under the attribute's name, so that ``dataclasses.replace`` works.
         options: The same as ``own``, as one mapping, so that ``dataclasses.replace`` works.
         **own: Options that the kind declares, with the values it allows.
@@ -86,6 +89,7 @@ class Task:
     scale: float
     labels: tuple[str, ...] | None
     unit: str
+    class_weight: str | tuple[float, ...] | None
     options: Mapping[str, Any]
     rule: Kind = dataclasses.field(init=False)
     scores: Mapping[str, Score] = dataclasses.field(init=False)
@@ -105,6 +109,7 @@ class Task:
         scale: float = 1.0,
         labels: Sequence[str] | None = None,
         unit: str = "",
+        class_weight: str | Mapping[Any, float] | Sequence[float] | None = None,
         loss_function: LossFunction | None = None,
         options: Mapping[str, Any] | None = None,
         **own: Any,
@@ -141,6 +146,7 @@ class Task:
         for attribute, value in values.items():
             object.__setattr__(self, attribute, value)
         object.__setattr__(self, "rule", rule)
+        object.__setattr__(self, "class_weight", read.class_weights(rule, labels, class_weight))
         self._check()
         object.__setattr__(self, "scores", self._choose_scores())
 
@@ -236,6 +242,17 @@ class Task:
         """Number of present labels: what the loss averages over. Arguments as for :meth:`present`."""
         return int(_labels.known(self, target, mask).sum())
 
+    def balanced(self, counts: Sequence[float]) -> Task:
+        """The task with ``class_weight="balanced"`` in numbers; as it is without.
+
+        Args:
+            counts: Training labels of each class.
+        """
+        if self.class_weight != "balanced":
+            return self
+        total, classes = float(sum(counts)), len(counts)
+        return dataclasses.replace(self, class_weight=[total / (classes * n) if n else 1.0 for n in counts])
+
     def entry_losses(self, prediction: Tensor, target: Tensor, mask: Tensor | None = None) -> Float[Tensor, "n"]:
         """One loss per present label, (n,).
 
@@ -251,8 +268,25 @@ class Task:
         """
         return _labels.entry_losses(self, _labels.match(self, prediction, target, mask))
 
+    def weighted_losses(
+        self, prediction: Tensor, target: Tensor, mask: Tensor | None = None, weight: Tensor | None = None
+    ) -> tuple[Float[Tensor, "n"], Float[Tensor, "n"] | None]:
+        """One loss per present label, and the weights by which their mean is taken; None where all are 1.
+
+        Other arguments and errors as for :meth:`entry_losses`.
+
+        Args:
+            prediction: Output of the head.
+            target: Labels.
+            mask: True where a label is present, or None.
+            weight: Weights from 0 on, in the shape of ``target`` or (B,); 0 is a missing label.
+        """
+        entries = _labels.match(self, prediction, target, mask, weight)
+        losses, weights = _labels.entry_losses(self, entries), _labels.entry_weights(self, entries)
+        return losses, None if weights is None else weights.to(losses.dtype)
+
     def loss_sum(self, prediction: Tensor, target: Tensor, mask: Tensor | None = None) -> tuple[Float[Tensor, ""], int]:
-        """Sum of the losses of the present labels, and their number.
+        """Sum of the losses of the present labels, each once, and their number.
 
         The parts of a mean over several batches or processes: Σ sums / Σ counts. With no label present the sum is a
         zero that still belongs to the graph. Arguments and errors as for :meth:`entry_losses`.
@@ -260,18 +294,22 @@ class Task:
         losses = self.entry_losses(prediction, target, mask)
         return losses.sum(), len(losses)
 
-    def loss(self, prediction: Tensor, target: Tensor, mask: Tensor | None = None) -> Float[Tensor, ""] | None:
-        """Mean loss over the present labels; None when there is none.
+    def loss(
+        self, prediction: Tensor, target: Tensor, mask: Tensor | None = None, weight: Tensor | None = None
+    ) -> Float[Tensor, ""] | None:
+        """Weighted mean Σ w ℓ / Σ w of the losses of the present labels; None when there is none.
 
-        Arguments and errors as for :meth:`entry_losses`.
+        Arguments and errors as for :meth:`weighted_losses`.
 
         Examples:
             >>> sex = Task("sex", "binary")
             >>> sex.loss(torch.zeros(2, 1), torch.tensor([-100, -100])) is None
             True
         """
-        losses = self.entry_losses(prediction, target, mask)
-        return losses.mean() if len(losses) else None
+        losses, weights = self.weighted_losses(prediction, target, mask, weight)
+        if not len(losses):
+            return None
+        return losses.mean() if weights is None else (weights * losses).sum() / weights.sum()
 
     def decode(self, prediction: Float[Tensor, "B *outputs"]) -> Float[Tensor, "B *decoded"]:
         """The head's output in natural terms.

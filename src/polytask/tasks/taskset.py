@@ -108,6 +108,7 @@ class TaskSet(Mapping[str, Task]):
         targets: Mapping[str, Tensor],
         masks: Mapping[str, Tensor] | None = None,
         tasks: Iterable[str] | None = None,
+        weights: Mapping[str, Tensor] | None = None,
     ) -> dict[str, Tensor]:
         """Mean loss over the present labels of each task that has a prediction and at least one present label.
 
@@ -116,6 +117,9 @@ class TaskSet(Mapping[str, Task]):
             targets: Labels by task; a task may be left out.
             masks: True where a label is present, by task; a task may be left out.
             tasks: Only these tasks.
+            weights: Weights of the labels by task, from 0 on, (B,) or in the shape of the target; then losses are
+                weighted means: a weight of 2 counts a label twice, and one of 0 is a missing label. A task may be left
+                out.
 
         Returns:
             Scalar losses by task, in this set's order.
@@ -124,8 +128,10 @@ class TaskSet(Mapping[str, Task]):
             TaskError: A key is no task, shapes do not fit, or a label is not possible.
         """
         losses = {}
+        weights = weights or {}
+        self.check_names("weights", weights)
         for task, prediction, target, mask in self.matched(predictions, targets, masks, tasks):
-            loss = task.loss(prediction, target, mask)
+            loss = task.loss(prediction, target, mask, weights.get(task.name))
             if loss is not None:
                 losses[task.name] = loss
         return losses
@@ -155,6 +161,27 @@ class TaskSet(Mapping[str, Task]):
             name: task.count(targets[name], masks.get(name)) if name in targets else 0
             for name, task in self._tasks.items()
         }
+
+    def balanced(self, targets: Mapping[str, Tensor]) -> TaskSet:
+        """The tasks with ``class_weight="balanced"`` in numbers, from the training labels.
+
+        Args:
+            targets: All training labels by task; needed of the tasks whose classes are to be balanced.
+
+        Raises:
+            TaskError: Such a task has no labels here, or an impossible one.
+        """
+        self.check_names("targets", targets)
+        made = []
+        for name, task in self._tasks.items():
+            if task.class_weight != "balanced":
+                made.append(task)
+                continue
+            if name not in targets or not task.count(targets[name]):
+                raise task.rule.fail("class_weight='balanced' needs training labels, found none")
+            labels = task.rule.check(targets[name][task.present(targets[name])])
+            made.append(task.balanced(labels.long().flatten().bincount(minlength=task.rule.levels or 2).tolist()))
+        return TaskSet(made)
 
     def meter(self) -> TaskMeter:
         """A fresh :class:`TaskMeter` for these tasks."""

@@ -37,14 +37,14 @@ class Columns(NamedTuple):
 def alike(task: Task) -> tuple[object, ...] | None:
     """What a task has in common with those whose loss is the same function: equal for tasks that are alike.
 
-    ``None`` for a task whose loss is the user's, or whose kind has no filler.
+    ``None`` for a task whose loss is the user's, whose classes have weights, or whose kind has no filler.
 
     Examples:
         >>> alike(Task("a")) == alike(Task("b", scale=2.0)) != alike(Task("c", "binary"))
         True
     """
     rule = task.rule
-    if task.loss_function is not None or rule.filler is None or rule.target_dims != 1:
+    if task.class_weight is not None or task.loss_function is not None or rule.filler is None or rule.target_dims != 1:
         return None
     return type(rule), repr((rule.classes, rule.quantiles, rule.own, task.missing))
 

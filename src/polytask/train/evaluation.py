@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from polytask.data import MultiTaskData, MultiTaskLoader, Part, Source, TensorSource, are_inputs, batches, given_rows
+from polytask.data.batch import weights_of
 from polytask.errors import DataError
 from polytask.share.inference import inference
 
@@ -55,7 +56,8 @@ def evaluate(forward: Forward, tasks: TaskSet, source: Any, batch_size: int) -> 
         with inference(forward.model):
             for part in map(forward.to_device, _parts(source, tasks.names, batch_size)):
                 predictions = forward.predictions(part.inputs, part.targets)
-                meter.update(predictions, {name: part.targets[name] for name in predictions})
+                targets = {name: part.targets[name] for name in predictions}
+                meter.update(predictions, targets, weights=weights_of(part, targets))
         return Evaluation(meter.compute(), meter.loss(), dict(meter.counts), dict(meter.undefined))
     finally:
         meter.reset()  # for the next time, and because ranking metrics hold every row

@@ -14,9 +14,11 @@ from torch import Tensor, nn
 
 from polytask.balance import Aliases
 from polytask.data import Batch, Inputs, Part
+from polytask.data.batch import weights_of
 from polytask.errors import ConfigError, TaskError, unknown
 from polytask.share import Encoded, Representation, Seats
 from polytask.tasks import Task, TaskSet
+from polytask.tasks.labels import mass
 from polytask.tasks.together import column_losses
 from polytask.train.together import Together
 
@@ -111,9 +113,11 @@ class Forward:
         counts: dict[str, int] = {}
         features: list[Tensor] = []
         extra: dict[str, list[Tensor]] = {}
+        weights: dict[str, list[Tensor | None]] = {}
         values: dict[str, Tensor] = {}
         adds = self.seats.adds and torch.is_grad_enabled()
-        at_once = None if len(batch.parts) > 1 or self.replaced else self._together
+        weighed = any(part.weights for part in batch.parts)
+        at_once = None if len(batch.parts) > 1 or self.replaced or weighed else self._together
         handed: list[Tensor] | Aliases | None = features if self._features else None
         for part in batch.parts:
             if at_once is None:
@@ -125,16 +129,16 @@ class Forward:
                 for name, loss in self.seats.extra_losses().items():
                     extra.setdefault(name, []).append(loss)
             for name, prediction in predictions.items():
-                entries = self._task(name).entry_losses(prediction, part.targets[name])
+                weight = weights_of(part, (name,)).get(name)
+                entries, own = self._task(name).weighted_losses(prediction, part.targets[name], None, weight)
                 number = entries.numel()
                 counts[name] = counts.get(name, 0) + number
                 if number:
                     found.setdefault(name, []).append(entries)
+                    weights.setdefault(name, []).append(own)
         if not counts:
             self._no_tasks(batch)
-        values |= {
-            name: (entries[0] if len(entries) == 1 else torch.cat(entries)).mean() for name, entries in found.items()
-        }
+        values |= {name: _mean(entries, weights[name]) for name, entries in found.items()}
         means = {name: torch.stack(found).mean() for name, found in extra.items()}
         in_order = {name: values[name] for name in self.tasks.names if name in values}
         return Losses(in_order, counts, handed, means)
@@ -170,13 +174,15 @@ class Forward:
         rest = {name: _full_precision(prediction) for name, prediction in single.items() if name not in values}
         return rest, aliases
 
-    def counts(self, batch: Batch) -> dict[str, int]:
-        """Labels present in the batch, by task, without calling the model."""
-        found = dict.fromkeys(self.tasks.names, 0)
+    def counts(self, batch: Batch) -> dict[str, tuple[int, float]]:
+        """Labels present in the batch and the sum of their weights, by task, without calling the model."""
+        found = dict.fromkeys(self.tasks.names, (0, 0.0))
         for part in batch.parts:
             for name, target in part.targets.items():
                 if name in self._known:
-                    found[name] += self._task(name).count(target)
+                    weight = weights_of(part, (name,)).get(name)
+                    number, own = mass(self._task(name), target, weight)
+                    found[name] = (found[name][0] + number, found[name][1] + own)
         return found
 
     def _task(self, name: str) -> Task:
@@ -245,6 +251,16 @@ class Forward:
                 f"a batch has targets of {', '.join(batch.tasks)}, but the tasks to train are "
                 f"{', '.join(self.tasks.names)}; name targets and tasks alike"
             )
+
+
+def _mean(entries: list[Tensor], weights: list[Tensor | None]) -> Tensor:
+    """The mean of the entries of all parts, weighted where one of them is."""
+    joined = entries[0] if len(entries) == 1 else torch.cat(entries)
+    if all(weight is None for weight in weights):
+        return joined.mean()
+    own = [torch.ones_like(e) if w is None else w for e, w in zip(entries, weights, strict=True)]
+    weight = own[0] if len(own) == 1 else torch.cat(own)
+    return (weight * joined).sum() / weight.sum()
 
 
 def _full_precision(prediction: Tensor) -> Tensor:

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from polytask.data import Batch, Part
+from polytask.data import Batch
 from polytask.share import Seats
 from polytask.tasks import Task, TaskSet, labels
 
@@ -42,7 +42,7 @@ def replace_targets(seats: Seats, tasks: TaskSet, batches: Sequence[Batch]) -> t
         at = [i for i, part in enumerate(found[name]) if part is not None]
         for i, piece in zip(at, value.split([len(targets[i][name]) for i in at]), strict=True):
             targets[i][name] = piece
-    parts = iter([Part(part.inputs, own) for (_, part), own in zip(places, targets, strict=True)])
+    parts = iter([part.with_targets(own) for (_, part), own in zip(places, targets, strict=True)])
     return [Batch(tuple(next(parts) for _ in batch.parts), batch.sources) for batch in batches], frozenset(replaced)
 
 

@@ -187,11 +187,16 @@ class Stepper:
         """One step of the method for all micro-batches: losses are means over the labels of the whole window."""
         gathered = _Gathered()
         counts = [self.forward.counts(batch) for batch in batches]
-        total = {task: sum(count.get(task, 0) for count in counts) for task in self.forward.tasks.names}
-        labelled = [(batch, count) for batch, count in zip(batches, counts, strict=True) if any(count.values())]
+        total = {task: sum(count[task][0] for count in counts) for task in self.forward.tasks.names}
+        mass = {task: sum(count[task][1] for count in counts) for task in self.forward.tasks.names}
+        labelled = [
+            (batch, count)
+            for batch, count in zip(batches, counts, strict=True)
+            if any(number for number, _ in count.values())
+        ]
         record = None
         for i, (batch, count) in enumerate(labelled):
-            shares = {task: number / total[task] for task, number in count.items() if number}
+            shares = {task: own / mass[task] for task, (number, own) in count.items() if number}
             gathered.again.append((batch, self._random(), shares))
             found = self.forward.losses(batch)
             self._add_extra(found.extra, gathered, 1 / len(labelled))

@@ -13,6 +13,7 @@ from torch import Tensor, nn
 
 from polytask.balance import Balancer, Method
 from polytask.data import MultiTaskData, MultiTaskLoader, Source, given_rows
+from polytask.data.weighing import balanced_tasks
 from polytask.errors import CheckpointError, ConfigError, unknown
 from polytask.remedies import setting, worded
 from polytask.schedule import Schedule, get_schedule
@@ -188,6 +189,7 @@ class Trainer:
             Interrupted: Ctrl-C; the run can be resumed.
         """
         loader, val = self._data(train, val)
+        self._forward.tasks = balanced_tasks(self.tasks, loader.sources.values())
         with (
             self._stored(),
             threads(self.options.threads),

@@ -103,18 +103,18 @@ class Boosting(OneByOne):
         count = self.options.get("max_iter")
         if count is None:
             count = self._choose(partial(make, max_iter=self.MOST_TREES), part, measure, classify=kind == "Classifier")
-        model = partial(make, max_iter=count)().fit(part.X, part.y)
+        model = part.fitted(partial(make, max_iter=count)())
         return model, {"estimator": f"HistGradientBoosting{kind}", "trees": int(model.n_iter_)}
 
     def _choose(self, make: Callable[[], Any], part: Part, measure: Callable[..., Array], *, classify: bool) -> int:
         total = np.zeros(self.MOST_TREES)
         for train, test in part.folds:
-            y = part.y[train]
-            if not y.any() or (classify and y.min() == y.max()):
+            fit, judge = part.rows(train), part.rows(test)
+            if not fit.y.any() or (classify and fit.y.min() == fit.y.max()):
                 continue
-            model = make().fit(part.X[train], y)
+            model = fit.fitted(make())
             stages = model.staged_predict_proba if classify else model.staged_predict
-            found = [measure(stage, part.y[test], model).sum() for stage in stages(part.X[test])]
+            found = [judge.total(measure(stage, judge.y, model)) for stage in stages(judge.X)]
             total += [*found, *found[-1:] * (len(total) - len(found))]  # it may stop by a rule of its own
         return int(np.argmin(total)) + 1
 

@@ -37,6 +37,7 @@ class Training:
         folds: Rows to fit and rows to judge hyper-parameters by.
         seed: Seed of the trial.
         grouped: Whether the folds keep groups of rows whole, as leaving out single rows would not.
+        weights: Task → weights of its labels (n,), of tasks whose labels do not all count the same.
     """
 
     tasks: TaskSet
@@ -47,6 +48,7 @@ class Training:
     folds: Folds
     seed: int
     grouped: bool = False
+    weights: dict[str, Array] = dataclasses.field(default_factory=dict)
 
 
 class Fitted(ABC):

@@ -151,7 +151,27 @@ class Family(Entry):
             folds = list(within(training.folds, keep))
             ours["cv"] = folds if nature is Nature.NUMBER else _bounded(folds, targets.to_numpy())
         options = {key: value for key, value in ours.items() if key in accepted} | self.options
-        return made(**options).fit(training.linear[keep], known)
+        weight = self._weights(tasks, training)
+        told = {} if weight is None else {"sample_weight": weight[keep]}
+        if told and "sample_weight" not in inspect.signature(made.fit).parameters:
+            raise ConfigError(f"{self.name} takes no weights of rows or classes; leave it out, or the weights")
+        return made(**options).fit(training.linear[keep], known, **told)
+
+    def _weights(self, tasks: list[str], training: Training) -> Array | None:
+        """Weights of the rows, where all tasks that have a label there agree."""
+        if not training.weights:
+            return None
+        rows = len(training.targets[tasks[0]])
+        own = np.stack([training.weights.get(name, np.ones(rows)) for name in tasks], axis=1)
+        known = ~np.isnan(np.stack([training.targets[name] for name in tasks], axis=1))
+        weight = np.where(known, own, 0.0).max(axis=1)
+        if (known & (own != weight[:, None])).any():
+            raise ConfigError(
+                f"{self.name} learns its tasks together and takes one weight per row, but the weights of "
+                f"{', '.join(tasks)} differ in a row; give all of them the same weights and no class_weight, or leave "
+                "it out"
+            )
+        return weight
 
 
 def _bounded(folds: Folds, targets: Array) -> Folds:

@@ -142,7 +142,7 @@ def learn(entry: Entry, data: MultiTaskData, tasks: TaskSet, seed: int) -> Learn
         if count == 0:
             raise TaskError(f"task {name!r} has no training label: {entry.name} cannot learn it; leave it out")
     encoding = Encoding.learn(rows.features, data.inputs)
-    units = {name: _unit(task, rows.targets[name]) for name, task in tasks.items()}
+    units = {name: _unit(task, rows.targets[name], rows.weights.get(name)) for name, task in tasks.items()}
     training = Training(
         tasks,
         encoding.linear(rows.features),
@@ -152,6 +152,7 @@ def learn(entry: Entry, data: MultiTaskData, tasks: TaskSet, seed: int) -> Learn
         row_folds(tasks, rows.targets, seed, groups=None if data.groups is None else data.groups["train"]),
         seed,
         data.groups is not None,
+        rows.weights,
     )
     start = time.perf_counter()
     # one thread, as for networks: sums depend on the number of threads
@@ -162,12 +163,16 @@ def learn(entry: Entry, data: MultiTaskData, tasks: TaskSet, seed: int) -> Learn
     return Learned(tasks, fitted, encoding, units, counts, told, seconds, sample)
 
 
-def _unit(task: Task, values: Array) -> tuple[float, float]:
-    """Mean and standard deviation by which the targets of a task are standardised; (0, 1) for classes and counts."""
+def _unit(task: Task, values: Array, weight: Array | None) -> tuple[float, float]:
+    """Weighted mean and standard deviation that standardise the targets of a task; (0, 1) for classes and counts."""
     if not task.rule.affine:
         return 0.0, 1.0
-    present = values[~np.isnan(values)]
+    known = ~np.isnan(values)
+    present = values[known]
     mean, spread = float(present.mean()), float(present.std())
+    if weight is not None:
+        mean = float(np.average(present, weights=weight[known]))
+        spread = float(np.sqrt(np.average((present - mean) ** 2, weights=weight[known])))
     return mean, spread if spread > 1e-12 * max(abs(mean), 1e-300) else 1.0
 
 

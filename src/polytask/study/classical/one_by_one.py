@@ -35,6 +35,7 @@ class Part:
         is_category: Which columns of a matrix for trees are categories.
         seed: Seed of the trial.
         grouped: Whether the folds keep groups of rows whole.
+        weight: Weights of the rows (n,); None: all 1.
     """
 
     X: Any
@@ -43,6 +44,25 @@ class Part:
     is_category: NDArray[np.bool_]
     seed: int
     grouped: bool = False
+    weight: Array | None = None
+
+    @property
+    def size(self) -> float:
+        """Rows, each as often as its weight says."""
+        return len(self.y) if self.weight is None else float(self.weight.sum())
+
+    def rows(self, index: Array) -> Part:
+        """Some of the rows, without folds."""
+        weight = None if self.weight is None else self.weight[index]
+        return dataclasses.replace(self, X=self.X[index], y=self.y[index], folds=[], weight=weight)
+
+    def fitted(self, model: Any) -> Any:
+        """A model of scikit-learn, fitted on the rows."""
+        return model.fit(self.X, self.y, **({} if self.weight is None else {"sample_weight": self.weight}))
+
+    def total(self, losses: Array) -> float:
+        """The sum of losses of the rows, each as often as its weight says."""
+        return float(losses.sum() if self.weight is None else (losses * self.weight).sum())
 
 
 @final
@@ -98,8 +118,8 @@ class OneByOne(Entry):
         """One model, or several whose predictions stand side by side."""
         y, nature = training.targets[task.name], task.rule.nature
         if nature is Nature.SEVERAL_YES_NO:
-            return [self._yes_no(self._part(training, y[:, j])) for j in range(y.shape[1])]
-        part = self._part(training, y)
+            return [self._yes_no(self._part(training, y[:, j], task.name)) for j in range(y.shape[1])]
+        part = self._part(training, y, task.name)
         if nature is Nature.ORDERED:  # what each logit of a head answers: is the class above k?
             above = [(part.y > k).astype(float) for k in range(task.out_features)]
             return [self._yes_no(dataclasses.replace(part, y=labels)) for labels in above]
@@ -110,11 +130,12 @@ class OneByOne(Entry):
         single = {Nature.NUMBER: self._number, Nature.YES_NO: self._yes_no, Nature.COUNT: self._count}
         return [single[nature](part)]
 
-    def _part(self, training: Training, y: Array) -> Part:
+    def _part(self, training: Training, y: Array, task: str) -> Part:
         keep = ~np.isnan(y)
         X = training.trees if self.on_trees else training.linear
         folds = list(within(training.folds, keep))
-        return Part(X[keep], y[keep], folds, training.is_category, training.seed, training.grouped)
+        weight = training.weights[task][keep] if task in training.weights else None
+        return Part(X[keep], y[keep], folds, training.is_category, training.seed, training.grouped, weight)
 
     def _yes_no(self, part: Part) -> Model:
         """A logit; where training rows hold one class only, the odds with half an observation of each class."""

@@ -82,13 +82,13 @@ class Ridge(OneByOne):
         from sklearn.linear_model import Ridge as One
         from sklearn.linear_model import RidgeCV
 
-        grid, rows = self._grid(), len(part.y)
+        grid, rows = self._grid(), part.size
         # The closed form leaves out single rows, whose group stays; of sparse X it needs all inner products of columns.
         if (issparse(part.X) or part.grouped) and part.folds and len(grid) > 1:
             model, facts = self._chosen(_ridge, part, _square)
             return Model(model.predict, model.coef_.size + 1, {"estimator": "Ridge", **facts}, _plain(model))
-        model = RidgeCV(alphas=rows * grid) if len(grid) > 1 and rows > 2 else One(alpha=rows * grid[0])
-        model.fit(part.X, part.y)
+        model = RidgeCV(alphas=rows * grid) if len(grid) > 1 and len(part.y) > 2 else One(alpha=rows * grid[0])
+        part.fitted(model)
         alpha = float(model.alpha_ if isinstance(model, RidgeCV) else model.alpha) / rows
         return Model(model.predict, model.coef_.size + 1, {"estimator": "Ridge", "alpha": alpha}, _plain(model))
 
@@ -108,7 +108,7 @@ class Ridge(OneByOne):
         return Model(partial(log_of, model.predict), model.coef_.size + 1, said, _plain(model, "rate"))
 
     def _chosen(
-        self, make: Callable[[float, int], Any], part: Part, loss: Callable[[Any, Any, Array], Array]
+        self, make: Callable[[float, float], Any], part: Part, loss: Callable[[Any, Any, Array], Array]
     ) -> tuple[Any, dict[str, float]]:
         """The model on all rows with the α whose loss is smallest on rows left out."""
         grid = self._grid()
@@ -117,31 +117,32 @@ class Ridge(OneByOne):
             if part.y[train].min() == part.y[train].max():
                 continue
             before: Any = None
+            fit, judge = part.rows(train), part.rows(test)
             for place, alpha in enumerate(grid):
-                model = _start(make(float(alpha), len(train)), before).fit(part.X[train], part.y[train])
-                total[place] += loss(model, part.X[test], part.y[test]).sum()
+                model = fit.fitted(_start(make(float(alpha), fit.size), before))
+                total[place] += judge.total(loss(model, judge.X, judge.y))
                 before = model
         alpha = float(grid[np.argmin(total)])
-        return make(alpha, len(part.y)).fit(part.X, part.y), {"alpha": alpha}
+        return part.fitted(make(alpha, part.size)), {"alpha": alpha}
 
 
 def _plain(model: Any, link: str = "value") -> Piece:
     return linear(model.coef_, model.intercept_, link)
 
 
-def _ridge(alpha: float, rows: int) -> Any:
+def _ridge(alpha: float, rows: float) -> Any:
     from sklearn.linear_model import Ridge as One
 
     return One(alpha=rows * alpha)
 
 
-def _logistic(alpha: float, rows: int) -> Any:
+def _logistic(alpha: float, rows: float) -> Any:
     from sklearn.linear_model import LogisticRegression
 
     return LogisticRegression(C=1 / (alpha * rows), max_iter=1000, warm_start=True)
 
 
-def _poisson(alpha: float, rows: int) -> Any:
+def _poisson(alpha: float, rows: float) -> Any:
     from sklearn.linear_model import PoissonRegressor
 
     return PoissonRegressor(alpha=alpha, max_iter=1000, warm_start=True)

@@ -11,8 +11,9 @@ from numpy.typing import NDArray
 from scipy import sparse
 from torch import Tensor
 
-from polytask.data import Inputs, InputSpec, Source, batches
-from polytask.errors import DataError
+from polytask.data import Inputs, InputSpec, Part, Source, batches
+from polytask.data.weighing import balanced_tasks
+from polytask.errors import DataError, TaskError
 from polytask.tasks import Task, TaskSet
 from polytask.tasks.labels import known
 
@@ -51,10 +52,12 @@ class Rows:
     Attributes:
         features: Inputs.
         targets: Task → labels in natural units, (n,), or (n, L) for several labels per row; NaN where missing.
+        weights: Task → weights of the labels (n,), of rows and classes; of tasks that have any.
     """
 
     features: Features
     targets: dict[str, Array]
+    weights: dict[str, Array]
 
 
 def features_of(inputs: Inputs) -> Features:
@@ -86,14 +89,39 @@ def read_rows(source: Source, tasks: TaskSet) -> Rows:
     """
     features: list[Features] = []
     targets: dict[str, list[Array]] = {name: [] for name in tasks}
+    weights: dict[str, list[Array]] = {name: [] for name in tasks}
+    tasks = balanced_tasks(tasks, [source])
     for part in batches(source, BATCH):
         features.append(features_of(part.inputs))
         for name, task in tasks.items():
-            targets[name].append(labels_of(task, part.targets.get(name), len(features[-1])))
+            found, own = _weighed(task, part, len(features[-1]))
+            targets[name].append(found)
+            weights[name].append(own)
     if not features:
         raise DataError("there are no training rows")
     joined = Features(*(np.concatenate(parts) for parts in zip(*map(_pair, features), strict=True)))
-    return Rows(joined, {name: np.concatenate(parts) for name, parts in targets.items()})
+    own = {name: np.concatenate(parts) for name, parts in weights.items()}
+    return Rows(
+        joined,
+        {name: np.concatenate(parts) for name, parts in targets.items()},
+        {name: values for name, values in own.items() if (values != 1).any()},
+    )
+
+
+def _weighed(task: Task, part: Part, rows: int) -> tuple[Array, Array]:
+    """Labels of a batch, NaN where missing or of weight 0, and their weights."""
+    labels, weight = labels_of(task, part.targets.get(task.name), rows), (part.weights or {}).get(task.name)
+    own = np.ones(rows)
+    if weight is not None:
+        if weight.numel() != rows:
+            raise TaskError(f"task {task.name!r}: estimators take one weight per row, found {tuple(weight.shape)}")
+        own = weight.detach().cpu().double().flatten().numpy()
+        labels[own == 0] = np.nan
+    if task.class_weight is not None:
+        known = ~np.isnan(labels)
+        own = own.copy()
+        own[known] *= np.asarray(task.class_weight, dtype=float)[labels[known].astype(int)]
+    return labels, own
 
 
 def _pair(features: Features) -> tuple[Array, Array]:

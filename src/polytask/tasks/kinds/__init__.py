@@ -13,6 +13,7 @@ from polytask.errors import TaskError
 from polytask.registry import Registry
 from polytask.tasks.kind import Kind
 from polytask.tasks.kinds.binary import Binary
+from polytask.tasks.kinds.censored import Censored
 from polytask.tasks.kinds.count import Count
 from polytask.tasks.kinds.custom import Custom
 from polytask.tasks.kinds.multiclass import Multiclass
@@ -25,6 +26,7 @@ from polytask.tasks.nature import Nature
 __all__ = [
     "KINDS",
     "Binary",
+    "Censored",
     "Count",
     "Custom",
     "Multiclass",
@@ -46,6 +48,7 @@ KINDS: Registry[type[Kind]] = Registry(
         "ordinal": "ordinal:Ordinal",
         "count": "count:Count",
         "quantile": "quantile:Quantile",
+        "censored": "censored:Censored",
         "custom": "custom:Custom",
     },
     package="polytask.tasks.kinds",

@@ -10,6 +10,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from polytask.remedies import setting
+from polytask.tasks import weighted
 from polytask.tasks.kind import Kind, Score, Seen, made_by, named, rows_of_one, settings, whole
 from polytask.tasks.nature import Nature
 
@@ -63,19 +64,24 @@ class Binary(Kind):
         return {
             "auroc": Score(
                 made_by("torchmetrics.classification.BinaryAUROC", **settings()),
+                weighted=weighted.ranked("roc_auc_score"),
                 higher_is_better=True,
                 undefined=Seen.both_classes,
             ),
             "accuracy": Score(
-                made_by("torchmetrics.classification.BinaryAccuracy", **settings()), higher_is_better=True
+                made_by("torchmetrics.classification.BinaryAccuracy", **settings()),
+                weighted=weighted.accuracy,
+                higher_is_better=True,
             ),
             "f1": Score(
                 made_by("torchmetrics.classification.BinaryF1Score", **settings()),
+                weighted=weighted.sorted_out("f1_score"),
                 higher_is_better=True,
                 undefined=Seen.a_positive,
             ),
             "average_precision": Score(
                 made_by("torchmetrics.classification.BinaryAveragePrecision", **settings()),
+                weighted=weighted.ranked("average_precision_score"),
                 higher_is_better=True,
                 undefined=Seen.a_positive,
             ),

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from polytask.remedies import setting
+from polytask.tasks import weighted
 from polytask.tasks.kind import Kind, Score, finite, made_by, rows_of_one
 from polytask.tasks.nature import Nature
 
@@ -65,7 +66,13 @@ class Count(Kind):
     def scores(self) -> Mapping[str, Score]:
         """Mean Poisson deviance 2·[y·log(y/λ) − y + λ], and errors of the expected count λ."""
         return {
-            "deviance": Score(made_by("torchmetrics.TweedieDevianceScore", power=1.0), higher_is_better=False),
-            "mae": Score(made_by("torchmetrics.MeanAbsoluteError"), higher_is_better=False),
-            "rmse": Score(made_by("torchmetrics.MeanSquaredError", squared=False), higher_is_better=False),
+            "deviance": Score(
+                made_by("torchmetrics.TweedieDevianceScore", power=1.0),
+                weighted=weighted.poisson_deviance,
+                higher_is_better=False,
+            ),
+            "mae": Score(made_by("torchmetrics.MeanAbsoluteError"), weighted=weighted.absolute, higher_is_better=False),
+            "rmse": Score(
+                made_by("torchmetrics.MeanSquaredError", squared=False), weighted=weighted.root, higher_is_better=False
+            ),
         }

@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn import functional
 
+from polytask.tasks import weighted
 from polytask.tasks.kind import Kind, Score, Seen, chances, made_by, named, rows_of_many, settings, whole
 from polytask.tasks.nature import Nature
 
@@ -66,18 +67,22 @@ class Multiclass(Kind):
         return {
             "accuracy": Score(
                 made_by("torchmetrics.classification.MulticlassAccuracy", average="micro", **options),
+                weighted=weighted.accuracy,
                 higher_is_better=True,
             ),
             "f1": Score(
                 made_by("torchmetrics.classification.MulticlassF1Score", average="macro", **options),
+                weighted=weighted.sorted_out("f1_score", average="macro", zero_division=0.0),
                 higher_is_better=True,
             ),
             "balanced_accuracy": Score(
                 made_by("torchmetrics.classification.MulticlassAccuracy", average="macro", **options),
+                weighted=weighted.sorted_out("recall_score", average="macro", zero_division=0.0),
                 higher_is_better=True,
             ),
             "auroc": Score(
                 made_by("polytask.tasks.metrics.MacroAUROC"),
+                weighted=weighted.macro_auroc,
                 higher_is_better=True,
                 undefined=Seen.every_class_and_another,
                 partial=True,

@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn import functional
 
+from polytask.tasks import weighted
 from polytask.tasks.kind import Kind, Score, Seen, chances, made_by, named, numbered, rows_of_many, settings, whole
 from polytask.tasks.nature import Nature
 
@@ -71,22 +72,26 @@ class Multilabel(Kind):
         return {
             "auroc": Score(
                 made_by("polytask.tasks.metrics.MacroAUROC"),
+                weighted=weighted.by_label(weighted.ranked("roc_auc_score"), both=True),
                 higher_is_better=True,
                 undefined=Seen.every_label_both_ways,
                 partial=True,
             ),
             "average_precision": Score(
                 made_by("polytask.tasks.metrics.MacroAveragePrecision"),
+                weighted=weighted.by_label(weighted.ranked("average_precision_score"), positive=True),
                 higher_is_better=True,
                 undefined=Seen.every_label_positive,
                 partial=True,
             ),
             "accuracy": Score(
                 made_by("torchmetrics.classification.MultilabelAccuracy", average="micro", **options),
+                weighted=weighted.micro,
                 higher_is_better=True,
             ),
             "f1": Score(
                 made_by("torchmetrics.classification.MultilabelF1Score", average="macro", **options),
+                weighted=weighted.by_label(weighted.sorted_out("f1_score", zero_division=0.0)),
                 higher_is_better=True,
             ),
         }

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn import functional
 
+from polytask.tasks import weighted
 from polytask.tasks.kind import Kind, Score, Seen, chances, made_by, named, rows_of_many, settings, whole
 from polytask.tasks.nature import Nature
 
@@ -111,13 +112,15 @@ class Ordinal(Kind):
         """Distance in classes, share of right answers, and chance-corrected agreement with quadratic weights."""
         options = settings(num_classes=self.classes)
         return {
-            "mae": Score(made_by("torchmetrics.MeanAbsoluteError"), higher_is_better=False),
+            "mae": Score(made_by("torchmetrics.MeanAbsoluteError"), weighted=weighted.absolute, higher_is_better=False),
             "accuracy": Score(
                 made_by("torchmetrics.classification.MulticlassAccuracy", average="micro", **options),
+                weighted=weighted.accuracy,
                 higher_is_better=True,
             ),
             "qwk": Score(
                 made_by("torchmetrics.classification.MulticlassCohenKappa", weights="quadratic", **options),
+                weighted=weighted.kappa,
                 higher_is_better=True,
                 undefined=Seen.two_classes,
                 skill=True,

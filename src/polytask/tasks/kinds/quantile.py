@@ -11,6 +11,7 @@ from jaxtyping import Float
 from numpy.typing import NDArray
 from torch import Tensor
 
+from polytask.tasks import weighted
 from polytask.tasks.kind import Kind, Score, finite, made_by, numbered, rows_of_many
 from polytask.tasks.nature import Nature
 
@@ -82,10 +83,14 @@ class Quantile(Kind):
         """Pinball loss in the target's own units, and distance of the observed from the nominal coverage."""
         return {
             "pinball": Score(
-                made_by("polytask.tasks.metrics.PinballLoss", quantiles=self.levels_asked), higher_is_better=False
+                made_by("polytask.tasks.metrics.PinballLoss", quantiles=self.levels_asked),
+                weighted=weighted.pinball(*self.levels_asked),
+                higher_is_better=False,
             ),
             "coverage_error": Score(
-                made_by("polytask.tasks.metrics.CoverageError", quantiles=self.levels_asked), higher_is_better=False
+                made_by("polytask.tasks.metrics.CoverageError", quantiles=self.levels_asked),
+                weighted=weighted.coverage_error(*self.levels_asked),
+                higher_is_better=False,
             ),
         }
 

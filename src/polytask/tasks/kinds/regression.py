@@ -7,6 +7,7 @@ from typing import final
 
 from torch import Tensor
 
+from polytask.tasks import weighted
 from polytask.tasks.kind import Kind, Score, Seen, finite, made_by, rows_of_one
 from polytask.tasks.nature import Nature
 
@@ -50,11 +51,14 @@ class Regression(Kind):
     def scores(self) -> Mapping[str, Score]:
         """Errors and explained variance, in the target's own units."""
         return {
-            "mse": Score(made_by("torchmetrics.MeanSquaredError"), higher_is_better=False),
-            "rmse": Score(made_by("torchmetrics.MeanSquaredError", squared=False), higher_is_better=False),
-            "mae": Score(made_by("torchmetrics.MeanAbsoluteError"), higher_is_better=False),
+            "mse": Score(made_by("torchmetrics.MeanSquaredError"), weighted=weighted.square, higher_is_better=False),
+            "rmse": Score(
+                made_by("torchmetrics.MeanSquaredError", squared=False), weighted=weighted.root, higher_is_better=False
+            ),
+            "mae": Score(made_by("torchmetrics.MeanAbsoluteError"), weighted=weighted.absolute, higher_is_better=False),
             "r2": Score(
                 made_by("torchmetrics.R2Score"),
+                weighted=weighted.r2,
                 higher_is_better=True,
                 undefined=Seen.two_rows_that_differ,
                 skill=True,
