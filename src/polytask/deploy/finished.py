@@ -2,24 +2,25 @@
 
 from __future__ import annotations
 
+import dataclasses
 import warnings
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Protocol, final, runtime_checkable
+from typing import TYPE_CHECKING, Any, final
 
 import pandas as pd
-import torch
 from torch import Tensor
 
 from polytask.data.accounting import Remark
 from polytask.data.interface import Interface
 from polytask.deploy.rows import read_rows
 from polytask.errors import CheckpointError, ConfigError, PolytaskError
-from polytask.registry import Registry
 from polytask.share.blueprint import Blueprint
+from polytask.share.forms import FORMS, Predictor, outputs_of, restore
 from polytask.share.model import MultiTaskModel
 from polytask.share.network import Network
-from polytask.share.stored import Stored, apart, has_model, joined, read_model, write_model
+from polytask.share.stored import has_model, joined, read_model, write_model
+from polytask.study.decisions import Decisions
 from polytask.tasks import TaskSet
 
 if TYPE_CHECKING:
@@ -32,43 +33,6 @@ class PredictionWarning(UserWarning):
     """The rows to predict are not quite like the rows that a model learned from."""
 
 
-@runtime_checkable
-class Predictor(Protocol):
-    """What is behind a finished model: a network, or fitted estimators."""
-
-    interface: Interface
-
-    def outputs(self, inputs: Inputs, tasks: Sequence[str]) -> dict[str, Tensor]:
-        """What the heads of these tasks put out, (n, ``out_features``) each, on the CPU."""
-
-    def store(self, about: Mapping[str, Any]) -> Stored:
-        """Everything, as plain values and arrays."""
-
-    @classmethod
-    def restore(cls, stored: Stored, where: str, encoder: Any = None) -> Predictor:
-        """What :meth:`store` described.
-
-        Args:
-            stored: What was read.
-            where: What to call it in messages.
-            encoder: The encoder of a network, where it cannot be imported by its name.
-
-        Raises:
-            PolytaskError: It cannot be built here, or is damaged.
-        """
-
-
-FORMS: Registry[type[Predictor]] = Registry(
-    "form",
-    {"network": "share.network:Network", "estimators": "study.classical.saved:Estimators"},
-    package="polytask",
-    group="polytask.forms",
-    fits=lambda thing: isinstance(thing, type) and hasattr(thing, "restore"),
-    expected="a class with outputs, store and restore",
-)
-"""What a folder may hold, by the word that says so in it."""
-
-
 @final
 class FinishedModel:
     """A model and all that its numbers mean: tasks, encoding of a table, names of classes, units, shift and scale.
@@ -78,10 +42,12 @@ class FinishedModel:
     Args:
         parts: One or several predictors of different tasks, learned from the same data.
         about: Facts about how it came to be.
+        decisions: What was decided on validation rows; nothing by default.
 
     Attributes:
         interface: What goes in and what comes out.
         about: Facts about how it came to be: data, method, epoch.
+        decisions: What :meth:`tune` or ``[decide]`` chose, by task; :meth:`predict` keeps to it.
 
     Examples:
         >>> from polytask import Trainer, data
@@ -95,11 +61,17 @@ class FinishedModel:
         ['sick', 'sick P(yes)']
     """
 
-    def __init__(self, parts: Sequence[Predictor], about: Mapping[str, Any] | None = None) -> None:
+    def __init__(
+        self,
+        parts: Sequence[Predictor],
+        about: Mapping[str, Any] | None = None,
+        decisions: Decisions | None = None,
+    ) -> None:
         if not parts:
             raise ConfigError("a finished model needs at least one part, found none")
         self._parts = tuple(parts)
         self.about = dict(about or {})
+        self.decisions = decisions or Decisions()
         first = self._parts[0].interface
         tasks = TaskSet([task for part in self._parts for task in part.interface.tasks.values()])
         self.interface = Interface(first.name, tasks, first.inputs, first.table, first.reading)
@@ -154,7 +126,8 @@ class FinishedModel:
         Returns:
             One row per row, with the index of ``rows``: a column named like the task with the answer (a number in its
             unit, a class by its name, the median class of ordinal tasks, the expected count), and beside it
-            ``"TASK P(CLASS)"``, ``"TASK qLEVEL"``. ``attrs["units"]`` has units, ``attrs["remarks"]`` what was odd.
+            ``"TASK P(CLASS)"``, ``"TASK qLEVEL"``; with :attr:`decisions`, ``"TASK low"``, ``"TASK high"`` and
+            ``"TASK set"``, too. ``attrs["units"]`` has units, ``attrs["remarks"]`` what was odd.
 
         Raises:
             DataError: A column is not there, a value cannot be read, or the shape is another one.
@@ -169,7 +142,9 @@ class FinishedModel:
             rows = read_rows(rows, self.interface.opening)
         inputs, remarks = self.interface.encode(rows, fill_missing=fill_missing)
         answers = self.interface.answers(
-            self._outputs(inputs, wanted, batch_size), rows.index if isinstance(rows, pd.DataFrame) else None
+            self._outputs(inputs, wanted, batch_size),
+            rows.index if isinstance(rows, pd.DataFrame) else None,
+            self.decisions,
         )
         remarks += [
             Remark("not finite", name, bad, len(answers), f"{bad} of {len(answers)} predictions are not finite")
@@ -190,16 +165,11 @@ class FinishedModel:
         """
         folder = Path(folder)
         stored = [part.store(self.about) for part in self._parts]
-        write_model(folder, stored[0] if len(stored) == 1 else joined(stored, self.about))
+        whole = stored[0] if len(stored) == 1 else joined(stored, self.about)
+        write_model(folder, dataclasses.replace(whole, decisions=self.decisions.plain()))
 
     def _outputs(self, inputs: Inputs, tasks: Sequence[str], batch_size: int) -> dict[str, Tensor]:
-        found: dict[str, list[Tensor]] = {name: [] for name in tasks}
-        for batch in _batches(inputs, batch_size):
-            for part in self._parts:
-                own = [name for name in tasks if name in part.interface.tasks]
-                for name, output in (part.outputs(batch, own) if own else {}).items():
-                    found[name].append(output)
-        return {name: torch.cat(outputs) for name, outputs in found.items()}
+        return outputs_of(self._parts, inputs, tasks, batch_size)
 
 
 def load(folder: str | Path, *, encoder: Any = None) -> FinishedModel:
@@ -219,7 +189,7 @@ def load(folder: str | Path, *, encoder: Any = None) -> FinishedModel:
         folder = folder / "best"
     stored = read_model(folder)
     try:
-        return FinishedModel([_part(one, str(folder), encoder) for one in apart(stored)], stored.about)
+        return FinishedModel(restore(stored, str(folder), encoder), stored.about, Decisions.read(stored.decisions))
     except PolytaskError:
         raise
     except Exception as error:  # values of valid JSON and of another type or range than was written
@@ -229,22 +199,8 @@ def load(folder: str | Path, *, encoder: Any = None) -> FinishedModel:
         ) from error
 
 
-def _part(stored: Stored, where: str, encoder: Any) -> Predictor:
-    if stored.form not in FORMS:
-        raise CheckpointError(f"{where} holds a model of the form {stored.form!r}, which this version does not know")
-    return FORMS[stored.form].restore(stored, where, encoder)
-
-
 def _bad(answers: pd.DataFrame, task: str) -> int:
     """Rows of which some number of a task is not finite."""
     own = answers[[name for name in answers.columns if name == task or name.startswith(f"{task} ")]]
     numbers = own.select_dtypes("number")
     return int((~numbers.apply(lambda column: column.abs() < float("inf"))).any(axis=1).sum())
-
-
-def _batches(inputs: Inputs, size: int) -> Iterator[Inputs]:
-    """Consecutive rows; one empty batch where there are none, so that columns are known."""
-    rows = len(inputs) if isinstance(inputs, Tensor) else len(next(iter(inputs.values())))
-    for start in range(0, max(rows, 1), size):
-        part = slice(start, start + size)
-        yield inputs[part] if isinstance(inputs, Tensor) else {name: x[part] for name, x in inputs.items()}
