@@ -3,7 +3,15 @@
 from __future__ import annotations
 
 from polytask.study.decisions.choice import Decision, Decisions, choose_decisions
-from polytask.study.decisions.tested import decisions_on_test, measure_decisions
+from polytask.study.decisions.tested import check_unseen, decisions_on_test, measure_decisions
 from polytask.study.decisions.wishes import Wishes
 
-__all__ = ["Decision", "Decisions", "Wishes", "choose_decisions", "decisions_on_test", "measure_decisions"]
+__all__ = [
+    "Decision",
+    "Decisions",
+    "Wishes",
+    "check_unseen",
+    "choose_decisions",
+    "decisions_on_test",
+    "measure_decisions",
+]

@@ -18,10 +18,33 @@ from polytask.study.decisions.choice import Decision, Decisions, choose_decision
 from polytask.study.decisions.wishes import Wishes
 from polytask.tasks import Nature, Task, TaskSet
 
-__all__ = ["binomial_interval", "decisions_on_test", "measure_decisions"]
+__all__ = ["binomial_interval", "check_unseen", "decisions_on_test", "measure_decisions"]
 
 Array = NDArray[Any]
 Outputs = Callable[[Inputs], Mapping[str, Tensor]]
+
+
+def check_unseen(about: Mapping[str, Any], data: MultiTaskData) -> None:
+    """The validation rows of a dataset are none that a model was fitted on.
+
+    Args:
+        about: Facts about how the model came to be.
+        data: The dataset.
+
+    Raises:
+        ConfigError: The model was fitted on all rows, or the dataset is another one, or split otherwise.
+    """
+    if about.get("trained_on", "").startswith("all rows"):
+        raise ConfigError(
+            "the model was trained again on all rows (refit), so that there are none left to choose thresholds, "
+            "calibration and intervals on; tune a model without refit, or give new rows with labels"
+        )
+    if about.get("fingerprint", data.fingerprint) != data.fingerprint:
+        raise ConfigError(
+            f"the model learned from {about.get('data')!r} with fingerprint {about['fingerprint']}, found "
+            f"{data.name!r} with {data.fingerprint}: other rows, or another split, whose validation rows may be among "
+            f"those it was fitted on; give data.resplit({about.get('seed', 0)}), or new rows with labels"
+        )
 
 
 def decisions_on_test(outputs: Outputs, data: MultiTaskData, tasks: TaskSet, wishes: Wishes) -> Decisions:

@@ -8,6 +8,7 @@ from typing import Any, final
 
 from polytask.decide.thresholds import METRICS, check_costs
 from polytask.errors import ConfigError, unknown
+from polytask.remedies import setting
 from polytask.tasks import Nature, TaskSet
 
 __all__ = ["CALIBRATIONS", "Wishes"]
@@ -83,6 +84,27 @@ class Wishes:
                     f"a threshold is for tasks that say yes or no, and {name!r} is of kind {tasks[name].kind!r}; leave "
                     "it out of thresholds"
                 )
+
+    def check_kept(self, *, keep: str, refit: bool) -> None:
+        """There is a model to keep decisions with, and there are rows that it is not fitted on.
+
+        Args:
+            keep: Which models a study keeps.
+            refit: Whether the best is trained again on all rows.
+
+        Raises:
+            ConfigError: There is none, or there are none.
+        """
+        if self and refit:
+            raise ConfigError(
+                "thresholds, calibration and intervals are chosen on rows that the model is not fitted on, and refit "
+                "leaves none; use one or the other"
+            )
+        if self and keep == "none":
+            raise ConfigError(
+                f"what is decided is kept with the best model, and none is; use {setting('keep', 'best')} or "
+                f"{setting('keep', 'all')}"
+            )
 
     def threshold(self, task: str) -> Any:
         """What the threshold of a task is chosen by; ``None`` for none."""
