@@ -147,3 +147,9 @@ def test_intervals_hold_rows_whose_error_is_the_quantile_whatever_the_rounding()
 def test_a_score_that_is_no_number_is_no_score():
     with pytest.raises(DataError, match="1 of 2 scores are NaN"):
         conformal_quantile([0.1, np.nan], 0.5)
+
+
+def test_quantiles_of_few_rows_have_no_end():
+    low, high = BetweenQuantiles.fit([1.0, 2.0], [0.0, 1.0], [2.0, 3.0]).apply([0.0, 5.0], [1.0, 4.0])
+    assert low.tolist() == [-np.inf, -np.inf]
+    assert high.tolist() == [np.inf, np.inf]

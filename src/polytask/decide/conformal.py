@@ -124,8 +124,8 @@ class BetweenQuantiles:
     def apply(self, low: Any, high: Any) -> tuple[Array, Array]:
         """Lower and upper ends (n,); where they would cross, both are their middle."""
         bottom, top = np.asarray(low, float), np.asarray(high, float)
-        bottom, top = bottom - self.shift - _rounding(bottom, self.shift), top + self.shift + _rounding(top, self.shift)
         middle = (bottom + top) / 2
+        bottom, top = bottom - self.shift - _rounding(bottom, self.shift), top + self.shift + _rounding(top, self.shift)
         return np.minimum(bottom, middle), np.maximum(top, middle)
 
 

@@ -161,7 +161,7 @@ class FinishedModel:
         remarks += [
             Remark("not finite", name, bad, len(answers), f"{bad} of {len(answers)} predictions are not finite")
             for name in wanted
-            if (bad := _bad(answers, name))
+            if (bad := _bad(answers, name, self.decisions))
         ]
         for remark in remarks:
             warnings.warn(str(remark), PredictionWarning, stacklevel=2)
@@ -349,8 +349,10 @@ def load(folder: str | Path, *, encoder: Any = None) -> FinishedModel:
         ) from error
 
 
-def _bad(answers: pd.DataFrame, task: str) -> int:
-    """Rows of which some number of a task is not finite."""
-    own = answers[[name for name in answers.columns if name == task or name.startswith(f"{task} ")]]
+def _bad(answers: pd.DataFrame, task: str, decisions: Decisions) -> int:
+    """Rows of which some number of a task is not finite; ends of intervals may be, where few rows promise little."""
+    ends = (f"{task} low", f"{task} high") if task in decisions else ()
+    mine = [name for name in answers.columns if name == task or name.startswith(f"{task} ")]
+    own = answers[[name for name in mine if name not in ends]]
     numbers = own.select_dtypes("number")
     return int((~numbers.apply(lambda column: column.abs() < float("inf"))).any(axis=1).sum())
