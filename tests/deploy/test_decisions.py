@@ -206,7 +206,7 @@ def test_few_rows_promise_nothing_and_say_so(model, houses, tmp_path):
     model.save(tmp_path)
     answers = pt.load(tmp_path).predict(make_rows(4))
     assert np.isinf(answers["price low"]).all()
-    assert not [one for one in answers.attrs.get("remarks", []) if one["what"] == "not finite"]
+    assert not [one for one in answers.attrs.get("remarks", []) if one["about"] == "not finite"]
     assert (answers["size set"] == "large | middle | small").all()
 
 

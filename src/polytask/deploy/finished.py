@@ -151,7 +151,7 @@ class FinishedModel:
                 numbers far from all training rows.
         """
         wanted = self.tasks.subset(self.tasks.names if tasks is None else tasks).names
-        rows = self._rows(rows)
+        rows = self.read_rows(rows)
         inputs, remarks = self.interface.encode(rows, fill_missing=fill_missing)
         answers = self.interface.answers(
             self._outputs(inputs, wanted, batch_size),
@@ -264,7 +264,7 @@ class FinishedModel:
             As for :func:`polytask.decide.permutation_importance`; ``attrs["metrics"]`` names the metric of each task.
             Tasks with several labels per row, or without a metric, are left out.
         """
-        return explain.importance(self, self._rows(rows), columns=columns, repeats=repeats, seed=seed)
+        return explain.importance(self, self.read_rows(rows), columns=columns, repeats=repeats, seed=seed)
 
     def partial_dependence(
         self, rows: Any, column: str, *, values: Sequence[Any] | None = None, points: int = 20
@@ -280,7 +280,7 @@ class FinishedModel:
         Returns:
             A row per value, a column per number that :meth:`predict` gives.
         """
-        return explain.partial_dependence(self, self._rows(rows), column, values=values, points=points)
+        return explain.partial_dependence(self, self.read_rows(rows), column, values=values, points=points)
 
     def by_group(self, rows: Any, column: str, *, least: int = 20, draws: int = 200, seed: int = 0) -> pd.DataFrame:
         """The primary metric of every task in each group of rows, with its difference to the other rows.
@@ -295,7 +295,7 @@ class FinishedModel:
         Returns:
             As for :func:`polytask.decide.by_group`, indexed by task and group, with the name of the metric.
         """
-        return explain.by_group(self, self._rows(rows), column, least=least, draws=draws, seed=seed)
+        return explain.by_group(self, self.read_rows(rows), column, least=least, draws=draws, seed=seed)
 
     def save(self, folder: str | Path) -> None:
         """Write the model into a folder, in place of one that is there: JSON and safetensors.
@@ -308,12 +308,17 @@ class FinishedModel:
         whole = stored[0] if len(stored) == 1 else joined(stored, self.about)
         write_model(folder, dataclasses.replace(whole, decisions=self.decisions.plain()))
 
-    def _rows(self, rows: Any) -> Any:
+    def read_rows(self, rows: Any) -> Any:
+        """Rows of a file, opened as the training table was; other rows as they are.
+
+        Raises:
+            DataError: The file cannot be read.
+        """
         return read_rows(rows, self.interface.opening) if isinstance(rows, (str, Path)) else rows
 
     def _labelled(self, rows: Any) -> tuple[dict[str, Any], dict[str, Any]]:
         """Labels and decoded predictions by task, of rows that have both."""
-        rows = self._rows(rows)
+        rows = self.read_rows(rows)
         labels = labels_of_rows(rows, self.interface)
         said = self.outputs(rows, list(labels))
         return labels, {name: self.tasks[name].decode(output.double()).numpy() for name, output in said.items()}
