@@ -66,7 +66,7 @@ class Multilabel(Kind):
         return {**numbered(yes, names), **chances(decoded, labels)}
 
     def scores(self) -> Mapping[str, Score]:
-        """Means over labels of ranking metrics and F1; share of right answers over all labels."""
+        """Means over labels of ranking metrics and F1; share of right answers and mean penalties over all labels."""
         options = settings(num_labels=self.classes, ignore_index=-1)
         return {
             "auroc": Score(
@@ -89,4 +89,6 @@ class Multilabel(Kind):
                 made_by("torchmetrics.classification.MultilabelF1Score", average="macro", **options),
                 higher_is_better=True,
             ),
+            "log_loss": Score(made_by("polytask.tasks.metrics.LogLoss"), higher_is_better=False),
+            "brier": Score(made_by("polytask.tasks.metrics.Brier"), higher_is_better=False),
         }

@@ -48,11 +48,12 @@ class Regression(Kind):
         return decoded
 
     def scores(self) -> Mapping[str, Score]:
-        """Errors and explained variance, in the target's own units."""
+        """Errors in the target's own units and as shares of it, and explained variance."""
         return {
             "mse": Score(made_by("torchmetrics.MeanSquaredError"), higher_is_better=False),
             "rmse": Score(made_by("torchmetrics.MeanSquaredError", squared=False), higher_is_better=False),
             "mae": Score(made_by("torchmetrics.MeanAbsoluteError"), higher_is_better=False),
+            "mape": Score(made_by("polytask.tasks.metrics.MeanAbsolutePercentageError"), higher_is_better=False),
             "r2": Score(
                 made_by("torchmetrics.R2Score"),
                 higher_is_better=True,
