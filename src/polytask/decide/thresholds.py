@@ -148,7 +148,7 @@ def check_costs(costs: Any) -> None:
         ConfigError: They are not two positive numbers.
     """
     pair = isinstance(costs, (tuple, list)) and len(costs) == 2
-    if not pair or not all(isinstance(cost, Real) and math.isfinite(cost) and cost > 0 for cost in costs):
+    if not pair or not all(isinstance(cost, Real) and math.isfinite(cost) and float(cost) > 0 for cost in costs):
         raise ConfigError(f"costs must be two positive numbers, a false alarm's and a miss's, found {costs!r}")
 
 
