@@ -41,8 +41,8 @@ def importance(
         lambda changed: _outputs(model, changed, tasks),
         inputs,
         tasks,
-        {name: lambda y, said, name=name: signs[name] * metrics[name](y, said) for name in tasks},
-        columns=list(inputs) if columns is None else columns,
+        {name: _loss(metrics[name], signs[name]) for name in tasks},
+        columns=[str(name) for name in inputs] if columns is None else columns,
         repeats=repeats,
         seed=seed,
     )
@@ -100,6 +100,10 @@ def _judged(model: FinishedModel, labels: Mapping[str, Array]) -> dict[str, Arra
 
 def _outputs(model: FinishedModel, rows: pd.DataFrame, tasks: Mapping[str, Any]) -> dict[str, Array]:
     return {name: said.double().numpy() for name, said in model.outputs(rows, list(tasks)).items()}
+
+
+def _loss(metric: Callable[[Array, Array], float], sign: int) -> Callable[[Array, Array], float]:
+    return lambda y, said: sign * metric(y, said)
 
 
 def _metric(task: Task) -> Callable[[Array, Array], float]:

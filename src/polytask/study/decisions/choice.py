@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 import math
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any, final
@@ -106,10 +107,12 @@ class Decision:
         if (ends := self.ends(task, decoded)) is not None:
             found |= {"low": ends[0], "high": ends[1]}
         if (members := self.members(decoded)) is not None:
-            names = [str(name) for name in (range(members.shape[1]) if task.labels is None else task.labels)]
+            classes = [str(name) for name in (range(members.shape[1]) if task.labels is None else task.labels)]
             known = np.isfinite(decoded).reshape(len(decoded), -1).all(axis=1)
-            texts = [" | ".join(name for name, inside in zip(names, row, strict=True) if inside) for row in members]
-            found["set"] = np.where(known, np.array(texts, dtype=object), None) if texts else np.array([], dtype=object)
+            texts = [" | ".join(name for name, inside in zip(classes, row, strict=True) if inside) for row in members]
+            sets = np.array(texts, dtype=object)
+            sets[~known] = None
+            found["set"] = sets
         return found
 
     def plain(self) -> dict[str, Any]:
@@ -213,14 +216,14 @@ def _choose(task: Task, labels: Array, decoded: Array, wishes: Wishes) -> Decisi
     maps: tuple[Map | None, ...] = ()
     if wishes.calibrate and (nature.classes or several):
         form = _FORMS[wishes.calibrate]
-        maps = tuple(attempt("calibration", lambda y=y, p=p: form.fit(y, p)) for y, p in pairs)
+        maps = tuple(attempt("calibration", functools.partial(form.fit, y, p)) for y, p in pairs)
     thresholds: tuple[Threshold | None, ...] = ()
     by = wishes.threshold(task.name)
     if by is not None and nature in DECIDED:
         chosen: dict[str, Any] = {"metric": by} if isinstance(by, str) else {"costs": tuple(by)}
         mended = Decision(maps=maps).mend(decoded)
         columns = zip(labels.T, mended.T, strict=True) if several else [(labels, mended)]
-        thresholds = tuple(attempt("threshold", lambda y=y, p=p: best_threshold(y, p, **chosen)) for y, p in columns)
+        thresholds = tuple(attempt("threshold", functools.partial(best_threshold, y, p, **chosen)) for y, p in columns)
     span = None
     if wishes.coverage is not None and nature not in (Nature.SEVERAL_YES_NO, Nature.OTHER):
         span = attempt("interval", lambda: _span(task, labels, decoded, wishes.coverage))
