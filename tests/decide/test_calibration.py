@@ -115,3 +115,14 @@ def test_what_cannot_be_is_refused():
         reliability([0, 1], [0.1, 0.9], bins=0)
     with pytest.raises(ConfigError, match="width"):
         reliability([0, 1], [0.1, 0.9], equal="size")
+
+
+def test_one_class_calibrates_nothing():
+    with pytest.raises(DataError, match="all 3 labels are 1"):
+        Isotonic.fit([1, 1, 1], [0.2, 0.4, 0.9])
+
+
+def test_intervals_of_shares_stay_shares():
+    table = reliability(np.zeros(7), np.full(7, 0.05), bins=1)
+    assert 0 <= table.error_low[0] < 1e-15
+    assert 0 < table.error_high[0] < 1

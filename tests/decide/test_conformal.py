@@ -122,3 +122,34 @@ def test_missing_labels_do_not_count_and_too_few_promise_nothing():
         AroundValue.fit([1.0], [1.0], scale=[0.0])
     with pytest.raises(DataError, match="none of the 1 rows"):
         AroundValue.fit([np.nan], [1.0])
+
+
+@pytest.mark.parametrize("chance", [0.3, 0.7, 0.1, 0.6, 1 / 3, 0.05])
+def test_rows_at_the_very_edge_are_inside(chance):
+    """1 − (1 − p) may be above p: among equal probabilities, as forests give, every row would fall out."""
+    sets = ClassSets.fit(np.ones(20), np.full(20, chance), coverage=0.8)
+    assert sets.least == chance
+    assert sets.apply(np.full(3, chance))[:, 1].all()
+
+
+def test_intervals_hold_rows_whose_error_is_the_quantile_whatever_the_rounding():
+    random = np.random.default_rng(0)
+    for _ in range(300):
+        value, y, scale = random.normal(size=3) * 10.0 ** random.integers(-3, 4)
+        scale = abs(scale) + 1e-3
+        found = AroundValue.fit([y] * 9, [value] * 9, coverage=0.9, scale=[scale] * 9)
+        low, high = found.apply([value], [scale])
+        assert low[0] <= y <= high[0]
+        ends = BetweenQuantiles.fit([y] * 9, [value] * 9, [value + scale] * 9).apply([value], [value + scale])
+        assert ends[0][0] <= y <= ends[1][0]
+
+
+def test_a_score_that_is_no_number_is_no_score():
+    with pytest.raises(DataError, match="1 of 2 scores are NaN"):
+        conformal_quantile([0.1, np.nan], 0.5)
+
+
+def test_quantiles_of_few_rows_have_no_end():
+    low, high = BetweenQuantiles.fit([1.0, 2.0], [0.0, 1.0], [2.0, 3.0]).apply([0.0, 5.0], [1.0, 4.0])
+    assert low.tolist() == [-np.inf, -np.inf]
+    assert high.tolist() == [np.inf, np.inf]

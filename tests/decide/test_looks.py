@@ -111,3 +111,17 @@ def test_groups_that_cannot_be_judged_say_so():
     assert np.isnan(result.loc["missing", "value"])
     with pytest.raises(DataError, match="as many"):
         by_group(mean_absolute_error, [1.0], [1.0], ["a", "b"])
+
+
+def test_whole_numbers_take_values_between_them():
+    rows = pd.DataFrame({"n": [1, 2, 3]})
+    found = partial_dependence(lambda given: {"y": 2 * given["n"].to_numpy()}, rows, "n", values=[1.5, 2])
+    assert found["y"].to_dict() == {1.5: 3.0, 2: 4.0}
+
+
+def test_a_task_without_labels_has_no_importance():
+    rows = pd.DataFrame({"n": [1.0, 2.0]})
+    with pytest.raises(DataError, match="task 'y' has no label"):
+        permutation_importance(
+            lambda given: {"y": given["n"]}, rows, {"y": [np.nan, np.nan]}, {"y": lambda y, found: 0.0}
+        )

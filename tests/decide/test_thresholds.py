@@ -5,6 +5,7 @@ import pytest
 from sklearn import metrics
 
 from polytask.decide import Threshold, best_threshold
+from polytask.decide.thresholds import check_costs
 from polytask.errors import ConfigError, DataError
 
 THEIRS = {
@@ -87,3 +88,9 @@ def test_neighbours_in_floating_point_are_told_apart():
 def test_what_cannot_be_is_refused(y, chance, options, error, match):
     with pytest.raises(error, match=match):
         best_threshold(y, chance, **options)
+
+
+@pytest.mark.parametrize("costs", [(1.0,), (1.0, 2.0, 3.0), (1.0, "2"), (0.0, 1.0), (1.0, np.inf)])
+def test_costs_are_two_positive_numbers(costs):
+    with pytest.raises(ConfigError, match="two positive numbers"):
+        check_costs(costs)

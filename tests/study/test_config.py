@@ -47,6 +47,11 @@ lr = 1e-3
 methods = ["stl", "equal", "cagrad", "cagrad:c=0.2"]
 seeds = 2
 split_seeds = false
+
+[decide]
+thresholds = "f1"
+calibrate = "temperature"
+coverage = 0.9
 """
 
 

@@ -36,13 +36,25 @@ def reference(kind, decoded, y):
     y = y.numpy()
     if kind == "regression":
         mse = sk.mean_squared_error(y, p)
-        return {"mse": mse, "rmse": mse**0.5, "mae": sk.mean_absolute_error(y, p), "r2": sk.r2_score(y, p)}
+        return {
+            "mse": mse,
+            "rmse": mse**0.5,
+            "mae": sk.mean_absolute_error(y, p),
+            "mape": sk.mean_absolute_percentage_error(y, p),
+            "r2": sk.r2_score(y, p),
+        }
     if kind == "binary":
         return {
             "auroc": sk.roc_auc_score(y, p),
             "accuracy": sk.accuracy_score(y, p > 0.5),
             "f1": sk.f1_score(y, p > 0.5),
             "average_precision": sk.average_precision_score(y, p),
+            "balanced_accuracy": sk.balanced_accuracy_score(y, p > 0.5),
+            "mcc": sk.matthews_corrcoef(y, p > 0.5),
+            "precision": sk.precision_score(y, p > 0.5),
+            "recall": sk.recall_score(y, p > 0.5),
+            "log_loss": sk.log_loss(y, p),
+            "brier": sk.brier_score_loss(y, p),
         }
     if kind == "multiclass":
         best = p.argmax(1)
@@ -51,6 +63,9 @@ def reference(kind, decoded, y):
             "f1": sk.f1_score(y, best, average="macro"),
             "balanced_accuracy": sk.balanced_accuracy_score(y, best),
             "auroc": sk.roc_auc_score(y, p, multi_class="ovr", average="macro"),
+            "mcc": sk.matthews_corrcoef(y, best),
+            "log_loss": sk.log_loss(y, p),
+            "brier": ((p - np.eye(p.shape[1])[y.astype(int)]) ** 2).sum(1).mean(),
         }
     if kind == "ordinal":
         median = (p.cumsum(1) < 0.5).sum(1)

@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from polytask.cli import check, compare, demo, init, methods, predict, report, train
+from polytask.cli import check, compare, demo, explain, init, methods, predict, report, train
 from polytask.cli.answer import Verbs
 from polytask.version import __version__
 
@@ -31,6 +31,7 @@ app.command(short_help="Guess a table's columns, write polytask.toml.")(init.ini
 app.command(short_help="Dry run: labels, shared parameters, cost.")(check.check)
 app.command(short_help="Fit one model and keep it.")(train.train)
 app.command(short_help="New rows through a finished model.")(predict.predict)
+app.command(short_help="What a finished model looks at, and whom it serves.")(explain.explain)
 app.command(short_help="Baselines and methods over paired seeds.")(compare.compare)
 app.command(short_help="Write a study's results and report again.")(report.report)
 app.command(short_help="Methods and estimators, or the card of one.")(methods.methods)

@@ -11,6 +11,7 @@ from rich.console import Console
 from rich.text import Text
 
 from polytask.cli.answer import RUN_FAILED, Answer, Debug, Json, verb
+from polytask.cli.decided import say_decisions
 from polytask.cli.settings import ConfigFile, Override, method_entries, read_config
 from polytask.errors import ConfigError
 
@@ -90,7 +91,7 @@ def outcome(comparison: Comparison, folder: Path, *, again: bool = True) -> Answ
 
     A trial that the machine ended is no result of its method: the run counts as failed.
     """
-    from polytask.share.stored import predicting
+    from polytask.share.stored import predicting, read_model
     from polytask.study.outcome.text import table_for
 
     results = comparison.to_json(folder / "results.json")
@@ -101,5 +102,9 @@ def outcome(comparison: Comparison, folder: Path, *, again: bool = True) -> Answ
     best = comparison.best
     use = "" if best is None else f"\npredict: {predicting(folder)}"
     data["files"]["best"] = best
+    decisions = {} if best is None else read_model(best).decisions
+    decided = (Text(), say_decisions(decisions)) if decisions else ()
+    if decisions:
+        data["decisions"] = decisions
     where = Text(f"\nresults: {results}\nreport:  {page}{use}")
-    return Answer(data, (table, where), RUN_FAILED if comparison.unjudged else 0)
+    return Answer(data, (table, *decided, where), RUN_FAILED if comparison.unjudged else 0)

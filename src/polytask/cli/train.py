@@ -12,6 +12,7 @@ from rich.table import Table
 from rich.text import Text
 
 from polytask.cli.answer import Answer, Debug, Json, plain, verb
+from polytask.cli.decided import say_decisions
 from polytask.cli.settings import ConfigFile, Override, read_config
 from polytask.files import write_atomically
 from polytask.folders import locked
@@ -65,13 +66,19 @@ def train(
     with locked(folder):
         history = trainer.fit(data, resume=False if fresh else "auto")
         about = {"data": data.name, "fingerprint": data.fingerprint, "method": method.name}
-        FinishedModel.of(blueprint, model, {**about, "epoch": history.best_epoch}).save(folder)
-        answer = _keep(folder, settings, trainer, data)
+        finished = FinishedModel.of(blueprint, model, {**about, "epoch": history.best_epoch})
+        if settings.decide.asked:
+            finished.tune(data, **settings.decide.asked)
+        finished.save(folder)
+        answer = _keep(folder, settings, trainer, data, finished.decisions.plain())
     said = f"\nbest epoch {history.best_epoch}; kept in {folder}\npredict new rows with: {predicting(folder)}"
-    return Answer(answer, (_table(answer, data.tasks), Text(said)))
+    decided = (say_decisions(answer["decisions"]),) if "decisions" in answer else ()
+    return Answer(answer, (_table(answer, data.tasks), *decided, Text(said)))
 
 
-def _keep(folder: Path, settings: Config, trainer: Trainer, data: MultiTaskData) -> dict[str, Any]:
+def _keep(
+    folder: Path, settings: Config, trainer: Trainer, data: MultiTaskData, decisions: dict[str, Any]
+) -> dict[str, Any]:
     """Evaluate the trained model, and write what was asked for and what came out beside its checkpoint."""
     history, test = trainer.history, trainer.evaluate(data.test)
     answer: dict[str, Any] = {
@@ -83,6 +90,7 @@ def _keep(folder: Path, settings: Config, trainer: Trainer, data: MultiTaskData)
         "test": test.metrics,
         "undefined": test.undefined,
         "folder": folder,
+        **({"decisions": decisions} if decisions else {}),
     }
     write_atomically(folder / "config.toml", settings.to_toml())
     write_atomically(folder / "result.json", json.dumps(plain(answer), indent=2, ensure_ascii=False))

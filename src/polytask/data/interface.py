@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Iterable, Mapping
-from typing import Any, final
+from typing import Any, Protocol, final, runtime_checkable
 
 import numpy as np
 import pandas as pd
@@ -23,6 +23,17 @@ from polytask.errors import DataError, TaskError
 from polytask.tasks import Task, TaskSet
 
 __all__ = ["Interface"]
+
+
+@runtime_checkable
+class Decided(Protocol):
+    """What was decided for a task, on rows that its model was not fitted on."""
+
+    def mend(self, decoded: NDArray[Any]) -> NDArray[Any]:
+        """Calibrated probabilities in the place of the model's own; other predictions as they are."""
+
+    def columns(self, task: Task, decoded: NDArray[Any], mended: NDArray[Any]) -> dict[str, NDArray[Any]]:
+        """Columns in the place of the kind's own, or beside them, by what stands after the task's name."""
 
 
 @final
@@ -86,12 +97,18 @@ class Interface:
         kinds = {} if self.table is None else {column.name: "categorical" for column in self.table.categorical}
         return {"columns": {}, **self.reading, "kinds": kinds}
 
-    def answers(self, outputs: Mapping[str, Tensor], index: pd.Index | None = None) -> pd.DataFrame:
+    def answers(
+        self,
+        outputs: Mapping[str, Tensor],
+        index: pd.Index | None = None,
+        decisions: Mapping[str, Decided] | None = None,
+    ) -> pd.DataFrame:
         """Outputs of heads as columns with the tasks' own labels, in their own units.
 
         Args:
             outputs: Task → what its head put out, (N, ``out_features``).
             index: Index of the rows; their numbers by default.
+            decisions: Task → what was decided for it, where something was.
 
         Returns:
             One column with the answer, named like its task (number, class, expected count, median), and columns
@@ -104,7 +121,13 @@ class Interface:
         for name, prediction in outputs.items():
             task = self.tasks[name]
             decoded = task.decode(prediction.detach().cpu().double())
-            for suffix, values in task.rule.answers(decoded, task.labels).items():
+            decided, more = (decisions or {}).get(name), {}
+            if decided is not None:
+                said = decoded.numpy()
+                mended = decided.mend(said)
+                more = decided.columns(task, said, mended)
+                decoded = torch.from_numpy(mended)
+            for suffix, values in {**task.rule.answers(decoded, task.labels), **more}.items():
                 heading = f"{name} {suffix}" if suffix else name
                 if heading in columns:
                     raise TaskError(f"two tasks predict a column {heading!r}; predict them one by one, with tasks=")

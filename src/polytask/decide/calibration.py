@@ -154,9 +154,7 @@ class Temperature:
         Raises:
             DataError: All labels are the same.
         """
-        places, chances, weights = chances_of(y, chance, weight)
-        if places.min() == places.max():
-            raise DataError(f"all {len(places)} labels are {places[0]}: they cannot tell how sure to be")
+        places, chances, weights = _of_two_classes(y, chance, weight)
         scores = _scores(chances)
         right = scores[np.arange(len(places)), places]
 
@@ -204,10 +202,13 @@ class Isotonic:
             y: As in :func:`brier`.
             chance: As in :func:`brier`.
             weight: (n,).
+
+        Raises:
+            DataError: All labels are the same.
         """
         from sklearn.isotonic import IsotonicRegression
 
-        places, chances, weights = chances_of(y, chance, weight)
+        places, chances, weights = _of_two_classes(y, chance, weight)
         columns = [1] if chances.shape[1] == 2 else range(chances.shape[1])
         maps = [
             IsotonicRegression(y_min=0, y_max=1, out_of_bounds="clip").fit(
@@ -230,6 +231,13 @@ class Isotonic:
         return np.where(total > 0, mended / np.where(total > 0, total, 1), every)
 
 
+def _of_two_classes(y: Any, chance: Any, weight: Any) -> tuple[Array, Array, Array]:
+    places, chances, weights = chances_of(y, chance, weight)
+    if places.min() == places.max():
+        raise DataError(f"all {len(places)} labels are {places[0]}: they cannot tell how sure to be")
+    return places, chances, weights
+
+
 def _every(chance: Array) -> Array:
     """Probabilities of all classes (n, C)."""
     return np.stack([1 - chance, chance], axis=1) if chance.ndim == 1 else chance
@@ -244,4 +252,4 @@ def _wilson(share: Array, count: Array, z: float = 1.959963984540054) -> tuple[A
     """95 % interval of a share."""
     middle = (share + z**2 / (2 * count)) / (1 + z**2 / count)
     half = z / (1 + z**2 / count) * np.sqrt(share * (1 - share) / count + z**2 / (4 * count**2))
-    return middle - half, middle + half
+    return (middle - half).clip(0, 1), (middle + half).clip(0, 1)  # at shares 0 and 1 rounding would leave [0, 1]

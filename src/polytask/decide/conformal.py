@@ -31,6 +31,7 @@ def conformal_quantile(scores: Any, coverage: float = 0.9) -> float:
 
     Raises:
         ConfigError: ``coverage`` is not in (0, 1).
+        DataError: A score is NaN.
 
     Examples:
         >>> conformal_quantile([0.3, 0.1, 0.2, 0.4], 0.75), conformal_quantile([0.1, 0.2], 0.9)
@@ -43,6 +44,8 @@ def conformal_quantile(scores: Any, coverage: float = 0.9) -> float:
     if not 0 < coverage < 1:
         raise ConfigError(f"coverage must be a share in (0, 1), found {coverage!r}")
     values = np.sort(np.asarray(scores, dtype=np.float64))
+    if np.isnan(values).any():
+        raise DataError(f"{int(np.isnan(values).sum())} of {len(values)} scores are NaN; leave those rows out")
     # a product such as 10·0.9 must not round up past its whole number
     place = math.ceil((len(values) + 1) * coverage - 1e-9)
     return float(values[place - 1]) if place <= len(values) else math.inf
@@ -81,7 +84,9 @@ class AroundValue:
     def apply(self, value: Any, scale: Any = None) -> tuple[Array, Array]:
         """Lower and upper ends (n,) for predictions (n,)."""
         both = _scaled(value, scale)
-        return both[:, 0] - self.half * both[:, 1], both[:, 0] + self.half * both[:, 1]
+        half = self.half * both[:, 1]
+        half = half + _rounding(both[:, 0], half)
+        return both[:, 0] - half, both[:, 0] + half
 
 
 @final
@@ -118,18 +123,19 @@ class BetweenQuantiles:
 
     def apply(self, low: Any, high: Any) -> tuple[Array, Array]:
         """Lower and upper ends (n,); where they would cross, both are their middle."""
-        bottom, top = np.asarray(low, float) - self.shift, np.asarray(high, float) + self.shift
+        bottom, top = np.asarray(low, float), np.asarray(high, float)
         middle = (bottom + top) / 2
+        bottom, top = bottom - self.shift - _rounding(bottom, self.shift), top + self.shift + _rounding(top, self.shift)
         return np.minimum(bottom, middle), np.maximum(top, middle)
 
 
 @final
 @dataclasses.dataclass(frozen=True)
 class ClassSets:
-    """All classes with a probability of at least 1 − q, the likeliest in any case: the smallest sets on average.
+    """All classes with a probability of at least ``least``, the likeliest in any case: the smallest sets on average.
 
     Attributes:
-        least: 1 − q.
+        least: Probability from which a class is in the set; −∞ where so few rows cannot promise so much.
         coverage: What is promised.
         labels: Rows that q comes from.
 
@@ -143,7 +149,7 @@ class ClassSets:
 
     @classmethod
     def fit(cls, y: Any, chance: Any, *, coverage: float = 0.9) -> ClassSets:
-        """From 1 − p(y) of rows that the model was not fitted on.
+        """From −p(y) of rows that the model was not fitted on.
 
         Args:
             y: Labels 0 and 1, or places of classes (n,); NaN where missing.
@@ -151,8 +157,9 @@ class ClassSets:
             coverage: Share of rows whose class is promised to be in the set.
         """
         places, chances, _ = chances_of(y, chance)
-        scores = 1 - chances[np.arange(len(places)), places]
-        return cls(1 - conformal_quantile(scores, coverage), coverage, len(places))
+        # not 1 − p: 1 − (1 − p) may be above p, and rows with that very probability, frequent in forests, fall out
+        scores = -chances[np.arange(len(places)), places]
+        return cls(-conformal_quantile(scores, coverage), coverage, len(places))
 
     def apply(self, chance: Any) -> NDArray[np.bool_]:
         """Which classes are in the set of each row, (n, C)."""
@@ -161,6 +168,12 @@ class ClassSets:
         inside = every >= self.least
         inside[np.arange(len(every)), every.argmax(axis=1)] = True
         return inside
+
+
+def _rounding(value: Array, width: Any) -> Array:
+    """What an end of an interval may be off by rounding, which would put rows at its very edge outside."""
+    size = np.maximum(np.abs(value), np.abs(width))
+    return 4 * np.finfo(np.float64).eps * np.where(np.isfinite(size), size, 0)
 
 
 def _scaled(value: Any, scale: Any) -> Array:

@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from polytask.errors import ConfigError, unknown
+from polytask.errors import ConfigError, DataError, unknown
 
 __all__ = ["partial_dependence", "permutation_importance"]
 
@@ -48,6 +48,7 @@ def permutation_importance(
 
     Raises:
         ConfigError: A column or task is unknown, or ``repeats`` is below 1.
+        DataError: A task has no label.
 
     References:
         Breiman (2001), Random forests, Machine Learning 45. Fisher, Rudin & Dominici (2019), All models are wrong, but
@@ -60,6 +61,9 @@ def permutation_importance(
         if name not in targets:
             raise ConfigError(unknown("task with a loss", name, targets))
     labels = {name: np.asarray(targets[name], dtype=np.float64) for name in losses}
+    for name, known in labels.items():
+        if np.isnan(known).all():
+            raise DataError(f"task {name!r} has no label in these {len(known)} rows; leave it out, or give other rows")
     base = _losses(predict(inputs), labels, losses)
     random = np.random.default_rng(seed)
     orders = [random.permutation(len(inputs)) for _ in range(repeats)]
@@ -107,15 +111,24 @@ def partial_dependence(
     if values is None:
         known = given.dropna()
         if pd.api.types.is_numeric_dtype(known) and not pd.api.types.is_bool_dtype(known):
-            values = np.unique(np.quantile(known, np.linspace(0, 1, points), method="nearest")).tolist()
+            spread = np.quantile(known.to_numpy(np.float64), np.linspace(0, 1, points), method="nearest")
+            values = np.unique(spread).tolist()
         else:
-            values = sorted(known.unique().tolist())
+            values = sorted(known.unique().tolist(), key=lambda value: (str(type(value)), value))
     rows = {}
     for value in values:
         changed = inputs.copy()
-        changed[column] = pd.Series([value] * len(inputs), index=inputs.index).astype(given.dtype)
+        changed[column] = _constant(value, given)
         rows[value] = _means(predict(changed))
     return pd.DataFrame.from_dict(rows, orient="index").rename_axis(column)
+
+
+def _constant(value: Any, given: pd.Series[Any]) -> Any:
+    """The value in all rows, in the column's own type where that can hold it: 2.5 stays 2.5 among whole numbers."""
+    column = pd.Series([value] * len(given), index=given.index)
+    if not pd.api.types.is_integer_dtype(given.dtype) or float(value).is_integer():
+        return column.astype(given.dtype)
+    return column
 
 
 def _groups(inputs: pd.DataFrame, columns: Any) -> dict[str, list[str]]:

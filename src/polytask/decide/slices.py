@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable
 from typing import Any
 
@@ -91,7 +92,9 @@ def _interval(
 
 
 def _value(metric: Callable[[Array, Array], float], y: Array, prediction: Array) -> float:
-    try:
-        return float(metric(y, prediction))
-    except ValueError:  # one class only, too few rows
-        return float("nan")
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # of scikit-learn, where a sample of a group holds one class only
+        try:
+            return float(metric(y, prediction))
+        except ValueError:  # one class only, too few rows
+            return float("nan")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import math
 from collections.abc import Callable
+from numbers import Real
 from typing import Any, final
 
 import numpy as np
@@ -13,7 +14,7 @@ from numpy.typing import NDArray
 from polytask.decide.labels import chances_of
 from polytask.errors import ConfigError, DataError, unknown
 
-__all__ = ["METRICS", "Threshold", "best_threshold"]
+__all__ = ["METRICS", "Threshold", "best_threshold", "check_costs"]
 
 Array = NDArray[Any]
 Counts = Callable[[Array, Array, Array, Array], Array]
@@ -107,8 +108,8 @@ def best_threshold(
     """
     if costs is None and metric not in METRICS:
         raise ConfigError(unknown("metric for a threshold", metric, METRICS))
-    if costs is not None and not all(math.isfinite(cost) and cost > 0 for cost in costs):
-        raise ConfigError(f"costs must be two positive numbers, a false alarm's and a miss's, found {costs}")
+    if costs is not None:
+        check_costs(costs)
     places, both, weights = chances_of(y, chance, weight)
     if both.shape[1] != 2:
         raise DataError(f"a threshold is for two classes, found probabilities of {both.shape[1]}")
@@ -138,6 +139,17 @@ def best_threshold(
         len(places),
         int(places.sum()),
     )
+
+
+def check_costs(costs: Any) -> None:
+    """Check the costs of a false alarm and of a miss.
+
+    Raises:
+        ConfigError: They are not two positive numbers.
+    """
+    pair = isinstance(costs, (tuple, list)) and len(costs) == 2
+    if not pair or not all(isinstance(cost, Real) and math.isfinite(cost) and float(cost) > 0 for cost in costs):
+        raise ConfigError(f"costs must be two positive numbers, a false alarm's and a miss's, found {costs!r}")
 
 
 def _cuts(levels: Array) -> Array:

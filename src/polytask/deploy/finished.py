@@ -2,24 +2,35 @@
 
 from __future__ import annotations
 
+import dataclasses
 import warnings
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Protocol, final, runtime_checkable
+from typing import TYPE_CHECKING, Any, final
 
 import pandas as pd
-import torch
 from torch import Tensor
 
+from polytask.data import MultiTaskData
 from polytask.data.accounting import Remark
 from polytask.data.interface import Interface
+from polytask.deploy import explain
+from polytask.deploy.labelled import labels_of_rows, without_labels
 from polytask.deploy.rows import read_rows
 from polytask.errors import CheckpointError, ConfigError, PolytaskError
-from polytask.registry import Registry
 from polytask.share.blueprint import Blueprint
+from polytask.share.forms import FORMS, Predictor, outputs_of, restore
 from polytask.share.model import MultiTaskModel
 from polytask.share.network import Network
-from polytask.share.stored import Stored, apart, has_model, joined, read_model, write_model
+from polytask.share.stored import has_model, joined, read_model, write_model
+from polytask.study.decisions import (
+    Decisions,
+    Wishes,
+    check_unseen,
+    choose_decisions,
+    decisions_on_test,
+    measure_decisions,
+)
 from polytask.tasks import TaskSet
 
 if TYPE_CHECKING:
@@ -27,46 +38,12 @@ if TYPE_CHECKING:
 
 __all__ = ["FORMS", "FinishedModel", "PredictionWarning", "load"]
 
+BATCH = 1024
+"""Rows that are predicted at a time."""
+
 
 class PredictionWarning(UserWarning):
     """The rows to predict are not quite like the rows that a model learned from."""
-
-
-@runtime_checkable
-class Predictor(Protocol):
-    """What is behind a finished model: a network, or fitted estimators."""
-
-    interface: Interface
-
-    def outputs(self, inputs: Inputs, tasks: Sequence[str]) -> dict[str, Tensor]:
-        """What the heads of these tasks put out, (n, ``out_features``) each, on the CPU."""
-
-    def store(self, about: Mapping[str, Any]) -> Stored:
-        """Everything, as plain values and arrays."""
-
-    @classmethod
-    def restore(cls, stored: Stored, where: str, encoder: Any = None) -> Predictor:
-        """What :meth:`store` described.
-
-        Args:
-            stored: What was read.
-            where: What to call it in messages.
-            encoder: The encoder of a network, where it cannot be imported by its name.
-
-        Raises:
-            PolytaskError: It cannot be built here, or is damaged.
-        """
-
-
-FORMS: Registry[type[Predictor]] = Registry(
-    "form",
-    {"network": "share.network:Network", "estimators": "study.classical.saved:Estimators"},
-    package="polytask",
-    group="polytask.forms",
-    fits=lambda thing: isinstance(thing, type) and hasattr(thing, "restore"),
-    expected="a class with outputs, store and restore",
-)
-"""What a folder may hold, by the word that says so in it."""
 
 
 @final
@@ -78,10 +55,12 @@ class FinishedModel:
     Args:
         parts: One or several predictors of different tasks, learned from the same data.
         about: Facts about how it came to be.
+        decisions: What was decided on validation rows; nothing by default.
 
     Attributes:
         interface: What goes in and what comes out.
         about: Facts about how it came to be: data, method, epoch.
+        decisions: What :meth:`tune` or ``[decide]`` chose, by task; :meth:`predict` keeps to it.
 
     Examples:
         >>> from polytask import Trainer, data
@@ -95,11 +74,17 @@ class FinishedModel:
         ['sick', 'sick P(yes)']
     """
 
-    def __init__(self, parts: Sequence[Predictor], about: Mapping[str, Any] | None = None) -> None:
+    def __init__(
+        self,
+        parts: Sequence[Predictor],
+        about: Mapping[str, Any] | None = None,
+        decisions: Decisions | None = None,
+    ) -> None:
         if not parts:
             raise ConfigError("a finished model needs at least one part, found none")
         self._parts = tuple(parts)
         self.about = dict(about or {})
+        self.decisions = decisions or Decisions()
         first = self._parts[0].interface
         tasks = TaskSet([task for part in self._parts for task in part.interface.tasks.values()])
         self.interface = Interface(first.name, tasks, first.inputs, first.table, first.reading)
@@ -140,7 +125,7 @@ class FinishedModel:
         tasks: str | Iterable[str] | None = None,
         *,
         fill_missing: bool = False,
-        batch_size: int = 1024,
+        batch_size: int = BATCH,
     ) -> pd.DataFrame:
         """Predict rows; what is odd about them is told and counted.
 
@@ -154,7 +139,8 @@ class FinishedModel:
         Returns:
             One row per row, with the index of ``rows``: a column named like the task with the answer (a number in its
             unit, a class by its name, the median class of ordinal tasks, the expected count), and beside it
-            ``"TASK P(CLASS)"``, ``"TASK qLEVEL"``. ``attrs["units"]`` has units, ``attrs["remarks"]`` what was odd.
+            ``"TASK P(CLASS)"``, ``"TASK qLEVEL"``; with :attr:`decisions`, ``"TASK low"``, ``"TASK high"`` and
+            ``"TASK set"``, too. ``attrs["units"]`` has units, ``attrs["remarks"]`` what was odd.
 
         Raises:
             DataError: A column is not there, a value cannot be read, or the shape is another one.
@@ -165,22 +151,151 @@ class FinishedModel:
                 numbers far from all training rows.
         """
         wanted = self.tasks.subset(self.tasks.names if tasks is None else tasks).names
-        if isinstance(rows, (str, Path)):
-            rows = read_rows(rows, self.interface.opening)
+        rows = self.read_rows(rows)
         inputs, remarks = self.interface.encode(rows, fill_missing=fill_missing)
         answers = self.interface.answers(
-            self._outputs(inputs, wanted, batch_size), rows.index if isinstance(rows, pd.DataFrame) else None
+            self._outputs(inputs, wanted, batch_size),
+            rows.index if isinstance(rows, pd.DataFrame) else None,
+            self.decisions,
         )
         remarks += [
             Remark("not finite", name, bad, len(answers), f"{bad} of {len(answers)} predictions are not finite")
             for name in wanted
-            if (bad := _bad(answers, name))
+            if (bad := _bad(answers, name, self.decisions))
         ]
         for remark in remarks:
             warnings.warn(str(remark), PredictionWarning, stacklevel=2)
         if remarks:
             answers.attrs["remarks"] = [remark.to_dict() for remark in remarks]
         return answers
+
+    def outputs(self, rows: Any, tasks: Iterable[str] | None = None, *, batch_size: int = BATCH) -> dict[str, Tensor]:
+        """What the heads of tasks put out for rows, (n, ``out_features``) each, on the CPU; decisions play no part.
+
+        Args:
+            rows: As for :meth:`predict`; labels among them are left out. Nothing is said of what is odd about them.
+            tasks: Names of the tasks; all by default.
+            batch_size: Rows at a time.
+        """
+        wanted = self.tasks.subset(self.tasks.names if tasks is None else tasks).names
+        if isinstance(rows, pd.DataFrame):
+            rows = without_labels(rows, self.interface)
+        return self._outputs(self.interface.encode(rows)[0], wanted, batch_size)
+
+    def tune(
+        self,
+        rows: Any,
+        *,
+        thresholds: Any = None,
+        calibrate: str | None = None,
+        coverage: float | None = None,
+    ) -> Decisions:
+        """Choose thresholds, calibration and intervals on labelled rows; :meth:`predict` and :meth:`save` keep them.
+
+        What was chosen before is replaced as a whole; without arguments, nothing is decided any more.
+
+        Args:
+            rows: Rows that the model was not fitted on, and that its result is not reported on: a
+                :class:`~polytask.data.MultiTaskData`, of which the validation rows choose and the test rows only
+                measure, or a DataFrame or file with a column of labels beside the inputs for each task.
+            thresholds: Of yes/no tasks, by calibrated probabilities: ``"f1"``, ``"accuracy"``,
+                ``"balanced_accuracy"``, ``"mcc"``, or the costs ``(false alarm, miss)``; or either of them by task.
+            calibrate: ``"temperature"`` or ``"isotonic"``, for all tasks with probabilities.
+            coverage: Share of new rows whose truth shall lie in the interval or set that is predicted.
+
+        Returns:
+            The decisions, which are :attr:`decisions` from now on. What could not be chosen for lack of labels is
+            said in ``without``, task by task.
+
+        Raises:
+            ConfigError: A value is not allowed; or a dataset is not the one that the model learned from, in that very
+                split, or was used up in fitting.
+            DataError: No column has labels, or a label is none of its task's.
+
+        Examples:
+            >>> from polytask import data
+            >>> from polytask.share import Blueprint
+            >>> frame = pd.DataFrame({"dose": range(80), "pain": [0.5, 2.0, 0.1, 1.0] * 20})
+            >>> table = data.read_table(frame, ["pain"])
+            >>> blueprint = Blueprint.of(table, encoder="tabular:4")
+            >>> model = FinishedModel.of(blueprint, blueprint.build())
+            >>> decisions = model.tune(table, coverage=0.8)
+            >>> model.predict(frame[["dose"]].head(1)).columns.tolist()
+            ['pain', 'pain low', 'pain high']
+        """
+        wishes = Wishes(thresholds, calibrate, coverage)
+        if isinstance(rows, MultiTaskData):
+            check_unseen(self.about, rows)
+            part = self.tasks
+            self.decisions = decisions_on_test(lambda x: self._outputs(x, part.names, BATCH), rows, part, wishes)
+        else:
+            labels, decoded = self._labelled(rows)
+            self.decisions = choose_decisions(self.tasks, labels, decoded, wishes)
+        return self.decisions
+
+    def test_decisions(self, rows: Any) -> dict[str, Any]:
+        """What the decisions are worth on labelled rows that they were not chosen on.
+
+        Args:
+            rows: A DataFrame or file with a column of labels for each task.
+
+        Returns:
+            As for :func:`~polytask.study.decisions.measure_decisions`.
+        """
+        return measure_decisions(self.tasks, self.decisions, *self._labelled(rows))
+
+    def importance(
+        self,
+        rows: Any,
+        *,
+        columns: Sequence[str] | Mapping[str, Sequence[str]] | None = None,
+        repeats: int = 5,
+        seed: int = 0,
+    ) -> pd.DataFrame:
+        """How much worse each task's primary metric becomes when a column is shuffled among the rows.
+
+        Args:
+            rows: A DataFrame or file with labels, of rows that the model was not fitted on.
+            columns: Which, or named groups of them; all that the model uses by default.
+            repeats: Shuffles of each.
+            seed: Of the shuffles.
+
+        Returns:
+            As for :func:`polytask.decide.permutation_importance`; ``attrs["metrics"]`` names the metric of each task.
+            Tasks with several labels per row, or without a metric, are left out.
+        """
+        return explain.importance(self, self.read_rows(rows), columns=columns, repeats=repeats, seed=seed)
+
+    def partial_dependence(
+        self, rows: Any, column: str, *, values: Sequence[Any] | None = None, points: int = 20
+    ) -> pd.DataFrame:
+        """Mean prediction of every task when a column is set to one value in all rows.
+
+        Args:
+            rows: A DataFrame or file; labels play no part.
+            column: Whose effect is asked for.
+            values: Values to set; by default all levels, or quantiles of numbers.
+            points: Number of quantiles.
+
+        Returns:
+            A row per value, a column per number that :meth:`predict` gives.
+        """
+        return explain.partial_dependence(self, self.read_rows(rows), column, values=values, points=points)
+
+    def by_group(self, rows: Any, column: str, *, least: int = 20, draws: int = 200, seed: int = 0) -> pd.DataFrame:
+        """The primary metric of every task in each group of rows, with its difference to the other rows.
+
+        Args:
+            rows: A DataFrame or file with labels, of rows that the model was not fitted on.
+            column: What the rows are grouped by; the model need not use it.
+            least: Labels below which a group is not judged.
+            draws: Bootstrap samples for the intervals.
+            seed: Of the samples.
+
+        Returns:
+            As for :func:`polytask.decide.by_group`, indexed by task and group, with the name of the metric.
+        """
+        return explain.by_group(self, self.read_rows(rows), column, least=least, draws=draws, seed=seed)
 
     def save(self, folder: str | Path) -> None:
         """Write the model into a folder, in place of one that is there: JSON and safetensors.
@@ -190,16 +305,26 @@ class FinishedModel:
         """
         folder = Path(folder)
         stored = [part.store(self.about) for part in self._parts]
-        write_model(folder, stored[0] if len(stored) == 1 else joined(stored, self.about))
+        whole = stored[0] if len(stored) == 1 else joined(stored, self.about)
+        write_model(folder, dataclasses.replace(whole, decisions=self.decisions.plain()))
+
+    def read_rows(self, rows: Any) -> Any:
+        """Rows of a file, opened as the training table was; other rows as they are.
+
+        Raises:
+            DataError: The file cannot be read.
+        """
+        return read_rows(rows, self.interface.opening) if isinstance(rows, (str, Path)) else rows
+
+    def _labelled(self, rows: Any) -> tuple[dict[str, Any], dict[str, Any]]:
+        """Labels and decoded predictions by task, of rows that have both."""
+        rows = self.read_rows(rows)
+        labels = labels_of_rows(rows, self.interface)
+        said = self.outputs(rows, list(labels))
+        return labels, {name: self.tasks[name].decode(output.double()).numpy() for name, output in said.items()}
 
     def _outputs(self, inputs: Inputs, tasks: Sequence[str], batch_size: int) -> dict[str, Tensor]:
-        found: dict[str, list[Tensor]] = {name: [] for name in tasks}
-        for batch in _batches(inputs, batch_size):
-            for part in self._parts:
-                own = [name for name in tasks if name in part.interface.tasks]
-                for name, output in (part.outputs(batch, own) if own else {}).items():
-                    found[name].append(output)
-        return {name: torch.cat(outputs) for name, outputs in found.items()}
+        return outputs_of(self._parts, inputs, tasks, batch_size)
 
 
 def load(folder: str | Path, *, encoder: Any = None) -> FinishedModel:
@@ -219,7 +344,7 @@ def load(folder: str | Path, *, encoder: Any = None) -> FinishedModel:
         folder = folder / "best"
     stored = read_model(folder)
     try:
-        return FinishedModel([_part(one, str(folder), encoder) for one in apart(stored)], stored.about)
+        return FinishedModel(restore(stored, str(folder), encoder), stored.about, Decisions.read(stored.decisions))
     except PolytaskError:
         raise
     except Exception as error:  # values of valid JSON and of another type or range than was written
@@ -229,22 +354,10 @@ def load(folder: str | Path, *, encoder: Any = None) -> FinishedModel:
         ) from error
 
 
-def _part(stored: Stored, where: str, encoder: Any) -> Predictor:
-    if stored.form not in FORMS:
-        raise CheckpointError(f"{where} holds a model of the form {stored.form!r}, which this version does not know")
-    return FORMS[stored.form].restore(stored, where, encoder)
-
-
-def _bad(answers: pd.DataFrame, task: str) -> int:
-    """Rows of which some number of a task is not finite."""
-    own = answers[[name for name in answers.columns if name == task or name.startswith(f"{task} ")]]
+def _bad(answers: pd.DataFrame, task: str, decisions: Decisions) -> int:
+    """Rows of which some number of a task is not finite; ends of intervals may be, where few rows promise little."""
+    ends = (f"{task} low", f"{task} high") if task in decisions else ()
+    mine = [name for name in answers.columns if name == task or name.startswith(f"{task} ")]
+    own = answers[[name for name in mine if name not in ends]]
     numbers = own.select_dtypes("number")
     return int((~numbers.apply(lambda column: column.abs() < float("inf"))).any(axis=1).sum())
-
-
-def _batches(inputs: Inputs, size: int) -> Iterator[Inputs]:
-    """Consecutive rows; one empty batch where there are none, so that columns are known."""
-    rows = len(inputs) if isinstance(inputs, Tensor) else len(next(iter(inputs.values())))
-    for start in range(0, max(rows, 1), size):
-        part = slice(start, start + size)
-        yield inputs[part] if isinstance(inputs, Tensor) else {name: x[part] for name, x in inputs.items()}

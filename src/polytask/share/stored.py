@@ -36,8 +36,9 @@ __all__ = [
     "write_model",
 ]
 
-FORMAT = 1
-"""Version of the files; later versions read all earlier ones."""
+FORMAT = 2
+"""Version of the files; later versions read all earlier ones. Since 2 there may be decisions; without them 1 is
+written, which earlier versions read, too."""
 BLUEPRINT = "blueprint.json"
 _WEIGHTS = "weights-*.safetensors"
 
@@ -53,6 +54,7 @@ class Stored:
         about: Facts about how it came to be, for people.
         arrays: What was learned.
         format: Version of the files.
+        decisions: Thresholds, calibration and intervals, as plain values; empty for none.
     """
 
     form: str
@@ -60,6 +62,7 @@ class Stored:
     about: dict[str, Any]
     arrays: dict[str, Tensor]
     format: int = FORMAT
+    decisions: dict[str, Any] = dataclasses.field(default_factory=dict)
 
 
 def joined(parts: Sequence[Stored], about: Mapping[str, Any]) -> Stored:
@@ -91,12 +94,13 @@ def write_model(folder: Path, stored: Stored) -> None:
     digest = hashlib.sha256(content).hexdigest()
     name = f"weights-{digest[:16]}.safetensors"
     document = {
-        "format": FORMAT,
+        "format": FORMAT if stored.decisions else 1,
         "polytask": __version__,
         "form": stored.form,
         "about": stored.about,
         "model": stored.values,
         "weights": {"file": name, "sha256": digest},
+        **({"decisions": stored.decisions} if stored.decisions else {}),
     }
     with locked(folder, ".model.lock"):
         write_atomically(folder / name, content)
@@ -158,9 +162,10 @@ def read_model(folder: Path) -> Stored:
         if hashlib.sha256(content).hexdigest() != named["sha256"]:
             raise CheckpointError(f"{weights} is damaged: its contents are not those that {path} was written with")
         parts = (document["form"], document["model"], document["about"])
-        if not (isinstance(parts[0], str) and isinstance(parts[1], dict) and isinstance(parts[2], dict)):
+        decisions = document.get("decisions", {})
+        if not (isinstance(parts[0], str) and all(isinstance(part, dict) for part in (*parts[1:], decisions))):
             raise TypeError("a part has another type")
-        return Stored(*parts, load(content), document["format"])
+        return Stored(*parts, load(content), document["format"], decisions)
     except CheckpointError:
         raise
     except Exception as error:  # JSON, safetensors and the file system each have errors of their own

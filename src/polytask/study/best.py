@@ -6,7 +6,7 @@ import dataclasses
 import logging
 import math
 import statistics
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, final
 
@@ -15,13 +15,17 @@ import numpy as np
 from polytask.data import SPLITS, MultiTaskData, together
 from polytask.errors import CheckpointError, ConfigError, unknown
 from polytask.remedies import setting
+from polytask.share.forms import outputs_of, restore
 from polytask.share.stored import Stored, drop_model, has_model, joined, read_model, write_model
+from polytask.study.decisions import Wishes, decisions_on_test
+from polytask.study.judging import BATCH
 from polytask.study.outcome.comparison import Comparison
 from polytask.study.outcome.results import TrialResult
 from polytask.study.outcome.statistics import transfer_gain
 from polytask.study.splits import Splits
 from polytask.study.trial import run_trial
 from polytask.study.trial_spec import TrialSpec
+from polytask.tasks import TaskSet
 
 __all__ = ["KEEP", "Best", "check_keep", "choose", "keep_models"]
 
@@ -107,6 +111,8 @@ def keep_models(
     *,
     keep: str,
     refit: bool,
+    wishes: Wishes,
+    encoder: Callable[..., Any] | None = None,
 ) -> None:
     """Leave the models that are to be kept, and the best in a folder of its own.
 
@@ -117,6 +123,8 @@ def keep_models(
         folder: Of the study; the best model goes to its folder ``best``.
         keep: One of :data:`KEEP`.
         refit: Whether the best model is trained again, on all rows that have labels.
+        wishes: What is decided on validation rows and kept with the best model.
+        encoder: The function that makes the networks' encoder, where one does.
 
     Raises:
         CheckpointError: The model cannot be written.
@@ -126,11 +134,11 @@ def keep_models(
         drop_model(folder / BEST)
     else:
         data = splits.of(best.seed)
-        about = _about(best, data, refit=refit)
+        about = {**_about(best, data, refit=refit), **({"decide": wishes.plain()} if wishes else {})}
         if not _is_there(folder / BEST, about):
             chosen = _of(best, trials)
             parts = [_part(comparison, best, spec, place, data, refit=refit) for spec, place in chosen]
-            _write(folder / BEST, about, parts)
+            _write(folder / BEST, about, parts, lambda whole: _decided(whole, data, wishes, encoder))
     if keep != "all":
         for _, place in trials:
             drop_model(place)
@@ -170,14 +178,27 @@ def _part(
     return _all_rows(spec, data, _epochs(comparison, best)[spec.tasks]) if refit else _kept(spec, place, data)
 
 
-def _write(folder: Path, about: dict[str, Any], parts: Sequence[Stored | None]) -> None:
+def _decided(whole: Stored, data: MultiTaskData, wishes: Wishes, encoder: Callable[..., Any] | None) -> Stored:
+    """The model with what was asked for chosen on validation rows, and measured on test rows."""
+    if not wishes:
+        return whole
+    parts = restore(whole, "the best model", encoder)
+    tasks = TaskSet([task for part in parts for task in part.interface.tasks.values()])
+    chosen = decisions_on_test(lambda inputs: outputs_of(parts, inputs, tasks.names, BATCH), data, tasks, wishes)
+    return dataclasses.replace(whole, decisions=chosen.plain())
+
+
+def _write(
+    folder: Path, about: dict[str, Any], parts: Sequence[Stored | None], decided: Callable[[Stored], Stored]
+) -> None:
     """Write the best model: its trial's, or that of all its tasks' trials together."""
     found = [part for part in parts if part is not None]
     if len(found) < len(parts):
         logger.warning("%s is best, but has no form as plain arrays: its model is not kept", about["method"])
         drop_model(folder)
     else:
-        write_model(folder, joined(found, about) if len(found) > 1 else dataclasses.replace(found[0], about=about))
+        whole = joined(found, about) if len(found) > 1 else dataclasses.replace(found[0], about=about)
+        write_model(folder, decided(whole))
 
 
 def _scores(

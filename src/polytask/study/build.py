@@ -14,6 +14,7 @@ from polytask.data.section import DataSection
 from polytask.errors import ConfigError, unknown
 from polytask.study.functions import resolve
 from polytask.tasks import Task, TaskSet
+from polytask.tasks.naming import canonical
 from polytask.tasks.section import TaskSection
 
 __all__ = ["Wanted", "build_data"]
@@ -118,8 +119,10 @@ def _adjust(task: Task, section: TaskSection, where: str) -> Task:
             raise ConfigError(f"{where}: [tasks.{task.name}] {unknown(f'option of kind {task.kind!r}:', key, known)}")
         changes[key] = value
     if section.metric is not None:
-        known = list(task.directions)
-        if section.metric not in known:
+        shown = list(task.directions)
+        known = list(dict.fromkeys([*shown, *task.rule.scores()]))
+        metric = canonical(section.metric, known)
+        if metric not in known:
             raise ConfigError(f"{where}: [tasks.{task.name}] {unknown('metric', section.metric, known)}")
-        changes["metrics"] = [section.metric, *(name for name in known if name != section.metric)]
+        changes["metrics"] = [metric, *(name for name in shown if name != metric)]
     return dataclasses.replace(task, **changes)

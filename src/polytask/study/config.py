@@ -13,6 +13,7 @@ from pydantic import Field
 
 from polytask.balance.section import ENGINE_OPTIONS, MethodSection
 from polytask.data.section import DataSection
+from polytask.decide.section import DecideSection
 from polytask.errors import ConfigError
 from polytask.schedule.section import ScheduleSection
 from polytask.section import Section
@@ -32,6 +33,7 @@ if TYPE_CHECKING:
 __all__ = [
     "Config",
     "DataSection",
+    "DecideSection",
     "MethodSection",
     "ModelSection",
     "ProtocolSection",
@@ -57,6 +59,7 @@ class Config(Section):
         schedule: Which tasks count in which step.
         train: Options of :class:`~polytask.train.TrainOptions`.
         protocol: How methods are compared.
+        decide: What is chosen on validation rows and kept with the model.
 
     Examples:
         >>> config = Config.parse('''
@@ -80,6 +83,7 @@ class Config(Section):
     schedule: ScheduleSection = ScheduleSection()
     train: dict[str, Any] = Field(default_factory=dict)
     protocol: ProtocolSection = ProtocolSection()
+    decide: DecideSection = DecideSection()
 
     _where: str = pydantic.PrivateAttr(default="configuration")
     _folder: Path = pydantic.PrivateAttr(default_factory=Path)
@@ -139,6 +143,7 @@ class Config(Section):
         config._check_tasks()
         config._check_method()
         config._check_train()
+        config._check_decide()
         return config
 
     def with_values(self, values: Mapping[str, Any]) -> Config:
@@ -220,6 +225,7 @@ class Config(Section):
             "train": self.train_options(),
             "balancer": self.method.engine,
             **({} if out is None else {"out": self._folder / out}),
+            **({"decide": self.decide.asked} if self.decide.asked else {}),
         }
 
     def setting(self) -> Setting:
@@ -317,6 +323,14 @@ class Config(Section):
                     f"{self._where}: [method] is how a network is balanced, and {row.name!r} is no network; "
                     "list it in [protocol] methods"
                 )
+
+    def _check_decide(self) -> None:
+        from polytask.study.decisions import Wishes
+
+        try:
+            Wishes.of(self.decide.asked).check_kept(keep=self.protocol.keep, refit=self.protocol.refit)
+        except ConfigError as error:
+            raise ConfigError(f"{self._where}: [decide] {error}") from None
 
     def _check_train(self) -> None:
         from polytask.train import TrainOptions

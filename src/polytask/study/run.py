@@ -19,6 +19,7 @@ from polytask.study.best import check_keep, keep_models
 from polytask.study.contenders import Contender, Setting, read_contenders
 from polytask.study.contenders.network import read_architectures, sharing_in_words
 from polytask.study.contenders.registry import Asked
+from polytask.study.decisions import Wishes
 from polytask.study.learnable import learned_by, left_out_of
 from polytask.study.outcome.comparison import Comparison
 from polytask.study.outcome.protocol import Protocol, TaskInfo
@@ -57,6 +58,7 @@ def compare(
     resume: bool = True,
     keep: str = "all",
     refit: bool = False,
+    decide: Mapping[str, Any] | None = None,
 ) -> Comparison:
     """Train methods side by side and measure each against one model per task.
 
@@ -101,6 +103,9 @@ def compare(
             ``"none"``. The best one, chosen on validation, is also left in ``out/best``, unless none is kept.
         refit: Whether the best model is trained again, on all rows that have labels, for ``out/best``; it cannot be
             judged any more.
+        decide: What is chosen on validation rows and kept with the model in ``out/best``, and measured on test rows:
+            ``thresholds``, ``calibrate`` and ``coverage`` as for :meth:`polytask.deploy.FinishedModel.tune`. Nothing by
+            default. The comparison itself is not touched by it.
 
     Returns:
         The comparison, also written to ``out/results.json``.
@@ -127,6 +132,9 @@ def compare(
         )
     architectures = read_architectures(architecture)
     check_keep(keep, refit=refit)
+    wishes = Wishes.of(decide)
+    wishes.check_kept(keep=keep, refit=refit)
+    wishes.check(data.tasks)
     numbers = _seeds(seeds)
     if selection not in SELECTIONS:
         raise ConfigError(unknown("selection", selection, SELECTIONS))
@@ -136,7 +144,7 @@ def compare(
     _check_names(options, data)
     setting = Setting(selection, encoder, architectures, options, _engine(balancer or {}), read_schedule(schedule))
     rows = read_contenders(methods, setting)
-    _check_splits(data, selection if any(row.by_epochs for row in rows) else "last")
+    _check_splits(data, selection if any(row.by_epochs for row in rows) else "last", wishes)
     against = _baseline(baseline, rows)
     splits = Splits(data, split_seeds)
     left_out = left_out_of(rows, data, against)
@@ -164,7 +172,16 @@ def compare(
         protocol = _protocol(splits, rows, numbers, setting, against, notes, left_out)
         comparison = Comparison(protocol, results, out=folder)
         comparison.to_json(folder)
-        keep_models(comparison, places, splits, folder, keep=keep, refit=refit)
+        keep_models(
+            comparison,
+            places,
+            splits,
+            folder,
+            keep=keep,
+            refit=refit,
+            wishes=wishes,
+            encoder=encoder if callable(encoder) else None,
+        )
     return comparison
 
 
@@ -208,7 +225,7 @@ def _check_names(options: TrainOptions, data: MultiTaskData) -> None:
         raise ConfigError(unknown("stop", options.stop, rules))
 
 
-def _check_splits(data: MultiTaskData, selection: str) -> None:
+def _check_splits(data: MultiTaskData, selection: str, wishes: Wishes) -> None:
     """There are rows to choose the epoch by, and rows to judge by."""
     if len(data.test) == 0:
         raise ConfigError(f"{data.name} has no test rows to judge methods by; split it with test above 0")
@@ -216,6 +233,11 @@ def _check_splits(data: MultiTaskData, selection: str) -> None:
         raise ConfigError(
             f"{data.name} has no validation rows to choose epochs by; split it with val above 0, "
             'or judge the last epoch: selection="last"'
+        )
+    if wishes and len(data.val) == 0:
+        raise ConfigError(
+            f"{data.name} has no validation rows to choose thresholds, calibration and intervals on; split it with val "
+            "above 0"
         )
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import abc
 import warnings
 from typing import Any, final
 
@@ -15,7 +16,18 @@ from torchmetrics.utilities import dim_zero_cat
 from polytask.tasks.concordance import concordance_index
 from polytask.tasks.kinds.quantile import pinball
 
-__all__ = ["Concordance", "CoverageError", "KnownError", "MacroAUROC", "MacroAveragePrecision", "PinballLoss"]
+__all__ = [
+    "BalancedAccuracy",
+    "Brier",
+    "Concordance",
+    "CoverageError",
+    "KnownError",
+    "LogLoss",
+    "MacroAUROC",
+    "MacroAveragePrecision",
+    "MeanAbsolutePercentageError",
+    "PinballLoss",
+]
 
 
 class _Columns(Metric):

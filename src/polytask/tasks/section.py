@@ -16,7 +16,8 @@ class TaskSection(Section):
 
     Attributes:
         kind: Kind of the task (``"regression"``, ``"binary"``, …); guessed from the column by default.
-        metric: The metric that Δm and the selection of epochs look at; the kind's first one by default.
+        metric: The metric that Δm and the selection of epochs look at, any of the kind's (``"mcc"``, ``"log_loss"``,
+            ``"mape"`` …), also as scikit-learn or torchmetrics call it; the kind's first one by default.
         weight: Fixed preference, a factor of the task's loss.
         lr: Learning rate of this task's own parameters; the shared ones use ``train.lr``.
         unit: Unit of the values, printed in tables.

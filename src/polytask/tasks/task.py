@@ -17,6 +17,7 @@ from polytask.tasks import labels as _labels
 from polytask.tasks.kind import Kind, Score
 from polytask.tasks.kinds import KINDS
 from polytask.tasks.losses import check_loss
+from polytask.tasks.naming import canonical
 
 if TYPE_CHECKING:
     from torchmetrics import Metric
@@ -49,9 +50,9 @@ class Task:
             head's scale; returns the mean over these rows or one value per row. Rows with a partly missing label are
             absent for it. PyTorch's loss modules (``nn.BCEWithLogitsLoss(pos_weight=…)``, ``nn.CrossEntropyLoss(…)``)
             get targets in the type they want, and are moved to the predictions' device.
-        metrics: Names from the kind's catalogue, or torchmetrics objects (or :class:`Score` entries) by names of your
-            choice. They are given the decoded prediction and the target in natural units, of present rows only. The
-            first is the primary one.
+        metrics: Names from the kind's catalogue, also as scikit-learn or torchmetrics call them (``"roc_auc"``), or
+            torchmetrics objects (or :class:`Score` entries) by names of your choice. They are given the decoded
+            prediction and the target in natural units, of present rows only. The first is the primary one.
         weight: Fixed preference for this task, positive.
         missing: Value that means "no label". By default NaN in float targets and −100 in integer targets.
         shift: Subtracted from the target before the loss (regression and quantile; natural units).
@@ -177,6 +178,7 @@ class Task:
         names = self.rule.default_metrics
         if self.metrics is not None:
             names = read.distinct(self.name, "metrics", self.metrics, example=f"[{names[0]!r}]" if names else "{…}")
+        names = tuple(dict.fromkeys(canonical(name, catalogue) for name in names))
         for name in names:
             if name not in catalogue:
                 raise self.rule.fail(unknown(f"metric of kind '{self.kind}'", name, catalogue))

@@ -60,7 +60,7 @@ class Binary(Kind):
         return {"": named((decoded > 0.5).long(), labels, sure), f"P({yes})": decoded.numpy()}
 
     def scores(self) -> Mapping[str, Score]:
-        """Ranking metrics, and metrics at the threshold ½."""
+        """Ranking metrics, metrics at the threshold ½, and penalties of the probabilities."""
         return {
             "auroc": Score(
                 made_by("torchmetrics.classification.BinaryAUROC", **settings()),
@@ -85,4 +85,25 @@ class Binary(Kind):
                 higher_is_better=True,
                 undefined=Seen.a_positive,
             ),
+            "balanced_accuracy": Score(
+                made_by("polytask.tasks.metrics.BalancedAccuracy"),
+                higher_is_better=True,
+                undefined=Seen.both_classes,
+            ),
+            "mcc": Score(
+                made_by("torchmetrics.classification.BinaryMatthewsCorrCoef", **settings()),
+                higher_is_better=True,
+                undefined=Seen.both_classes,
+                skill=True,
+            ),
+            "precision": Score(
+                made_by("torchmetrics.classification.BinaryPrecision", **settings()), higher_is_better=True
+            ),
+            "recall": Score(
+                made_by("torchmetrics.classification.BinaryRecall", **settings()),
+                higher_is_better=True,
+                undefined=Seen.a_positive,
+            ),
+            "log_loss": Score(made_by("polytask.tasks.metrics.LogLoss"), higher_is_better=False),
+            "brier": Score(made_by("polytask.tasks.metrics.Brier"), higher_is_better=False),
         }

@@ -62,7 +62,7 @@ class Multiclass(Kind):
         return {"": named(decoded.argmax(-1), labels, sure), **chances(decoded, labels)}
 
     def scores(self) -> Mapping[str, Score]:
-        """Share of right answers; means over classes of F1, recall and one-against-rest AUROC."""
+        """Share of right answers; means over classes of F1, recall and one-against-rest AUROC; penalties of chances."""
         options = settings(num_classes=self.classes)
         return {
             "accuracy": Score(
@@ -87,4 +87,12 @@ class Multiclass(Kind):
                 undefined=Seen.every_class_and_another,
                 partial=True,
             ),
+            "mcc": Score(
+                made_by("torchmetrics.classification.MulticlassMatthewsCorrCoef", **options),
+                higher_is_better=True,
+                undefined=Seen.two_classes,
+                skill=True,
+            ),
+            "log_loss": Score(made_by("polytask.tasks.metrics.LogLoss"), higher_is_better=False),
+            "brier": Score(made_by("polytask.tasks.metrics.Brier"), higher_is_better=False),
         }

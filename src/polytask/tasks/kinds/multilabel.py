@@ -67,7 +67,7 @@ class Multilabel(Kind):
         return {**numbered(yes, names), **chances(decoded, labels)}
 
     def scores(self) -> Mapping[str, Score]:
-        """Means over labels of ranking metrics and F1; share of right answers over all labels."""
+        """Means over labels of ranking metrics and F1; share of right answers and mean penalties over all labels."""
         options = settings(num_labels=self.classes, ignore_index=-1)
         return {
             "auroc": Score(
@@ -94,4 +94,6 @@ class Multilabel(Kind):
                 weighted=weighted.by_label(weighted.sorted_out("f1_score", zero_division=0.0)),
                 higher_is_better=True,
             ),
+            "log_loss": Score(made_by("polytask.tasks.metrics.LogLoss"), higher_is_better=False),
+            "brier": Score(made_by("polytask.tasks.metrics.Brier"), higher_is_better=False),
         }

@@ -49,13 +49,14 @@ class Regression(Kind):
         return decoded
 
     def scores(self) -> Mapping[str, Score]:
-        """Errors and explained variance, in the target's own units."""
+        """Errors in the target's own units and as shares of it, and explained variance."""
         return {
             "mse": Score(made_by("torchmetrics.MeanSquaredError"), weighted=weighted.square, higher_is_better=False),
             "rmse": Score(
                 made_by("torchmetrics.MeanSquaredError", squared=False), weighted=weighted.root, higher_is_better=False
             ),
             "mae": Score(made_by("torchmetrics.MeanAbsoluteError"), weighted=weighted.absolute, higher_is_better=False),
+            "mape": Score(made_by("polytask.tasks.metrics.MeanAbsolutePercentageError"), higher_is_better=False),
             "r2": Score(
                 made_by("torchmetrics.R2Score"),
                 weighted=weighted.r2,
