@@ -28,6 +28,7 @@ class Target:
         present: Which rows count: those that have a label and a positive weight, (n,).
         weight: (n,), or ``None`` for equal weights.
         classes: Sorted classes, or ``None`` for a number.
+        rows: Numbers of these rows among all that the learner knows of (n,), for one that has folds of its own.
     """
 
     name: Any
@@ -35,6 +36,7 @@ class Target:
     present: NDArray[np.bool_]
     weight: Array | None
     classes: Array | None
+    rows: Array | None = None
 
     @property
     def headings(self) -> list[str]:
@@ -51,7 +53,10 @@ class Target:
     def within(self, rows: Array) -> Target:
         """The same target on some of the rows."""
         weight = None if self.weight is None else self.weight[rows]
-        return dataclasses.replace(self, values=self.values[rows], present=self.present[rows], weight=weight)
+        known = None if self.rows is None else self.rows[rows]
+        return dataclasses.replace(
+            self, values=self.values[rows], present=self.present[rows], weight=weight, rows=known
+        )
 
     def blank(self) -> Target:
         """The same target without rows."""
