@@ -7,6 +7,7 @@ import torch
 from scipy.special import expit
 from sklearn.ensemble import HistGradientBoostingRegressor, RandomForestClassifier, RandomForestRegressor
 from sklearn.linear_model import LogisticRegression, Ridge
+from tests.study.test_estimators import data_of, table
 
 import polytask as pt
 from polytask.data import read_table
@@ -19,7 +20,6 @@ from polytask.study.classical.folds import row_folds
 from polytask.study.classical.rows import Encoding, read_rows
 from polytask.study.classical.saved import Estimators
 from polytask.study.contenders import read_contender
-from tests.study.test_estimators import data_of, table
 
 EVERY = {
     "price": "regression",
@@ -118,7 +118,12 @@ def test_a_pool_is_one_model_of_all_rows():
     learned = learn(find_entry("ridge", {"how": "pooled", "alpha": 0.01}), data, data.tasks, 0)
     encoding, features, targets, _ = by_hand(data)
     X = encoding.linear(features)
-    long = [(np.hstack([x, np.eye(2)[k]]), v) for k, y in enumerate(targets.values()) for x, v in zip(X, y) if v == v]
+    long = [
+        (np.hstack([x, np.eye(2)[k]]), v)
+        for k, y in enumerate(targets.values())
+        for x, v in zip(X, y, strict=True)
+        if v == v
+    ]
     model = Ridge(0.01 * len(long)).fit(np.array([x for x, _ in long]), [v for _, v in long])
     for k, (name, head) in enumerate(learned.fitted.heads(X, encoding.trees(features)).items()):
         told = np.tile(np.eye(2)[k], (len(X), 1))
@@ -273,7 +278,11 @@ def test_objects_with_other_arguments_are_other_trials():
         ("ridge:how=chain,order=a", ConfigError, "list of task names"),
         ("learner:estimator=no_such_package.there:Thing", MissingExtraError, "pip install no_such_package"),
         ("learner:estimator=sklearn.ensemble", ConfigError, "package.module:Class"),
-        ("learner:estimator=sklearn.ensemble:RandomForestRegresor", ConfigError, "did you mean 'RandomForestRegressor'"),
+        (
+            "learner:estimator=sklearn.ensemble:RandomForestRegresor",
+            ConfigError,
+            "did you mean 'RandomForestRegressor'",
+        ),
         ("learner:estimator=sklearn.nothing:Thing", ConfigError, "cannot be imported"),
         ("learner:options={'n_estimator': 3}", ConfigError, "did you mean 'n_estimators'"),
         ("learner:inputs=images", ConfigError, "'linear' or 'trees'"),

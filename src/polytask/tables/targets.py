@@ -236,6 +236,8 @@ def _counting(name: Any, values: Array, weight: Array | None) -> NDArray[np.bool
 
 def _classes(name: Any, labels: Array) -> tuple[Array, Array]:
     """Sorted classes, and the place of each label among them."""
+    if labels.dtype.kind == "O" and all(isinstance(label, (bool, np.bool_)) for label in labels):
+        labels = labels.astype(bool)  # scikit-learn does not take them for classes while they are objects
     check_classification_targets(labels)
     try:
         found, places = np.unique(labels, return_inverse=True)
@@ -250,7 +252,7 @@ def _missing(values: Array) -> NDArray[np.bool_]:
     if values.dtype.kind != "O":
         return np.zeros(len(values), dtype=bool)
     return np.array(
-        [value is None or value != value or type(value).__name__ == "NAType" for value in values], dtype=bool
+        [value is None or type(value).__name__ == "NAType" or value != value for value in values], dtype=bool
     )
 
 

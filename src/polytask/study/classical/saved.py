@@ -99,4 +99,3 @@ class Estimators:
         links = Links.restore(stored.values, arrays)
         units = {name: (facts["unit"][0], facts["unit"][1]) for name, facts in stored.values["tasks"].items()}
         return cls(Interface.from_dict(stored.values["interface"]), encoding, links, units)
-

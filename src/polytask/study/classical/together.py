@@ -15,7 +15,7 @@ from polytask.study.classical.links import Link, Links, headed, shown
 from polytask.study.classical.one_by_one import Model, OneByOne, agreed
 from polytask.tables.learner import Folds, Models
 from polytask.tables.targets import Target
-from polytask.tables.ways import WAYS, Chain, Job, Pooled, Stack, Way
+from polytask.tables.ways import WAYS, Chain, Job, Stack, Way
 from polytask.tasks import Nature, Task, TaskSet
 
 __all__ = ["OURS", "SCALES", "WORDS", "Together", "orders_of", "own_options", "together"]
@@ -117,6 +117,7 @@ of the ones before it"
 
     alone = False
     storable = True
+
     def __init__(self, name: str, options: Mapping[str, Any], base: type[OneByOne]) -> None:
         if options.get("how") == "joint":
             raise ConfigError(
@@ -153,9 +154,7 @@ of the ones before it"
         X = training.trees if self.base.on_trees else training.linear
         # a pool is no task of the study, even if it is called like one
         learner = _Tuned(self.base, training, {} if self.how == "pooled" else training.tasks)
-        way = WAYS[self.how].fit(
-            Job(X, targets, learner, training.folds, orders_of(self.own, names, training.seed))
-        )
+        way = WAYS[self.how].fit(Job(X, targets, learner, training.folds, orders_of(self.own, names, training.seed)))
         return _Fitted(way, training.tasks, self.base.on_trees)
 
 
@@ -284,7 +283,7 @@ def _owned(way: Any, names: Sequence[str]) -> Iterator[tuple[str, _Said]]:
 
 def _links(way: Any, names: Sequence[str]) -> Links:
     links: list[Link] = []
-    ends: dict[str, tuple[int, ...]] = {name: () for name in names}
+    ends: dict[str, tuple[int, ...]] = dict.fromkeys(names, ())
     if isinstance(way, Chain):
         for order, chain in zip(way.orders, way.chains, strict=True):
             first = len(links)
