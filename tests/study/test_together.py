@@ -1,4 +1,4 @@
-"""Chains, stacks, pools and any learner as rows of a study: equal to scikit-learn by hand on the same rows and folds."""
+"""Chains, stacks, pools and any learner as rows of a study: those of scikit-learn by hand, on the same rows."""
 
 import numpy as np
 import pandas as pd

@@ -66,14 +66,15 @@ def appended(X: Any, columns: Sequence[Array], names: Iterable[str]) -> Any:
         import pandas as pd
 
         X = X.set_axis(X.columns.astype(str), axis=1)  # learners want names of one type
-        free, taken = [], set(X.columns)
+        free: list[str] = []
         for name in names:
-            while name in taken:
-                name += "'"
-            taken.add(name)
-            free.append(name)
+            free.append(_unlike(name, {*X.columns, *free}))
         return pd.concat([X, pd.DataFrame(dict(zip(free, columns, strict=True)), index=X.index)], axis=1)
     if sparse.issparse(X):
         both: list[Any] = [X, sparse.csr_matrix(np.column_stack(columns))]
         return sparse.hstack(both, format="csr")
     return np.column_stack([np.asarray(X), *columns])
+
+
+def _unlike(name: str, taken: set[str]) -> str:
+    return name if name not in taken else _unlike(f"{name}'", taken)
