@@ -100,7 +100,7 @@ class Together(Entry):
 
     Models that see other tasks see predictions of rows that had been left out of the folds of the study, which keep
     groups whole. What is chosen by cross-validation (α, the number of trees) is chosen for the model of all rows, and
-    taken over by the models of the folds. What is seen, and averaged, of classes are probabilities; of counts log rates.
+    taken over by the models of the folds. Of classes probabilities are seen and averaged, of counts log rates.
 
     Args:
         how: ``"chain"``, ``"ensemble_chains"``, ``"stack"`` or ``"pooled"``, of numbers and yes/no tasks.
