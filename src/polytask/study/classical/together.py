@@ -165,7 +165,7 @@ def _target(task: Task, labels: Array) -> Target:
         present = ~np.isnan(labels)
         classes = np.arange(2 if task.rule.nature is Nature.YES_NO else task.out_features)
         return Target(task.name, np.where(present, labels, 0).astype(np.int64), present, None, classes, rows)
-    present = ~np.isnan(labels if labels.ndim == 1 else labels.T).reshape(-1, len(labels)).all(axis=0)
+    present = ~np.isnan(labels).reshape(len(labels), -1).any(axis=1)
     return Target(task.name, labels, present, None, None, rows)
 
 
@@ -276,7 +276,7 @@ def _owned(way: Any, names: Sequence[str]) -> Iterator[tuple[str, _Said]]:
         for order, chain in zip(way.orders, way.chains, strict=True):
             yield from ((names[place], said) for place, said in zip(order, chain, strict=True))  # type: ignore[misc]
     elif isinstance(way, Stack):
-        yield from zip([*names, *names], [*way.first, *way.second], strict=True)  # type: ignore[misc]
+        yield from zip([*names, *names], [*way.first, *way.second], strict=True)
     else:
         yield from (("shared", said) for said, _ in way.pools)
 
