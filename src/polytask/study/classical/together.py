@@ -161,12 +161,11 @@ of the ones before it"
 def _target(task: Task, labels: Array) -> Target:
     """A task as a target: yes/no and classes as such, every other nature as numbers of any width."""
     rows = np.arange(len(labels))
+    known: Any = ~np.isnan(labels)
     if task.rule.nature in (Nature.YES_NO, Nature.CLASSES):
-        present = ~np.isnan(labels)
         classes = np.arange(2 if task.rule.nature is Nature.YES_NO else task.out_features)
-        return Target(task.name, np.where(present, labels, 0).astype(np.int64), present, None, classes, rows)
-    present = ~np.isnan(labels).reshape(len(labels), -1).any(axis=1)
-    return Target(task.name, labels, present, None, None, rows)
+        return Target(task.name, np.where(known, labels, 0).astype(np.int64), known, None, classes, rows)
+    return Target(task.name, labels, known.reshape(len(labels), -1).any(axis=1), None, None, rows)
 
 
 @final
