@@ -82,7 +82,9 @@ def by_hand(frame, target, others, classify, learner, parts):
             (make_pipeline(SimpleImputer(add_indicator=True), StandardScaler()), numbers),
             (OneHotEncoder(handle_unknown="ignore"), words),
         )
-        model = LogisticRegressionCV(Cs=8, max_iter=2000, scoring="neg_log_loss", use_legacy_attributes=False)
+        model = LogisticRegressionCV(
+            Cs=8, l1_ratios=(0.0,), max_iter=2000, scoring="neg_log_loss", use_legacy_attributes=False
+        )
         last = model if classify else RidgeCV(np.geomspace(1e-2, 1e4, 15))
     else:
         codes = OrdinalEncoder(handle_unknown="use_encoded_value", unknown_value=np.nan)
