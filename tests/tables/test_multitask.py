@@ -218,6 +218,29 @@ def test_numbers_beside_classes_in_a_frame(how):
     np.testing.assert_array_equal(model.classes_["kind"][chances["kind"].argmax(1)], found["kind"])
 
 
+def test_nullable_columns_are_those_with_nan():
+    X, Y = table(missing=0.2)
+    size, late = pd.array(Y[:, 0], dtype="Float64"), np.where(np.isnan(Y[:, 2]), None, Y[:, 2] > -3)
+    plain = pd.DataFrame({"size": Y[:, 0], "late": pd.Series(late, dtype=object)})
+    learners = {"estimator": Ridge(), "how": "chain", "classifier": LogisticRegression(), "random_state": 0}
+    expected = MultiTask(**learners).fit(X, plain)
+    found = MultiTask(**learners).fit(X, plain.assign(size=size, late=pd.array(late, dtype="boolean")))
+    pd.testing.assert_frame_equal(found.predict(X), expected.predict(X))
+    assert found.predict(X)["late"].dtype == bool
+
+
+def test_a_column_may_be_called_like_a_prediction():
+    X, Y = table()
+    frame = pd.DataFrame(X, columns=["p", "q", "predicted a", "predicted a'"])
+    found = MultiTask(Ridge(), "chain", cv=FOLDS).fit(frame, pd.DataFrame(Y, columns=list("abc"))).predict(frame)
+    np.testing.assert_allclose(found, MultiTask(Ridge(), "chain", cv=FOLDS).fit(X, Y).predict(X))
+
+
+def test_a_learner_of_one_target_cannot_be_joint():
+    with pytest.raises(ConfigError, match="takes one target"):
+        MultiTask(HistGradientBoostingRegressor(max_iter=2), "joint").fit(*table())
+
+
 def test_classes_by_number_are_named():
     X, Y = table()
     levels = np.digitize(Y[:, 0], [-1, 1]).astype(float)

@@ -70,8 +70,11 @@ def compare(
 
     Estimators stand in the same table: ``"ridge"`` (or ``"logistic"``) and ``"boosting"`` of scikit-learn, which learn
     each task by itself, and the families of :mod:`polytask.linear` by the names of their modules
-    (``"joint_feature"``, ``"mean_regularized"``, …). They are fitted on the training rows, with hyper-parameters chosen
-    by cross-validation among them (a family at a fixed α when ``alpha`` is given), and judged like networks.
+    (``"joint_feature"``, ``"mean_regularized"``, …). ``"ridge:how=chain"`` (or ``stack``, ``ensemble_chains``,
+    ``pooled``) lets the models of a baseline see predictions of other tasks, and ``{"name": "learner", "estimator":
+    "lightgbm:LGBMRegressor"}`` is any learner of scikit-learn's interface.
+    They are fitted on the training rows, with hyper-parameters chosen by cross-validation among them (a family at a
+    fixed α when ``alpha`` is given, any other learner as it is), and judged like networks.
 
     Given several architectures, every balancing method is trained with each of them, and labels say which:
     ``"uw @ hard"``. The single-task networks have the first one. ``"uw @ NAME"``, or the key ``architecture`` of a

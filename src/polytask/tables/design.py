@@ -54,7 +54,7 @@ def appended(X: Any, columns: Sequence[Array], names: Iterable[str]) -> Any:
     Args:
         X: Inputs (n, d): an array, a sparse matrix or a data frame, which stays one.
         columns: Arrays (n,).
-        names: Their names, for a data frame.
+        names: Their names, for a data frame; one that is taken gets a prime.
 
     Examples:
         >>> appended(np.zeros((2, 1)), [np.ones(2)], ["a"]).tolist()
@@ -66,8 +66,15 @@ def appended(X: Any, columns: Sequence[Array], names: Iterable[str]) -> Any:
         import pandas as pd
 
         X = X.set_axis(X.columns.astype(str), axis=1)  # learners want names of one type
-        return pd.concat([X, pd.DataFrame(dict(zip(names, columns, strict=True)), index=X.index)], axis=1)
+        free: list[str] = []
+        for name in names:
+            free.append(_unlike(name, {*X.columns, *free}))
+        return pd.concat([X, pd.DataFrame(dict(zip(free, columns, strict=True)), index=X.index)], axis=1)
     if sparse.issparse(X):
         both: list[Any] = [X, sparse.csr_matrix(np.column_stack(columns))]
         return sparse.hstack(both, format="csr")
     return np.column_stack([np.asarray(X), *columns])
+
+
+def _unlike(name: str, taken: set[str]) -> str:
+    return name if name not in taken else _unlike(f"{name}'", taken)

@@ -9,6 +9,7 @@ from typing import Any, Protocol, final, runtime_checkable
 import numpy as np
 from numpy.typing import NDArray
 from sklearn.base import clone
+from sklearn.utils import get_tags
 from sklearn.utils.validation import _num_samples, has_fit_parameter
 
 from polytask.errors import ConfigError, TaskError
@@ -41,8 +42,14 @@ class Models(Protocol):
 class Learner(Protocol):
     """Fits one target."""
 
-    def fit(self, X: Any, target: Target) -> Model:
-        """Fit on the rows of ``X`` where the target is present."""
+    def fit(self, X: Any, target: Target, like: Any = None) -> Model:
+        """Fit on the rows of ``X`` where the target is present.
+
+        Args:
+            X: Inputs (n, d).
+            target: The target.
+            like: A model of the same target on more rows, whose hyper-parameters are taken over where some were chosen.
+        """
 
     def fit_jointly(self, X: Any, targets: Sequence[Target], labels: Sequence[Array], weight: Array | None) -> Models:
         """Fit one model to several targets of one type, of which all ``labels`` (n,) are given."""
@@ -76,7 +83,7 @@ def held_out(learner: Learner, X: Any, target: Target, folds: Folds) -> tuple[Mo
     for train, test in folds:
         rows = test[target.present[test]]
         if len(rows):
-            output[rows] = learner.fit(rows_of(X, train), target.within(train)).output(rows_of(X, rows))
+            output[rows] = learner.fit(rows_of(X, train), target.within(train), full).output(rows_of(X, rows))
     return full, output
 
 
@@ -105,8 +112,8 @@ class Clones:
     regressor: Any
     classifier: Any
 
-    def fit(self, X: Any, target: Target) -> Model:
-        """A fitted copy; a constant where there is one class only.
+    def fit(self, X: Any, target: Target, like: Any = None) -> Model:
+        """A fitted copy, whose options are its own whatever it is like; a constant where there is one class only.
 
         Raises:
             ConfigError: There are weights, and the learner takes none.
@@ -123,17 +130,28 @@ class Clones:
         """A copy fitted to a matrix of targets.
 
         Raises:
-            ConfigError: There are weights, and the learner takes none.
+            ConfigError: There are weights, and the learner takes none; or it takes one target only.
         """
         units = [_unit(target, values) for target, values in zip(targets, labels, strict=True)]
         Y = np.column_stack([(y - mean) / spread for y, (mean, spread) in zip(labels, units, strict=True)])
         if targets[0].classes is not None:
             Y = Y.astype(np.int64)
-        model = self._fitted(targets[0], X, Y if len(targets) > 1 else Y[:, 0], weight)
+        try:
+            model = self._fitted(targets[0], X, Y if len(targets) > 1 else Y[:, 0], weight)
+        except ValueError as error:
+            if len(targets) == 1 or get_tags(self._of(targets[0])).target_tags.multi_output:
+                raise
+            raise ConfigError(
+                f"how='joint' needs a learner that takes a matrix of targets, such as a random forest, and "
+                f"{type(self._of(targets[0])).__name__} takes one target ({error}); take how='chain' or how='stack'"
+            ) from error
         return _Many(model, [0 if target.classes is None else target.width for target in targets], units)
 
+    def _of(self, target: Target) -> Any:
+        return self.regressor if target.classes is None else self.classifier
+
     def _fitted(self, target: Target, X: Any, y: Array, weight: Array | None) -> Any:
-        model = clone(self.regressor if target.classes is None else self.classifier)
+        model = clone(self._of(target))
         if weight is None or (weight == weight[0]).all():
             return model.fit(X, y)
         if not has_fit_parameter(model, "sample_weight"):

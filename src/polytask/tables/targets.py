@@ -28,6 +28,7 @@ class Target:
         present: Which rows count: those that have a label and a positive weight, (n,).
         weight: (n,), or ``None`` for equal weights.
         classes: Sorted classes, or ``None`` for a number.
+        rows: Numbers of these rows among all that the learner knows of (n,), for one that has folds of its own.
     """
 
     name: Any
@@ -35,6 +36,7 @@ class Target:
     present: NDArray[np.bool_]
     weight: Array | None
     classes: Array | None
+    rows: Array | None = None
 
     @property
     def headings(self) -> list[str]:
@@ -51,7 +53,10 @@ class Target:
     def within(self, rows: Array) -> Target:
         """The same target on some of the rows."""
         weight = None if self.weight is None else self.weight[rows]
-        return dataclasses.replace(self, values=self.values[rows], present=self.present[rows], weight=weight)
+        known = None if self.rows is None else self.rows[rows]
+        return dataclasses.replace(
+            self, values=self.values[rows], present=self.present[rows], weight=weight, rows=known
+        )
 
     def blank(self) -> Target:
         """The same target without rows."""
@@ -231,6 +236,8 @@ def _counting(name: Any, values: Array, weight: Array | None) -> NDArray[np.bool
 
 def _classes(name: Any, labels: Array) -> tuple[Array, Array]:
     """Sorted classes, and the place of each label among them."""
+    if labels.dtype.kind == "O" and all(isinstance(label, (bool, np.bool_)) for label in labels):
+        labels = labels.astype(bool)  # scikit-learn does not take them for classes while they are objects
     check_classification_targets(labels)
     try:
         found, places = np.unique(labels, return_inverse=True)
@@ -245,7 +252,7 @@ def _missing(values: Array) -> NDArray[np.bool_]:
     if values.dtype.kind != "O":
         return np.zeros(len(values), dtype=bool)
     return np.array(
-        [value is None or value != value or type(value).__name__ == "NAType" for value in values], dtype=bool
+        [value is None or type(value).__name__ == "NAType" or value != value for value in values], dtype=bool
     )
 
 

@@ -30,6 +30,144 @@ __all__ = [
 ]
 
 
+@final
+class BalancedAccuracy(Metric):
+    """Mean over no and yes of the share of right answers among the labels that are it, at the threshold ½.
+
+    Examples:
+        >>> metric = BalancedAccuracy()
+        >>> metric.update(torch.tensor([0.1, 0.7, 0.9]), torch.tensor([0, 0, 1]))
+        >>> float(metric.compute())
+        0.75
+    """
+
+    is_differentiable = False
+    higher_is_better = True
+    full_state_update = False
+    right: Tensor
+    count: Tensor
+
+    def __init__(self, **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        self.add_state("right", default=torch.zeros(2), dist_reduce_fx="sum")
+        self.add_state("count", default=torch.zeros(2), dist_reduce_fx="sum")
+
+    def update(self, preds: Float[Tensor, "n"], target: Int[Tensor, "n"]) -> None:
+        """Add rows."""
+        for label in (0, 1):
+            self.count[label] += (target == label).sum()
+            self.right[label] += ((preds > 0.5).long() == label)[target == label].sum()
+
+    def compute(self) -> Tensor:
+        """The mean; NaN where one of them has no label."""
+        return (self.right / self.count).mean()
+
+
+class _OfChances(Metric):
+    """Mean over labels of a penalty of the probabilities they were given."""
+
+    is_differentiable = True
+    higher_is_better = False
+    full_state_update = False
+    total: Tensor
+    count: Tensor
+
+    def __init__(self, **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        self.add_state("total", default=torch.tensor(0.0), dist_reduce_fx="sum")
+        self.add_state("count", default=torch.tensor(0), dist_reduce_fx="sum")
+
+    def update(self, preds: Float[Tensor, "n *C"], target: Int[Tensor, "n *L"]) -> None:
+        """Add rows: chances of 1 with 0/1, both (n,), or (n, L) with −1 for missing; of C classes, (n, C) with (n,)."""
+        if preds.ndim == target.ndim:  # yes/no labels
+            preds, target = preds[target >= 0], target[target >= 0]
+            preds = torch.stack([1 - preds, preds], dim=1)
+        self.total += self.penalty(preds, target).sum()
+        self.count += len(target)
+
+    @abc.abstractmethod
+    def penalty(self, chances: Float[Tensor, "n C"], target: Int[Tensor, "n"]) -> Float[Tensor, "n"]:
+        """The penalty of each label."""
+
+    def compute(self) -> Tensor:
+        """The mean."""
+        return self.total / self.count
+
+
+@final
+class LogLoss(_OfChances):
+    """−log p of what came true, averaged; as scikit-learn's ``log_loss``, with p kept off 0 by the machine's ε.
+
+    Examples:
+        >>> metric = LogLoss()
+        >>> metric.update(torch.tensor([0.8, 0.4]), torch.tensor([1, 0]))
+        >>> round(float(metric.compute()), 4)  # −(log 0.8 + log 0.6)/2
+        0.367
+    """
+
+    def penalty(self, chances: Float[Tensor, "n C"], target: Int[Tensor, "n"]) -> Float[Tensor, "n"]:
+        """−log p."""
+        given = chances.gather(1, target[:, None])[:, 0]
+        return -given.clamp_min(torch.finfo(given.dtype).eps).log()
+
+
+@final
+class Brier(_OfChances):
+    """Brier score: mean of (p − y)² of yes/no labels; of Σ_c (p_c − [y = c])² of several classes, in [0, 2].
+
+    Examples:
+        >>> metric = Brier()
+        >>> metric.update(torch.tensor([0.8, 0.4]), torch.tensor([1, 0]))
+        >>> round(float(metric.compute()), 4)
+        0.1
+    """
+
+    def penalty(self, chances: Float[Tensor, "n C"], target: Int[Tensor, "n"]) -> Float[Tensor, "n"]:
+        """Squared distance from certainty."""
+        truth = torch.nn.functional.one_hot(target, chances.shape[1])
+        return (chances - truth).square().sum(1) / (2 if chances.shape[1] == 2 else 1)
+
+
+@final
+class MeanAbsolutePercentageError(Metric):
+    """Mean of |ŷ − y|/|y|, a share and not a percentage, as scikit-learn has it; undefined where a label is 0.
+
+    torchmetrics puts 1.17e−6 in the place of smaller labels, whatever their unit.
+
+    Examples:
+        >>> metric = MeanAbsolutePercentageError()
+        >>> metric.update(torch.tensor([1.1, 1.0]), torch.tensor([1.0, 2.0]))
+        >>> round(float(metric.compute()), 4)
+        0.3
+    """
+
+    is_differentiable = True
+    higher_is_better = False
+    full_state_update = False
+    total: Tensor
+    count: Tensor
+    zeros: Tensor
+
+    def __init__(self, **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        self.add_state("total", default=torch.tensor(0.0), dist_reduce_fx="sum")
+        self.add_state("count", default=torch.tensor(0), dist_reduce_fx="sum")
+        self.add_state("zeros", default=torch.tensor(0), dist_reduce_fx="sum")
+
+    def update(self, preds: Float[Tensor, "n"], target: Float[Tensor, "n"]) -> None:
+        """Add rows."""
+        self.zeros += (target == 0).sum()
+        self.count += len(target)
+        self.total += ((preds - target) / target)[target != 0].abs().sum()
+
+    def compute(self) -> Tensor:
+        """The mean, or NaN where a label is 0."""
+        if int(self.zeros):
+            warnings.warn(f"{int(self.zeros)} of {int(self.count)} labels are 0, of which no share is", stacklevel=2)
+            return torch.tensor(float("nan"))
+        return self.total / self.count
+
+
 class _Columns(Metric):
     """Keeps all scores and targets, and averages a ranking metric over the columns for which it is defined."""
 

@@ -5,6 +5,8 @@ As a user types it::
     polytask compare star.toml --methods stl,equal,ridge,boosting,mean_regularized,task_relationship --seeds 3
     compare(data, methods=["stl", "equal", "ridge", "boosting", "joint_feature", {"name": "trace_norm", "alpha": 0.1}])
 
+    compare(data, methods=["boosting", "boosting:how=chain", {"name": "learner", "estimator": RandomForestRegressor()}])
+
 The walk of the data::
 
     Source ──read_rows──▶ Rows ──Encoding, of the training rows──▶ matrix of the linear models | matrix of the trees

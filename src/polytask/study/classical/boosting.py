@@ -33,6 +33,8 @@ class Boosting(OneByOne):
         max_iter: A fixed number of trees; then nothing is chosen.
         max_leaf_nodes: Leaves of a tree; 8 by default, fewer than scikit-learn's 31: better on tables of a few
             thousand rows, and three times faster.
+        how: ``"chain"`` (with ``order``, a list of tasks), ``"ensemble_chains"`` (with ``n_chains``), ``"stack"`` or
+            ``"pooled"``, as in :mod:`polytask.tables`: models that see predictions of other tasks.
         **options: Further parameters of ``HistGradientBoostingRegressor`` and ``HistGradientBoostingClassifier``.
 
     Examples:
@@ -100,7 +102,7 @@ class Boosting(OneByOne):
             random_state=part.seed,
             **{"max_leaf_nodes": 8, "early_stopping": False, **self.options, **more},
         )
-        count = self.options.get("max_iter")
+        count = self.options.get("max_iter", part.settled.get("trees"))
         if count is None:
             count = self._choose(partial(make, max_iter=self.MOST_TREES), part, measure, classify=kind == "Classifier")
         model = part.fitted(partial(make, max_iter=count)())

@@ -12,8 +12,14 @@ from polytask.tasks import Nature, Task
 
 __all__ = ["BASELINES", "entry_names", "find_entry", "reasons_against"]
 
-BASELINES: dict[str, str] = {"ridge": "ridge.Ridge", "logistic": "ridge.Ridge", "boosting": "boosting.Boosting"}
-"""Single-task baselines by name: module and class in this package. ``logistic`` is another name for ``ridge``."""
+BASELINES: dict[str, str] = {
+    "ridge": "ridge.Ridge",
+    "logistic": "ridge.Ridge",
+    "boosting": "boosting.Boosting",
+    "learner": "learner.Learner",
+}
+"""Single-task baselines by name: module and class in this package. ``logistic`` is another name for ``ridge``, and
+``learner`` is any other learner of scikit-learn's interface."""
 
 NO_COLUMNS: dict[str, str] = {
     "incomplete_sources": "its tasks are the patterns of missing inputs of one target, not several targets",
@@ -38,8 +44,10 @@ def find_entry(name: str, options: Mapping[str, Any]) -> Entry:
     """
     if name in BASELINES:
         module, _, attribute = BASELINES[name].partition(".")
-        made: Entry = getattr(importlib.import_module(f"polytask.study.classical.{module}"), attribute)(name, options)
-        return made
+        base = getattr(importlib.import_module(f"polytask.study.classical.{module}"), attribute)
+        from polytask.study.classical.together import together
+
+        return together(name, options, base)
     if name not in entry_names():
         raise KeyError(name)
     from polytask.study.classical.families import Family

@@ -15,7 +15,7 @@ from polytask.tasks import Nature, Task, TaskSet
 from polytask.tasks.kinds import kinds_of
 
 if TYPE_CHECKING:
-    from polytask.study.classical.plain import Piece
+    from polytask.study.classical.links import Links
 
 __all__ = ["Entry", "Fitted", "Training"]
 
@@ -73,8 +73,8 @@ class Fitted(ABC):
         """
 
     @abstractmethod
-    def plain(self) -> dict[str, list[Piece]] | None:
-        """The same models as plain arrays, task by task; ``None`` where they have no such form."""
+    def plain(self) -> Links | None:
+        """The same models as plain arrays; ``None`` where they have no such form."""
 
 
 class Entry(ABC):
@@ -115,6 +115,17 @@ class Entry(ABC):
 
         Raises:
             ConfigError: One is unknown, or its value is not allowed.
+        """
+
+    def described(self) -> dict[str, Any]:
+        """The options as plain values by which a trial is known."""
+        return dict(self.options)
+
+    def check_tasks(self, tasks: TaskSet) -> None:
+        """Check options that name tasks.
+
+        Raises:
+            PolytaskError: There is no such task.
         """
 
     @abstractmethod

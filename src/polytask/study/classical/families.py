@@ -14,6 +14,7 @@ from polytask.errors import ConfigError, unknown
 from polytask.linear.base import LinearMultiTask
 from polytask.study.classical.entry import Entry, Fitted, Training
 from polytask.study.classical.folds import Folds, within
+from polytask.study.classical.links import Links
 from polytask.study.classical.losses import log_odds, log_shares
 from polytask.study.classical.plain import Piece
 from polytask.study.classical.plain import linear as plain_linear
@@ -207,7 +208,7 @@ class _Joint(Fitted):
             else:
                 self.parameters["shared"] = self.parameters.get("shared", 0) + _size(model)
 
-    def plain(self) -> dict[str, list[Piece]] | None:
+    def plain(self) -> Links | None:
         """Of families that end in one linear predictor per task."""
         found: dict[str, list[Piece]] = {}
         for nature, (tasks, model) in self.found.items():
@@ -216,7 +217,7 @@ class _Joint(Fitted):
             coef, intercept = np.atleast_2d(model.coef_), np.broadcast_to(model.intercept_, len(tasks))
             link = "rate" if nature is Nature.COUNT else "value"
             found |= {name: [plain_linear(coef[t], intercept[t], link)] for t, name in enumerate(tasks)}
-        return found
+        return Links.alone(found)
 
     def heads(self, linear: Any, trees: Array) -> dict[str, Array]:
         """Standardised values, logits and log rates."""

@@ -51,6 +51,7 @@ def check_estimator(entry: Entry, data: MultiTaskData, tasks: TaskSet) -> None:
     against = reasons_against(entry, tasks.values())
     if against:
         raise ConfigError(against)
+    entry.check_tasks(tasks)
 
 
 def fit_estimator(
@@ -120,16 +121,15 @@ class Learned:
 
     def plain(self, interface: Interface) -> Estimators | None:
         """The same as plain arrays, if these predict the same; else ``None``."""
-        pieces = self.fitted.plain()
-        if pieces is None:
+        links = self.fitted.plain()
+        if links is None:
             return None
         linear, trees = self.encoding.linear(self.sample), self.encoding.trees(self.sample)
+        again = links.heads(linear, trees, interface.tasks.names)
         for name, values in self.fitted.heads(linear, trees).items():
-            columns = [piece.head(trees if piece.form == "trees" else linear) for piece in pieces[name]]
-            again = columns[0] if len(columns) == 1 else np.stack(columns, axis=1)
-            if not np.allclose(again.reshape(values.shape), values, rtol=1e-6, atol=1e-8, equal_nan=True):
+            if not np.allclose(again[name].reshape(values.shape), values, rtol=1e-6, atol=1e-8, equal_nan=True):
                 return None
-        return Estimators(interface, self.encoding, {name: pieces[name] for name in interface.tasks}, self.units)
+        return Estimators(interface, self.encoding, links, self.units)
 
 
 def learn(entry: Entry, data: MultiTaskData, tasks: TaskSet, seed: int) -> Learned:

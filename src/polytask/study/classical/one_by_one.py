@@ -13,11 +13,12 @@ from numpy.typing import NDArray
 
 from polytask.study.classical.entry import Entry, Fitted, Training
 from polytask.study.classical.folds import Folds, within
+from polytask.study.classical.links import Links
 from polytask.study.classical.losses import log_shares
 from polytask.study.classical.plain import Piece, constant
 from polytask.tasks import Nature, Task
 
-__all__ = ["Model", "OneByOne", "Part", "log_of"]
+__all__ = ["Model", "OneByOne", "Part", "agreed", "log_of"]
 
 Array = NDArray[Any]
 Head = Callable[[Any], Array]
@@ -36,6 +37,7 @@ class Part:
         seed: Seed of the trial.
         grouped: Whether the folds keep groups of rows whole.
         weight: Weights of the rows (n,); None: all 1.
+        settled: What was chosen for a model of more rows, as its facts; then nothing is chosen.
     """
 
     X: Any
@@ -45,6 +47,7 @@ class Part:
     seed: int
     grouped: bool = False
     weight: Array | None = None
+    settled: Mapping[str, Any] = dataclasses.field(default_factory=dict)
 
     @property
     def size(self) -> float:
@@ -112,23 +115,35 @@ class OneByOne(Entry):
 
     def fit(self, training: Training) -> Fitted:
         """One task after the other."""
-        return _Heads({name: self._task(task, training) for name, task in training.tasks.items()}, self.on_trees)
+        return _Heads({name: self.models(task, training) for name, task in training.tasks.items()}, self.on_trees)
 
-    def _task(self, task: Task, training: Training) -> list[Model]:
-        """One model, or several whose predictions stand side by side."""
+    def models(self, task: Task, training: Training, like: Sequence[Model] = ()) -> list[Model]:
+        """One model of a task, or several whose predictions stand side by side.
+
+        Args:
+            task: The task.
+            training: The rows.
+            like: Models of the same task on more rows, whose hyper-parameters are taken over.
+        """
+        fits = self._fits(task, training)
+        settled = [model.facts for model in like] or [{} for _ in fits]
+        return [fit(dataclasses.replace(part, settled=facts)) for (fit, part), facts in zip(fits, settled, strict=True)]
+
+    def _fits(self, task: Task, training: Training) -> list[tuple[Callable[[Part], Model], Part]]:
+        """What is fitted to which labels."""
         y, nature = training.targets[task.name], task.rule.nature
         if nature is Nature.SEVERAL_YES_NO:
-            return [self._yes_no(self._part(training, y[:, j], task.name)) for j in range(y.shape[1])]
+            return [(self._yes_no, self._part(training, y[:, j], task.name)) for j in range(y.shape[1])]
         part = self._part(training, y, task.name)
         if nature is Nature.ORDERED:  # what each logit of a head answers: is the class above k?
             above = [(part.y > k).astype(float) for k in range(task.out_features)]
-            return [self._yes_no(dataclasses.replace(part, y=labels)) for labels in above]
+            return [(self._yes_no, dataclasses.replace(part, y=labels)) for labels in above]
         if nature is Nature.QUANTILES:
-            return [self._quantile(part, level) for level in task.quantiles or ()]
+            return [(partial(self._quantile, level=level), part) for level in task.quantiles or ()]
         if nature is Nature.CLASSES:
-            return [self._classes(part, task.out_features)]
+            return [(partial(self._classes, count=task.out_features), part)]
         single = {Nature.NUMBER: self._number, Nature.YES_NO: self._yes_no, Nature.COUNT: self._count}
-        return [single[nature](part)]
+        return [(single[nature], part)]
 
     def _part(self, training: Training, y: Array, task: str) -> Part:
         keep = ~np.isnan(y)
@@ -172,10 +187,10 @@ class _Heads(Fitted):
     def __init__(self, models: Mapping[str, Sequence[Model]], trees: bool) -> None:
         self.models, self.trees = models, trees
         self.parameters = {name: sum(model.size for model in found) for name, found in models.items()}
-        self.facts = {name: _facts(found) for name, found in models.items()}
+        self.facts = {name: agreed([model.facts for model in found]) for name, found in models.items()}
 
-    def plain(self) -> dict[str, list[Piece]]:
-        return {name: [model.plain for model in found] for name, found in self.models.items()}
+    def plain(self) -> Links:
+        return Links.alone({name: [model.plain for model in found] for name, found in self.models.items()})
 
     def heads(self, linear: Any, trees: Array) -> dict[str, Array]:
         X = trees if self.trees else linear
@@ -183,10 +198,10 @@ class _Heads(Fitted):
         return {name: found[0] if len(found) == 1 else np.stack(found, axis=1) for name, found in columns.items()}
 
 
-def _facts(models: Sequence[Model]) -> dict[str, Any]:
+def agreed(facts: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
     """One value where all models agree, or a list with one per model."""
-    keys = list(dict.fromkeys(key for model in models for key in model.facts))
-    values = {key: [model.facts[key] for model in models if key in model.facts] for key in keys}
+    keys = list(dict.fromkeys(key for one in facts for key in one))
+    values = {key: [one[key] for one in facts if key in one] for key in keys}
     return {key: found[0] if len(set(found)) == 1 else found for key, found in values.items()}
 
 

@@ -68,7 +68,7 @@ class Piece:
 
 def linear(coef: Any, intercept: Any, link: str = "value") -> Piece:
     """Scores X·coefᵀ + intercept, from coefficients (d,) or (k, d)."""
-    rows = np.atleast_2d(np.asarray(coef, dtype=np.float64))
+    rows = np.ascontiguousarray(np.atleast_2d(coef), dtype=np.float64)  # sums depend on the order in memory
     return Piece("linear", link, {"coef": rows, "intercept": np.broadcast_to(np.asarray(intercept, float), len(rows))})
 
 

@@ -33,6 +33,8 @@ class Ridge(OneByOne):
     Args:
         alpha: A fixed α > 0; then nothing is chosen.
         alphas: Values of α to choose from; 15 from 10⁻⁵ to 10² by default.
+        how: ``"chain"`` (with ``order``, a list of tasks), ``"ensemble_chains"`` (with ``n_chains``), ``"stack"`` or
+            ``"pooled"``, as in :mod:`polytask.tables`: models that see predictions of other tasks.
 
     Examples:
         >>> Ridge("ridge", {"alpha": 0.1}).alone
@@ -77,12 +79,16 @@ class Ridge(OneByOne):
         values = np.geomspace(1e-5, 1e2, 15) if given is None else np.asarray(given, dtype=float)
         return np.sort(values)[::-1]
 
+    def _open(self, part: Part) -> Array:
+        """Values of α that are still to be chosen from."""
+        return np.array([part.settled["alpha"]]) if "alpha" in part.settled else self._grid()
+
     def _number(self, part: Part) -> Model:
         from scipy.sparse import issparse
         from sklearn.linear_model import Ridge as One
         from sklearn.linear_model import RidgeCV
 
-        grid, rows = self._grid(), part.size
+        grid, rows = self._open(part), part.size
         # The closed form leaves out single rows, whose group stays; of sparse X it needs all inner products of columns.
         if (issparse(part.X) or part.grouped) and part.folds and len(grid) > 1:
             model, facts = self._chosen(_ridge, part, _square)
@@ -111,7 +117,7 @@ class Ridge(OneByOne):
         self, make: Callable[[float, float], Any], part: Part, loss: Callable[[Any, Any, Array], Array]
     ) -> tuple[Any, dict[str, float]]:
         """The model on all rows with the α whose loss is smallest on rows left out."""
-        grid = self._grid()
+        grid = self._open(part)
         total = np.zeros(len(grid))
         for train, test in part.folds if len(grid) > 1 else ():
             if part.y[train].min() == part.y[train].max():

@@ -13,7 +13,7 @@ from torch import Tensor
 from polytask.data import Inputs
 from polytask.data.interface import Interface
 from polytask.share.stored import Stored
-from polytask.study.classical.plain import Piece
+from polytask.study.classical.links import Links
 from polytask.study.classical.rows import Encoding, features_of
 from polytask.tasks import Task
 
@@ -42,7 +42,7 @@ class Estimators:
     Args:
         interface: What goes in and what comes out.
         encoding: How encoded rows become matrices.
-        pieces: Task → one model, or several whose predictions stand side by side.
+        links: The models, and which of them see what others say.
         units: Task → mean and standard deviation of the fitted targets.
     """
 
@@ -50,27 +50,20 @@ class Estimators:
         self,
         interface: Interface,
         encoding: Encoding,
-        pieces: Mapping[str, Sequence[Piece]],
+        links: Links,
         units: Mapping[str, tuple[float, float]],
     ) -> None:
         self.interface, self.encoding = interface, encoding
-        self.pieces, self.units = dict(pieces), dict(units)
+        self.links, self.units = links, dict(units)
 
     def outputs(self, inputs: Inputs, tasks: Sequence[str] | None = None) -> dict[str, Tensor]:
         """What the heads of these tasks would put out, (n, ``out_features``) each."""
         features = features_of(inputs)
-        matrices: dict[bool, Any] = {}
-        found = {}
-        for name in self.interface.tasks if tasks is None else tasks:
-            columns = []
-            for piece in self.pieces[name]:
-                grown = piece.form == "trees"
-                if grown not in matrices:
-                    matrices[grown] = self.encoding.trees(features) if grown else self.encoding.linear(features)
-                columns.append(piece.head(matrices[grown]))
-            values = columns[0] if len(columns) == 1 else np.stack(columns, axis=1)
-            found[name] = head_of(self.interface.tasks[name], values, self.units[name])
-        return found
+        wanted = list(self.interface.tasks) if tasks is None else list(tasks)
+        linear = self.encoding.linear(features) if self.links.uses(wanted, trees=False) else None
+        trees = self.encoding.trees(features) if self.links.uses(wanted, trees=True) else None
+        found = self.links.heads(linear, trees, wanted)
+        return {name: head_of(self.interface.tasks[name], found[name], self.units[name]) for name in wanted}
 
     def store(self, about: Mapping[str, Any]) -> Stored:
         """Everything, as plain values and arrays."""
@@ -80,15 +73,14 @@ class Estimators:
             "encoding.kept": self.encoding.kept.astype(np.uint8),
             **{f"encoding.levels.{place}": codes for place, codes in enumerate(self.encoding.levels)},
         }
-        for task, pieces in enumerate(self.pieces.values()):
-            for place, piece in enumerate(pieces):
-                arrays |= {f"{task}.{place}.{key}": value for key, value in piece.arrays.items()}
+        arrays |= self.links.arrays()
         values = {
             "interface": self.interface.to_dict(),
             "levels": len(self.encoding.levels),
+            "links": self.links.facts(),
             "tasks": {
-                name: {"pieces": [piece.facts() for piece in pieces], "unit": list(self.units[name])}
-                for name, pieces in self.pieces.items()
+                name: {"links": list(self.links.ends[name]), "unit": list(self.units[name])}
+                for name in self.interface.tasks
             },
         }
         tensors = {name: torch.from_numpy(np.array(value)) for name, value in arrays.items()}
@@ -104,15 +96,6 @@ class Estimators:
             arrays["encoding.kept"].astype(bool),
             tuple(arrays[f"encoding.levels.{place}"] for place in range(stored.values["levels"])),
         )
-        pieces = {}
-        for task, (name, facts) in enumerate(stored.values["tasks"].items()):
-            pieces[name] = [
-                Piece(one["form"], one["link"], _below(f"{task}.{place}.", arrays), tuple(one["seen"]), one["classes"])
-                for place, one in enumerate(facts["pieces"])
-            ]
+        links = Links.restore(stored.values, arrays)
         units = {name: (facts["unit"][0], facts["unit"][1]) for name, facts in stored.values["tasks"].items()}
-        return cls(Interface.from_dict(stored.values["interface"]), encoding, pieces, units)
-
-
-def _below(head: str, arrays: Mapping[str, Array]) -> dict[str, Array]:
-    return {name.removeprefix(head): value for name, value in arrays.items() if name.startswith(head)}
+        return cls(Interface.from_dict(stored.values["interface"]), encoding, links, units)

@@ -37,12 +37,15 @@ class EstimatorContender(Contender):
     """An estimator of :mod:`polytask.study.classical`, fitted on the training rows.
 
     Attributes:
-        name: ``"ridge"``, ``"boosting"``, or a family of polytask.linear such as ``"joint_feature"``.
+        name: ``"ridge"``, ``"boosting"``, ``"learner"`` for any other of scikit-learn's interface, or a family of
+            polytask.linear such as ``"joint_feature"``.
         options: Its options, sorted by name.
 
     Examples:
         >>> EstimatorContender.read(Request.of("trace_norm:alpha=0.1"), Setting())[0].label
         'trace_norm:alpha=0.1'
+        >>> EstimatorContender.read(Request.of("ridge:how=chain"), Setting())[0].alone
+        False
     """
 
     name: str
@@ -76,7 +79,7 @@ class EstimatorContender(Contender):
     @property
     def label(self) -> str:  # type: ignore[override]
         """Name and options, as text."""
-        return Request(self.name, self.options).text
+        return " ".join(Request(self.name, self.options).text.split())
 
     @property
     def alone(self) -> bool:  # type: ignore[override]
@@ -128,7 +131,7 @@ class EstimatorContender(Contender):
 
     def config(self, data: MultiTaskData, tasks: tuple[str, ...], seed: int) -> dict[str, Any]:
         """Name and options; nothing that concerns networks."""
-        return plain({"estimator": self.name, "estimator_options": dict(self.options)})
+        return plain({"estimator": self.name, "estimator_options": self.estimator.described()})
 
     def run(
         self, data: MultiTaskData, tasks: tuple[str, ...], seed: int, folder: Path, on_epoch: OnEpoch = None

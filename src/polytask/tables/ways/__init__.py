@@ -9,7 +9,7 @@ from polytask.tables.ways.pooled import Pooled
 from polytask.tables.ways.stack import Stack
 from polytask.tables.ways.way import Job, Way
 
-__all__ = ["WAYS", "Chain", "Job", "Way"]
+__all__ = ["WAYS", "Chain", "Job", "Pooled", "Stack", "Way"]
 
 WAYS: dict[str, type[Way]] = {
     "independent": Independent,

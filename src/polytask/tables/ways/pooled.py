@@ -119,4 +119,7 @@ def _joined(group: Sequence[Target], values: Array, classes: Array | None) -> Ta
     if any(target.weight is not None for target in group):
         every = [np.ones(len(one.present)) if one.weight is None else one.weight for one in group]
         weight = np.concatenate([column[one.present] for column, one in zip(every, group, strict=True)])
-    return Target("all targets", values, np.ones(len(values), dtype=bool), weight, classes)
+    known = None
+    if group[0].rows is not None:
+        known = np.concatenate([one.rows[one.present] for one in group if one.rows is not None])
+    return Target("all targets", values, np.ones(len(values), dtype=bool), weight, classes, known)
