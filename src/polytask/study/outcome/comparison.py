@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 import hashlib
 from collections.abc import Sequence
 from pathlib import Path
@@ -11,6 +12,7 @@ from typing import Any, final
 from polytask.errors import DamagedError, TrialError
 from polytask.files import encode, fitting, read_json, write_json
 from polytask.share.stored import has_model
+from polytask.study.outcome.answers import Kept, read_answers
 from polytask.study.outcome.numbers import Numbers
 from polytask.study.outcome.protocol import Protocol, TaskInfo
 from polytask.study.outcome.results import SCHEMA, TrialResult
@@ -52,6 +54,18 @@ class Comparison(Numbers):
         """Folder of the best model, for :func:`polytask.load`; ``None`` where none was kept."""
         folder = None if self.out is None else self.out / "best"
         return folder if folder is not None and has_model(folder) else None
+
+    @functools.cached_property
+    def answers(self) -> Kept:
+        """What was kept of the answers on test rows, by task, method and seed; nothing without a folder.
+
+        Studies of earlier versions kept none.
+        """
+        found = {}
+        for trial in self.trials if self.out is not None else ():
+            for task, answers in read_answers(self.out / "trials" / trial.id).items():
+                found[task, trial.method, trial.seed] = answers
+        return found
 
     def table(self) -> Any:
         """The results as a ``rich.table.Table``."""
@@ -140,7 +154,7 @@ class Comparison(Numbers):
         if again or not self._is_reported(path):
             from polytask.study.outcome.report import write_report  # brings matplotlib
 
-            write_report(self, path, self.stamp, self.best)
+            write_report(self, path, self.stamp, self.best, self.answers)
         return path
 
     @property

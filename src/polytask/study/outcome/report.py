@@ -18,26 +18,40 @@ from markupsafe import Markup
 from polytask.files import write_atomically
 from polytask.share.stored import predicting
 from polytask.study.outcome import text
-from polytask.study.outcome.figures import SECTIONS, Figure, Look
+from polytask.study.outcome.answers import Kept
+from polytask.study.outcome.figures import OF_ROWS, SECTIONS, Figure, Look, Omitted
 from polytask.study.outcome.numbers import Numbers
 from polytask.study.outcome.statistics import LEVEL
 from polytask.study.outcome.verdict import judge
 
-__all__ = ["render", "write_report"]
+__all__ = ["render", "sections", "write_report"]
 
 
-def write_report(comparison: Numbers, path: Path, stamp: str, best: Path | None) -> None:
+def write_report(comparison: Numbers, path: Path, stamp: str, best: Path | None, kept: Kept) -> None:
     """Write the report of a study.
 
     Raises:
         StorageError: The file cannot be written.
     """
-    write_atomically(path, render(comparison, stamp, best))
+    write_atomically(path, render(comparison, stamp, best, kept))
 
 
-def render(comparison: Numbers, stamp: str = "", best: Path | None = None) -> str:
-    """The report as one HTML page: no script, no external address, equal for equal results."""
-    made = [section(comparison) for section in SECTIONS]
+def sections(comparison: Numbers, kept: Kept) -> list[Figure | Omitted]:
+    """All sections in their order: gains, what is drawn from single rows, and the rest."""
+    first, *rest = (section(comparison) for section in SECTIONS)
+    return [first, *(section(comparison, kept) for section in OF_ROWS), *rest]
+
+
+def render(comparison: Numbers, stamp: str = "", best: Path | None = None, kept: Kept | None = None) -> str:
+    """The report as one HTML page: no script, no external address, equal for equal results.
+
+    Args:
+        comparison: The study.
+        stamp: What tells the results from others.
+        best: Folder of the best model, if one was kept.
+        kept: What models answered on single rows; figures of rows are left out without.
+    """
+    made = sections(comparison, kept or {})
     environment = jinja2.Environment(
         loader=jinja2.FunctionLoader(_template), autoescape=True, undefined=jinja2.StrictUndefined,
         trim_blocks=True, lstrip_blocks=True,

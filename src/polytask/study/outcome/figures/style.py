@@ -31,7 +31,9 @@ __all__ = [
     "few_ticks",
     "look_of",
     "panel",
+    "pick_tasks",
     "shades",
+    "short",
 ]
 
 INK, MUTED, RULE, LINE = "#1d2329", "#6a727c", "#d9dde2", "#3c4a57"
@@ -110,6 +112,7 @@ class Figure:
         data: What is drawn, to download.
         legend: Methods whose look a reader must know.
         table: Header and rows of a table to show.
+        notes: Sentences to list below the table.
     """
 
     id: str
@@ -120,6 +123,7 @@ class Figure:
     data: pd.DataFrame
     legend: tuple[tuple[str, Look], ...] = ()
     table: tuple[tuple[str, ...], ...] = ()
+    notes: tuple[str, ...] = ()
 
 
 @dataclasses.dataclass(frozen=True)
@@ -152,6 +156,16 @@ def shades(count: int) -> list[str]:
 def few_ticks(axis: Axis, most: int, *, whole: bool = False) -> None:
     """At most so many intervals between ticks, at whole numbers if asked for."""
     axis.set_major_locator(MaxNLocator(most, integer=whole, steps=[1, 2, 2.5, 5, 10]))
+
+
+def short(words: str, most: int = 12) -> str:
+    """Words that fit beside an axis; what is cut is marked.
+
+    Examples:
+        >>> short("a rather long name"), short("brief")
+        ('a rather lo…', 'brief')
+    """
+    return words if len(words) <= most else f"{words[: most - 1]}…"
 
 
 def beside(axes: Axes, words: str, x: float, y: float, colour: str = INK) -> None:
