@@ -88,8 +88,8 @@ class Answers:
             return 2
         return self.decoded.shape[1] if self.nature in (Nature.CLASSES, Nature.ORDERED) else 0
 
-    def named(self, value: float) -> str:
-        """A label or an answer in words."""
+    def named(self, value: Any) -> str:
+        """A label or an answer, which is a number, in words."""
         if not np.isfinite(value):
             return "none"
         if self.classes:

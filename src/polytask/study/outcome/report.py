@@ -52,6 +52,7 @@ def render(comparison: Numbers, stamp: str = "", best: Path | None = None, kept:
         kept: What models answered on single rows; figures of rows are left out without.
     """
     made = sections(comparison, kept or {})
+    warnings = text.warnings(comparison)
     environment = jinja2.Environment(
         loader=jinja2.FunctionLoader(_template), autoescape=True, undefined=jinja2.StrictUndefined,
         trim_blocks=True, lstrip_blocks=True,
@@ -72,7 +73,8 @@ def render(comparison: Numbers, stamp: str = "", best: Path | None = None, kept:
             (method, comparison.verdict_of(method), *text.cells(comparison, method)) for method in comparison.methods
         ],
         trivial=text.trivial_cells(comparison),
-        footer=text.footer(comparison),
+        warnings=warnings,
+        footer=[line for line in text.footer(comparison) if line not in warnings],
         level=f"{100 * LEVEL:.0f} %",
         provenance=_provenance(comparison, best),
         configuration=json.dumps(dataclasses.asdict(comparison.protocol), indent=2, ensure_ascii=False),
@@ -116,7 +118,7 @@ def _typeset(words: str) -> str:
     """Hyphens before numbers become minus signs; a value, its sign of per cent and its interval stay on one line."""
     words = re.sub(r"(?<![\w.])-(?=\d)", "−", words)
     words = re.sub(r" ?\[[−+\d][^\]]*\]", lambda interval: interval[0].replace(" ", "\u00a0"), words)
-    return words.replace(" %", "\u00a0%").replace("Δm ", "Δm\u00a0")
+    return words.replace(" %", "\u00a0%").replace("Δm ", "Δm\u00a0").replace(" ± ", "\u00a0±\u00a0")
 
 
 def _provenance(comparison: Numbers, best: Path | None) -> list[tuple[str, str]]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 
 import numpy as np
@@ -31,7 +30,9 @@ Array = NDArray[np.float64]
 TASKS = 12
 """Most tasks that are drawn."""
 ROWS = 12
-"""Most rows in the table of disagreements."""
+"""Rows of disagreement, over all tasks; two per task at least."""
+TABLE = 24
+"""Most of them in the table; all are in the data."""
 METHODS = 6
 """Most methods in that table."""
 EVEN = 0.02
@@ -58,9 +59,8 @@ def changes(comparison: Numbers, kept: Kept) -> Figure | Omitted:
     panels: list[Panel] = []
     words = "; ".join(f"{task}: {_cell(found[task, best])}" for task in shown)
     if shown:
-        with panel(
-            "changes-best", f"{best} against {reference}, {words}", panels, 0.75 + 0.3 * len(shown), 5.2
-        ) as axes:
+        alt, height = f"{best} against {reference}, {words}", 0.75 + 0.3 * len(shown)
+        with panel("changes-best", alt, panels, height, 5.2) as axes:
             _bars(axes, {task: found[task, best] for task in shown}, look_of(comparison)[best].colour)
             axes.set_title(f"rows that {best} answers worse (left) and better (right) than {reference}")
     table = [(f"better / worse than {reference}", *methods)]
@@ -68,9 +68,9 @@ def changes(comparison: Numbers, kept: Kept) -> Figure | Omitted:
     rows = [(task, method, *counts) for (task, method), counts in found.items()]
     data = pd.DataFrame(rows, columns=["task", "method", "rows", "better", "worse"])
     caption = (
-        f"Both answer the same test rows; all seeds together. Better: closer to the true value than {reference}, or the "
-        "right class where it is wrong; the rest of 100 % is the same for both. How often says nothing of how much: the "
-        "mean error, which Δm is made of, can go the other way."
+        f"Both answer the same test rows; all seeds together. Better: closer to the true value than {reference}, or "
+        "the right class where it is wrong; the rest of 100 % is the same for both. How often says nothing of how "
+        "much: the mean error, which Δm is made of, can go the other way."
     )
     title = _changed(found, best, reference)
     return Figure("changes", name, title, caption, tuple(panels), data, table=tuple(table))
@@ -149,49 +149,50 @@ def disagreements(comparison: Numbers, kept: Kept) -> Figure | Omitted:
     name = "Rows the methods disagree on"
     if not kept:
         return Omitted(name, "no answers of single rows were kept")
-    rows, shares, data = [], {}, []
-    for task in comparison.tasks:
-        far = _apart(comparison, kept, task)
-        if not far:
-            continue
-        spread = np.concatenate([values for _, values in far])
-        shares[task] = float(np.nanmean(spread > 0.5)) if np.isfinite(spread).any() else math.nan
-        for seed, values in far:
-            for place in np.argsort(-np.nan_to_num(values), kind="stable")[:ROWS]:
-                if values[place] > 0:
-                    rows.append((float(values[place]), task, seed, int(place)))
+    far = {task: found for task in comparison.tasks if (found := _apart(comparison, kept, task))}
+    rows = [row for task in far for row in _furthest(task, far[task], max(ROWS // len(far), 2))]
     if not rows:
         return Omitted(name, "no two methods answered the same rows differently")
-    rows.sort(key=lambda row: (-row[0], row[1:]))
-    share = max(ROWS // len(shares), 2)
-    taken: dict[str, int] = {}
     methods = [m for m in comparison.methods if any(method == m for _, method, _ in kept)][:METHODS]
-    table = [("task", "row", *(["seed"] if len(comparison.protocol.seeds) > 1 else []), "true", *methods)]
-    for far_apart, task, seed, place in rows:
+    data = []
+    for apart, task, seed, place in rows:
         answers = {m: kept[task, m, seed] for m in methods if (task, m, seed) in kept}
-        one = next(iter(answers.values()), None)
-        if one is None or taken.get(task, 0) >= share or len(table) > ROWS:
-            continue
-        taken[task] = taken.get(task, 0) + 1
-        said = [_said(answers[m], place) if m in answers else "" for m in methods]
-        seeds = [str(seed)] if len(comparison.protocol.seeds) > 1 else []
+        one = next(kept[task, m, seed] for m in comparison.methods if (task, m, seed) in kept)
         true = one.named(float(one.target[place])) if one.target.ndim == 1 else ""
-        table.append((task, f"{int(one.rows[place]):,}", *seeds, true, *said))
-        data.append((task, int(one.rows[place]), seed, far_apart, true, *said))
+        said = [_said(answers[m], place) if m in answers else "" for m in methods]
+        data.append((task, int(one.rows[place]), seed, true, apart, *said))
+    table: list[tuple[str, ...]] = [("task", "row", "seed", "true", *methods)]
+    table += [(task, f"{row:,}", f"{seed}", true, *said) for task, row, seed, true, _, *said in data[:TABLE]]
     caption = (
-        "Rows of the table that was read, counted from 0 (test rows, where there is no table). Numbers: distance of the "
-        "largest from the smallest answer, in standard deviations of the labels; classes: largest difference between "
-        "two methods' probabilities of a class. The share counts rows where that is above ½."
+        "Rows of the table that was read, counted from 0 (test rows, where there is no table). Numbers: distance of "
+        "the largest from the smallest answer, in standard deviations of the labels; classes: largest difference "
+        "between two methods' probabilities of a class. The share counts rows where that is above ½."
     )
-    most = max(shares, key=lambda task: np.nan_to_num(shares[task]))
-    title = f"The methods lie far apart on {100 * shares[most]:.0f} % of the rows of {most}"
+    frame = pd.DataFrame(data, columns=["task", "row", "seed", "true", "apart", *methods])
+    return Figure("disagreements", name, _far_title(far), caption, (), frame, table=tuple(table))
+
+
+def _furthest(task: str, far: Sequence[tuple[int, Array]], most: int) -> list[tuple[float, str, int, int]]:
+    """Distance, task, seed and place of the rows on which answers lie furthest apart."""
+    found = [
+        (float(values[place]), task, seed, int(place))
+        for seed, values in far
+        for place in np.argsort(-np.nan_to_num(values), kind="stable")[:most]
+        if values[place] > 0
+    ]
+    return sorted(found, key=lambda row: (-row[0], row[2:]))[:most]
+
+
+def _far_title(far: dict[str, list[tuple[int, Array]]]) -> str:
+    shares = {task: float(np.mean(np.concatenate([v for _, v in found]) > 0.5)) for task, found in far.items()}
+    most, least = max(shares, key=lambda task: shares[task]), min(shares, key=lambda task: shares[task])
     if shares[most] < 0.005:
-        title = "The methods answer nearly the same on every task"
-    elif len(shares) > 1:
-        least = min(shares, key=lambda task: np.nan_to_num(shares[task]))
-        title += f" and on {100 * shares[least]:.0f} % of those of {least}"
-    columns = ["task", "row", "seed", "apart", "true", *methods]
-    return Figure("disagreements", name, title, caption, (), pd.DataFrame(data, columns=columns), table=tuple(table))
+        return "The methods answer nearly the same on every task"
+    title = f"The methods lie far apart on {100 * shares[most]:.0f} % of the rows of {most}"
+    if most != least:
+        rest = f"{100 * shares[least]:.0f} % of those" if shares[least] >= 0.005 else "hardly any"
+        title += f" and on {rest} of {least}"
+    return title
 
 
 def _apart(comparison: Numbers, kept: Kept, task: str) -> list[tuple[int, Array]]:

@@ -19,7 +19,7 @@ __all__ = ["confusion", "counted"]
 
 CLASSES = 12
 """Most classes of a drawn matrix."""
-TASKS = 6
+TASKS = 4
 """Most tasks that are drawn."""
 FEW = 10
 """Rows of a class below which its share is not worth a title."""
@@ -59,16 +59,22 @@ def confusion(comparison: Numbers, kept: Kept) -> Figure | Omitted:
             with panel(f"confusion-{index}-{place}", title, panels, height) as axes:
                 _matrix(axes, matrix, names[task])
                 axes.set_title(title)
+        pair = [matrices[task, method] for method in drawn if (task, method) in matrices]
+        if len(pair) == 2 and pair[0].shape == pair[1].shape:
+            title = f"{task}: {drawn[1]} minus {drawn[0]}, in rows"
+            with panel(f"confusion-{index}-change", title, panels, min(1.0 + 0.34 * len(pair[0]), 4.0)) as axes:
+                _difference(axes, pair[1] - pair[0], names[task])
+                axes.set_title(title)
     caption = (
         "Test rows of all seeds, counted; shades are shares of the true class, so every row of a matrix adds up to 1. "
-        "Yes above a probability of ½, the likeliest class, or of ordered classes the median."
+        "Yes above a probability of ½, the likeliest class, or of ordered classes the median. The difference counts "
+        "rows: on the diagonal more is better, beside it less."
     )
     if len(shown) < len(names):
         caption += f" Drawn are {len(shown)} of {len(names)} tasks; the table has all."
     methods = [m for m in comparison.methods if any(method == m for _, method in matrices)]
     table = [("right; most frequent mistake", *methods)]
-    for task in names:
-        table.append((task, *(_cell(matrices.get((task, m)), mistakes.get((task, m))) for m in methods)))
+    table += [(task, *(_cell(matrices.get((task, m)), mistakes.get((task, m))) for m in methods)) for task in names]
     rows = [
         (task, method, _class(names[task], i), _class(names[task], j), int(count))
         for (task, method), matrix in matrices.items()
@@ -133,6 +139,21 @@ def _matrix(axes: Axes, matrix: NDArray[np.int64], names: Sequence[str]) -> None
             words = f"{count}" if count else ""
         tone = "white" if share[i, j] > 0.55 else INK
         axes.text(j, i, words, ha="center", va="center", fontsize=6.5, color=tone)
+    _frame(axes, names, size)
+
+
+def _difference(axes: Axes, change: NDArray[np.int64], names: Sequence[str]) -> None:
+    size, span = len(change), max(int(np.abs(change).max()), 1)
+    axes.imshow(change, cmap="PuOr", vmin=-span, vmax=span, aspect="auto")
+    for (i, j), count in np.ndenumerate(change):
+        if count or size <= 5:
+            tone = "white" if abs(count) > 0.6 * span else INK
+            words = f"{count:+d}".replace("-", "−") if count else "0"
+            axes.text(j, i, words, ha="center", va="center", fontsize=6.5, color=tone)
+    _frame(axes, names, size)
+
+
+def _frame(axes: Axes, names: Sequence[str], size: int) -> None:
     labels = [short(_class(names, index)) for index in range(size)]
     turned = max(map(len, labels)) * size > 44
     axes.set_xticks(range(size), labels, rotation=35 if turned else 0, ha="right" if turned else "center")

@@ -32,7 +32,7 @@ __all__ = ["predicted", "r2"]
 Array = NDArray[np.float64]
 DOTS = 400
 """Most dots of a drawing; more are one blot, and a heavy page."""
-TASKS = 5
+TASKS = 4
 """Most tasks that are drawn."""
 
 
@@ -63,10 +63,10 @@ def predicted(comparison: Numbers, kept: Kept) -> Figure | Omitted:
             _left_over(axes, _pair(answers)[1], left, looks[method], unit)
             axes.set_title(f"{task}, {method}: {words}")
     caption = (
-        "First seed, one dot per test row (at most 400 are drawn): above the line the model says too much, below it too "
-        "little. Rows beyond the axes sit on their edge as triangles and are counted. Residual: true minus predicted; "
-        "the line is its median in tenths of the predictions. R² is the share of the variance of the test labels that "
-        "the predictions explain, mean over seeds; 0 is no better than their mean."
+        "First seed, one dot per test row (at most 400 are drawn): above the line the model says too much, below it "
+        "too little. Rows beyond the axes sit on their edge as triangles and are counted. Residual: true minus "
+        "predicted; the line is its median in tenths of the predictions. R² is the share of the variance of the test "
+        "labels that the predictions explain, mean over seeds; 0 is no better than their mean."
     )
     if len(shown) < len(tasks):
         caption += f" Drawn are the {len(shown)} of {len(tasks)} tasks that change most; the table has all."
@@ -129,8 +129,8 @@ def _span(values: Sequence[Array]) -> tuple[float, float]:
     return low - room, high + room
 
 
-def _thin(count: int) -> Array:
-    return np.unique(np.linspace(0, max(count - 1, 0), min(count, DOTS)).round()).astype(int)
+def _thin(count: int) -> NDArray[np.int64]:
+    return np.unique(np.linspace(0, max(count - 1, 0), min(count, DOTS)).round()).astype(np.int64)
 
 
 def _dots(axes: Axes, x: Array, y: Array, look: Look, xs: tuple[float, float], ys: tuple[float, float]) -> None:
@@ -139,15 +139,8 @@ def _dots(axes: Axes, x: Array, y: Array, look: Look, xs: tuple[float, float], y
     few = _thin(len(x))
     inside = few[~outside[few]]
     axes.plot(x[inside], y[inside], "o", color=look.colour, ms=2.4, alpha=0.5, mew=0)
-    axes.plot(
-        np.clip(x[outside], *xs)[:DOTS],
-        np.clip(y[outside], *ys)[:DOTS],
-        "^",
-        color=look.colour,
-        ms=3.2,
-        mfc="none",
-        mew=0.8,
-    )
+    edge = (np.clip(x[outside], *xs)[:DOTS], np.clip(y[outside], *ys)[:DOTS])
+    axes.plot(*edge, "^", color=look.colour, ms=3.2, mfc="none", mew=0.8, clip_on=False)
     if outside.any():
         words = f"{int(outside.sum())} beyond"
         axes.text(0.99, 0.02, words, transform=axes.transAxes, ha="right", va="bottom", color=MUTED, fontsize=6.5)
@@ -170,9 +163,9 @@ def _residuals(answers: Answers) -> tuple[str, Array]:
     if len(left) < 20:
         return "residuals", left
     spread = float(left.std())
-    if spread == 0:
-        return "no residuals", left
     bias = float(left.mean())
+    if bias == spread == 0:
+        return "no residuals", left
     if abs(bias) > 3 * spread / math.sqrt(len(left)):
         return f"predicts too {'little' if bias > 0 else 'much'}, by {abs(bias):.3g}", left
     order = np.argsort(said, kind="stable")
@@ -209,11 +202,10 @@ def _title(tasks: Sequence[str], methods: Sequence[str], means: dict[tuple[str, 
     if not best:
         return "R² is undefined on these rows"
     most, least = max(best, key=lambda t: best[t][0]), min(best, key=lambda t: best[t][0])
-    value, method = best[most]
-    words = f"{method} explains {_share(value)} of the variance of {most}"
-    if least != most:
-        words += f"; of {least} the best method, {best[least][1]}, explains {_share(best[least][0])}"
-    return words[0] + words[1:]
+    if most == least:
+        return f"{best[most][1]} explains most of {most}: {_share(best[most][0])} of its variance"
+    of = [f"{_share(best[task][0])} of the variance of {task} ({best[task][1]})" for task in (most, least)]
+    return f"The best methods explain {of[0]} and {of[1]}"
 
 
 def _share(value: float) -> str:
