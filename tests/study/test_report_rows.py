@@ -290,6 +290,7 @@ def test_other_rows_are_not_compared(comparison, answered):
     assert paired(kept, "age", "uw", "stl", comparison.protocol.seeds) == (0, 0, 0)
 
 
+@pytest.mark.slow
 def test_a_large_report_takes_seconds(comparison, answered):
     names = [f"t{i}" for i in range(10)]
     infos = [

@@ -15,7 +15,6 @@ import jinja2
 import pandas as pd
 from markupsafe import Markup
 
-from polytask.files import write_atomically
 from polytask.share.stored import predicting
 from polytask.study.outcome import text
 from polytask.study.outcome.answers import Kept
@@ -24,16 +23,7 @@ from polytask.study.outcome.numbers import Numbers
 from polytask.study.outcome.statistics import LEVEL
 from polytask.study.outcome.verdict import judge
 
-__all__ = ["render", "sections", "write_report"]
-
-
-def write_report(comparison: Numbers, path: Path, stamp: str, best: Path | None, kept: Kept) -> None:
-    """Write the report of a study.
-
-    Raises:
-        StorageError: The file cannot be written.
-    """
-    write_atomically(path, render(comparison, stamp, best, kept))
+__all__ = ["provenance", "render", "sections"]
 
 
 def sections(comparison: Numbers, kept: Kept) -> list[Figure | Omitted]:
@@ -76,7 +66,7 @@ def render(comparison: Numbers, stamp: str = "", best: Path | None = None, kept:
         warnings=warnings,
         footer=[line for line in text.footer(comparison) if line not in warnings],
         level=f"{100 * LEVEL:.0f} %",
-        provenance=_provenance(comparison, best),
+        provenance=provenance(comparison, best),
         configuration=json.dumps(dataclasses.asdict(comparison.protocol), indent=2, ensure_ascii=False),
         style=_template("report.css"),
         is_figure=lambda section: isinstance(section, Figure),
@@ -121,7 +111,7 @@ def _typeset(words: str) -> str:
     return words.replace(" %", "\u00a0%").replace("Δm ", "Δm\u00a0").replace(" ± ", "\u00a0±\u00a0")
 
 
-def _provenance(comparison: Numbers, best: Path | None) -> list[tuple[str, str]]:
+def provenance(comparison: Numbers, best: Path | None) -> list[tuple[str, str]]:
     """What is needed to repeat the numbers, in words."""
     protocol = comparison.protocol
     rule = {

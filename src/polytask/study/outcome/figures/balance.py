@@ -25,6 +25,8 @@ from polytask.study.outcome.numbers import Numbers
 
 __all__ = ["conflicts", "weights"]
 
+RAW = 3
+"""Most methods whose raw weights are drawn."""
 FLAT = 1e-3
 """Relative change below which weights count as constant."""
 
@@ -39,6 +41,7 @@ def weights(comparison: Numbers) -> Figure | Omitted:
     tones = dict(zip(tasks, shades(len(tasks)), strict=True))
     panels: list[Panel] = []
     raw: list[Panel] = []
+    changing: list[tuple[int, str, pd.DataFrame]] = []
     quiet: list[str] = []
     means: dict[str, pd.Series] = {}
     ends: dict[tuple[str, str], float] = {}
@@ -58,9 +61,11 @@ def weights(comparison: Numbers) -> Figure | Omitted:
             axes.set_title(f"{method}: {what}")
         if moving:
             ends |= {(method, str(task)): change for task, change in (weight.iloc[-1] / weight.iloc[0] - 1).items()}
-            with panel(f"weights-{number}", f"{method}: raw weights by epoch", raw) as axes:
-                _lines(axes, weight, tasks)
-                axes.set_title(f"{method}: raw weights")
+            changing.append((number, method, weight))
+    for number, method, weight in changing[:RAW]:
+        with panel(f"weights-{number}", f"{method}: raw weights by epoch", raw) as axes:
+            _lines(axes, weight, tasks)
+            axes.set_title(f"{method}: raw weights")
     if not panels:
         return Omitted(name, f"weights are constant and no gradients were recorded ({', '.join(quiet)})")
     caption = (
@@ -71,6 +76,8 @@ def weights(comparison: Numbers) -> Figure | Omitted:
     if quiet:
         caption += f" Not drawn: {', '.join(quiet)} (constant weights, no gradients)."
     title = _step_title(means) if means else _weight_title(ends)
+    if len(changing) > RAW:
+        caption += f" Raw weights of the first {RAW} of {len(changing)} methods whose weights move; the data has all."
     return Figure("weights", name, title, caption, (*panels, *raw), data)
 
 
