@@ -104,6 +104,7 @@ def _weight_title(ends: dict[tuple[str, str], float]) -> str:
         return "Weights move during training, from or to 0"
     method, task = max(known, key=lambda key: abs(known[key]))
     rest = {t: change for (m, t), change in known.items() if m == method and (change > 0) != (known[method, task] > 0)}
+    rest = {other: change for other, change in rest.items() if abs(change) >= 0.005}
     words = f"Under {method}, the weight of {task} {_moved(known[method, task])}"
     if rest:
         other = max(rest, key=lambda t: abs(rest[t]))
