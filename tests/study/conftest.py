@@ -3,8 +3,10 @@
 import numpy as np
 import pytest
 
+from polytask.study.outcome.answers import Answers
 from polytask.study.outcome.comparison import Comparison, Protocol, TaskInfo
 from polytask.study.outcome.results import TrialResult
+from polytask.tasks import Nature
 
 EPOCHS = 8
 TASKS = {
@@ -104,3 +106,42 @@ def comparison():
 @pytest.fixture
 def make():
     return make_comparison
+
+
+def make_answers(comparison, rows=60, width=3):
+    """Answers that are made up for every task, method and seed of a study: labels and noise from one generator.
+
+    Returns them as the report takes them, with the labels by task and seed.
+    """
+    rng = np.random.default_rng(3)
+    kept, truth = {}, {}
+    natures = {"binary": Nature.YES_NO, "multiclass": Nature.CLASSES}
+    for seed in comparison.protocol.seeds:
+        for task, info in comparison.protocol.tasks.items():
+            nature = natures.get(info.kind, Nature.NUMBER)
+            numbers = 20 + 5 * rng.normal(size=rows)
+            target = {Nature.NUMBER: numbers, Nature.YES_NO: rng.integers(0, 2, rows).astype(float)}.get(
+                nature, rng.integers(0, width, rows).astype(float)
+            )
+            target[::9] = np.nan
+            truth[task, seed] = target
+            for place, method in enumerate(comparison.methods):
+                noise = rng.normal(size=rows) * (3 - 0.4 * place)
+                if nature is Nature.NUMBER:
+                    decoded = np.nan_to_num(target, nan=20.0) + noise
+                elif nature is Nature.YES_NO:
+                    decoded = 1 / (1 + np.exp(-(3 * np.nan_to_num(target) - 1.5 + noise)))
+                else:
+                    logits = np.eye(width)[np.nan_to_num(target).astype(int)] * 2 + rng.normal(size=(rows, width))
+                    decoded = np.exp(logits) / np.exp(logits).sum(axis=1, keepdims=True)
+                names = ("no", "yes") if nature is Nature.YES_NO else tuple("abc"[:width])
+                labels = () if nature is Nature.NUMBER else names
+                kept[task, method, seed] = Answers(
+                    nature, labels, np.arange(rows), target.astype(np.float32), decoded.astype(np.float32)
+                )
+    return kept, truth
+
+
+@pytest.fixture
+def answered():
+    return make_answers

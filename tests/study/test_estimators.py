@@ -468,7 +468,7 @@ def test_a_trial_per_task_for_single_task_baselines_and_one_for_a_family(tmp_pat
     for trial in comparison.trials:
         folder = tmp_path / "trials" / trial.id
         kept = [file.name for file in folder.iterdir() if not file.name.startswith("weights-")]
-        assert sorted(kept) == ["blueprint.json", "config.json", "trial.json"]
+        assert sorted(kept) == ["answers.safetensors", "blueprint.json", "config.json", "trial.json"]
         assert set(trial.versions) == {"polytask", "numpy", "scikit-learn", "python"}
 
 

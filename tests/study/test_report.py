@@ -235,3 +235,83 @@ def test_a_study_of_estimators_alone_has_no_curves_and_no_network(comparison):
     assert "<dt>Model</dt>" not in page
     assert "<dt>Training</dt>" not in page
     assert "no trial has validation values over two or more epochs" in page
+
+
+@pytest.mark.parametrize(("gain", "cut"), [(-122.0, True), (-6.0, False)])
+def test_an_outlier_does_not_flatten_the_other_bars(comparison, gain, cut):
+    trials = [
+        dataclasses.replace(
+            t,
+            metrics={
+                "test": {n: {m: v * (1 - gain / 100) for m, v in ms.items()} for n, ms in t.metrics["test"].items()}
+            },
+        )
+        if t.method == "equal" and "sex" in t.tasks
+        else t
+        for t in comparison.trials
+    ]
+    study = Comparison(comparison.protocol, trials)
+    figure = SECTIONS[0](study)
+    assert ("goes on beyond the axis" in figure.caption) == cut
+    assert f"{study.interval('equal', 'age').mean:+.{0 if cut else 1}f} %".replace("-", "−") in figure.panels[1].svg
+    ticks = [abs(float(x.replace("−", "-"))) for x in re.findall(r">([+−][\d.]+) %</text>", figure.panels[1].svg)]
+    assert (max(tick for tick in ticks if tick < 100) <= 15) or not cut
+
+
+@pytest.mark.parametrize(
+    ("norms", "title"),
+    [
+        ((1.0, 1.0, 1.0, 1.04), "No task dominates: even under fairgrad shares of the step go from 25 % (t0) to 26 %"),
+        ((1.0, 1.0, 1.0, 6.0), "Under fairgrad, t3 takes 67 % of the step on average, where an even share is 25 %"),
+    ],
+)  # fmt: skip
+def test_a_share_of_the_step_is_told_beside_an_even_one(comparison, norms, title):
+    names = [f"t{place}" for place in range(4)]
+    info = comparison.protocol.tasks["age"]
+    shares = dict(zip(names, (norm / sum(norms) for norm in norms), strict=True))
+    record = {"weights": dict.fromkeys(names, 1.0), "shares": shares, "norms": dict(zip(names, norms, strict=True))}
+    trials = [
+        dataclasses.replace(
+            t, tasks=tuple(names), balance=[record] * 3, curves={},
+            metrics={"test": {name: {"mae": 1.0 + 0.1 * t.seed} for name in names}},
+        )
+        for t in comparison.trials if t.method == "fairgrad"
+    ]  # fmt: skip
+    protocol = dataclasses.replace(comparison.protocol, tasks=dict.fromkeys(names, info), methods=("fairgrad",))
+    figures = {f.id: f for section in SECTIONS if isinstance(f := section(Comparison(protocol, trials)), Figure)}
+    assert figures["weights"].title.startswith(title)
+
+
+def test_weights_that_move_are_told_by_how_much(comparison):
+    trials = [t for t in comparison.trials if t.method in ("stl", "uw")]
+    protocol = dataclasses.replace(comparison.protocol, methods=("stl", "uw"))
+    figures = {f.id: f for section in SECTIONS if isinstance(f := section(Comparison(protocol, trials)), Figure)}
+    assert figures["weights"].title == "Under uw, the weight of bmi grows to 2.4× over the training"  # 1 + 0.1·7·2
+
+
+def test_the_words_on_intervals_fit_the_splits(comparison):
+    assert "not the choice of rows" in SECTIONS[0](comparison).caption
+    varied = Comparison(dataclasses.replace(comparison.protocol, splits="hold-outs"), comparison.trials)
+    assert "it is about other rows" in SECTIONS[0](varied).caption
+    assert "seeds only" in render(comparison)
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(browser() is None, reason="no Chromium here: install it, or set POLYTASK_CHROMIUM")
+@pytest.mark.filterwarnings("ignore::ResourceWarning")
+def test_verdict_and_results_fit_on_the_first_printed_page(page, tmp_path):
+    sync = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
+    file = tmp_path / "report.html"
+    file.write_text(page, encoding="utf-8")
+    with sync.sync_playwright() as play:
+        chromium = play.chromium.launch(executable_path=browser(), args=["--no-sandbox", "--disable-gpu"])
+        tab = chromium.new_page(viewport={"width": 688, "height": 1017})  # A4 at 96 dpi, less margins of 14 mm
+        tab.emulate_media(media="print")
+        tab.goto(file.as_uri())
+        bottom = tab.evaluate("document.getElementById('results').getBoundingClientRect().bottom")
+        faded = tab.evaluate("getComputedStyle(document.querySelector('.panels')).filter")
+        wide = tab.evaluate("document.documentElement.scrollWidth")
+        chromium.close()
+    assert bottom <= 1017
+    assert faded == "none"
+    assert wide <= 688

@@ -55,7 +55,7 @@ def test_a_trial_per_method_and_seed_and_per_task_for_baselines(whole):
     assert (whole.out / "results.json").exists()
     for folder in (whole.out / "trials").iterdir():
         *files, weights = sorted(file.name for file in folder.iterdir())
-        assert files == ["blueprint.json", "config.json", "trial.json"]
+        assert files == ["answers.safetensors", "blueprint.json", "config.json", "trial.json"]
         assert weights.startswith("weights-")
 
 
@@ -385,7 +385,7 @@ def test_a_finished_trial_keeps_no_checkpoint_of_earlier_formats(tmp_path):
         (folder / name / "meta.json").write_text("{}")
     run(tmp_path, methods=["equal"], seeds=1)
     kept = [file.name for file in folder.iterdir() if not file.name.startswith("weights-")]
-    assert sorted(kept) == ["blueprint.json", "config.json", "trial.json"]
+    assert sorted(kept) == ["answers.safetensors", "blueprint.json", "config.json", "trial.json"]
 
 
 def test_links_in_a_study_are_not_written_through(tmp_path):

@@ -86,7 +86,7 @@ def compare(
     return outcome(comparison, comparison.out or Path(), again=False)
 
 
-def outcome(comparison: Comparison, folder: Path, *, again: bool = True) -> Answer:
+def outcome(comparison: Comparison, folder: Path, *, again: bool = True, form: str = "html") -> Answer:
     """Write results and report of a finished comparison into a folder, and answer with the table.
 
     A trial that the machine ended is no result of its method: the run counts as failed.
@@ -95,7 +95,7 @@ def outcome(comparison: Comparison, folder: Path, *, again: bool = True) -> Answ
     from polytask.study.outcome.text import table_for
 
     results = comparison.to_json(folder / "results.json")
-    page = comparison.report(folder / "report.html", again=again)
+    page = comparison.report(folder / f"report.{form}", again=again)
     data: dict[str, Any] = {**comparison.to_dict(), "files": {"results": results, "report": page}}
     # A terminal's width is known; in a pipe or file, the table of fixed width is left as it is.
     table = table_for(comparison, Console().width) if sys.stdout.isatty() else Text(str(comparison))

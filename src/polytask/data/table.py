@@ -226,6 +226,8 @@ class _Rows:
             warn=number == 0,
             advise=number == 0,
         )
+        if self.judged is None:  # where the test rows stand in the table that was read, so that a reader finds them
+            made.details["test_rows"] = self.frame.index[splits["test"]].tolist()
         return dataclasses.replace(made, splitter=self)
 
 

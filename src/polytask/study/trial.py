@@ -15,6 +15,7 @@ from polytask.files import write_json
 from polytask.folders import make_folder, remove, set_aside, sweep
 from polytask.share.stored import drop_model
 from polytask.study.limits import limit_of
+from polytask.study.outcome.answers import ANSWERS
 from polytask.study.outcome.results import TrialResult, read_result
 from polytask.study.trial_spec import TrialSpec
 from polytask.train import History
@@ -119,6 +120,6 @@ def _tidy(folder: Path, *, resume: bool) -> None:
     sweep(folder)
     if (folder / FAILURE).exists() or not resume:
         checkpoints.discard(folder / "checkpoint")
-        for name in (FAILURE, RESULT):
+        for name in (FAILURE, RESULT, ANSWERS):
             remove(folder / name)
         drop_model(folder)

@@ -56,7 +56,7 @@ def check_estimator(entry: Entry, data: MultiTaskData, tasks: TaskSet) -> None:
 
 def fit_estimator(
     entry: Entry, data: MultiTaskData, tasks: TaskSet, seed: int, result: TrialResult
-) -> tuple[TrialResult, Estimators | None]:
+) -> tuple[TrialResult, Learned]:
     """Fit on the training rows and measure on the others.
 
     Args:
@@ -67,8 +67,7 @@ def fit_estimator(
         result: The trial's record, to be filled in.
 
     Returns:
-        The record with metrics, what was chosen, number of parameters and seconds; and the estimators as plain arrays,
-        or ``None`` where they have no such form.
+        The record with metrics, what was chosen, number of parameters and seconds; and the estimators.
 
     Raises:
         TaskError: A task has no training label, or a label is not possible.
@@ -85,7 +84,7 @@ def fit_estimator(
         remarks=learned.told,
         timing={"seconds": learned.seconds, "seconds_per_step": math.nan},
     )
-    return found, learned.plain(Interface.of(data, tasks.names))
+    return found, learned
 
 
 @final

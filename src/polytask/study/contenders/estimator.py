@@ -23,6 +23,7 @@ from polytask.study.classical import (
 from polytask.study.contenders.contender import Contender, OnEpoch, Setting
 from polytask.study.contenders.identity import plain
 from polytask.study.contenders.request import Request
+from polytask.study.outcome.answers import write_answers
 from polytask.study.outcome.results import TrialResult
 from polytask.tasks import Task
 
@@ -138,7 +139,9 @@ class EstimatorContender(Contender):
     ) -> TrialResult:
         """Fit and measure."""
         blank = self.record(tasks, seed, folder)
-        result, kept = fit_estimator(self.estimator, data, data.tasks.subset(tasks), seed, blank)
+        result, learned = fit_estimator(self.estimator, data, data.tasks.subset(tasks), seed, blank)
+        write_answers(folder, learned.heads, data, tasks)
+        kept = learned.plain(Interface.of(data, tasks))
         if kept is not None:
             write_model(folder, kept.store(self.about(data, seed, folder)))
         return result

@@ -21,6 +21,7 @@ from polytask.study.contenders.contender import Contender, OnEpoch, Setting, Ste
 from polytask.study.contenders.identity import plain, surroundings
 from polytask.study.contenders.request import Request
 from polytask.study.contenders.timing import check_schedule, schedule_in_words
+from polytask.study.outcome.answers import write_answers
 from polytask.study.outcome.results import TrialResult
 from polytask.train import History, Trainer, TrainOptions, check_metrics
 from polytask.train import checkpoint as checkpoints
@@ -271,7 +272,9 @@ class NetworkContender(Contender):
         with threads(1):  # sums over rows depend on the number of threads; one trial is one thread everywhere
             history = trainer.fit(data.train, data.test if selection == "test" else data.val, resume="auto")
             judged = {split: trainer.evaluate(source) for split, source in data.splits.items() if split != "train"}
-        write_model(folder, Network(blueprint, model).store(self.about(data, seed, folder)))
+            network = Network(blueprint, model)
+            write_answers(folder, network.outputs, data, tasks)
+        write_model(folder, network.store(self.about(data, seed, folder)))
         return self.record(
             tasks,
             seed,

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 import hashlib
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, final
 
 from polytask.errors import DamagedError, TrialError
-from polytask.files import encode, fitting, read_json, write_json
+from polytask.files import encode, fitting, read_json, write_atomically, write_json
 from polytask.share.stored import has_model
+from polytask.study.outcome.answers import Kept, read_answers
 from polytask.study.outcome.numbers import Numbers
 from polytask.study.outcome.protocol import Protocol, TaskInfo
 from polytask.study.outcome.results import SCHEMA, TrialResult
@@ -52,6 +54,18 @@ class Comparison(Numbers):
         """Folder of the best model, for :func:`polytask.load`; ``None`` where none was kept."""
         folder = None if self.out is None else self.out / "best"
         return folder if folder is not None and has_model(folder) else None
+
+    @functools.cached_property
+    def answers(self) -> Kept:
+        """What was kept of the answers on test rows, by task, method and seed; nothing without a folder.
+
+        Studies of earlier versions kept none.
+        """
+        found = {}
+        for trial in self.trials if self.out is not None else ():
+            for task, answers in read_answers(self.out / "trials" / trial.id).items():
+                found[task, trial.method, trial.seed] = answers
+        return found
 
     def table(self) -> Any:
         """The results as a ``rich.table.Table``."""
@@ -126,21 +140,24 @@ class Comparison(Numbers):
         return cls(protocol, trials, path.parent)
 
     def report(self, path: str | Path, *, again: bool = True) -> Path:
-        """Write the report: one HTML file that needs nothing else.
+        """Write the report: one file that needs nothing else.
 
         Args:
-            path: File to write, or a folder to write ``report.html`` in.
+            path: File to write, whose ending says what it is: a page (``.html``), Markdown (``.md``) or a notebook
+                (``.ipynb``); or a folder to write ``report.html`` in.
             again: Whether to draw it again where it is there already, made of the same results by the same version.
 
         Raises:
             TrialError: The file cannot be written.
         """
         path = Path(path)
-        path = path if path.suffix in (".html", ".htm") else path / "report.html"
+        path = path if path.suffix in (".html", ".htm", ".md", ".ipynb") else path / "report.html"
         if again or not self._is_reported(path):
-            from polytask.study.outcome.report import write_report  # brings matplotlib
+            from polytask.study.outcome.report import render  # brings matplotlib
+            from polytask.study.outcome.written import markdown, notebook
 
-            write_report(self, path, self.stamp, self.best)
+            form = {".md": markdown, ".ipynb": notebook}.get(path.suffix, render)
+            write_atomically(path, form(self, self.stamp, self.best, self.answers))
         return path
 
     @property

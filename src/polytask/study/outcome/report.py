@@ -15,29 +15,34 @@ import jinja2
 import pandas as pd
 from markupsafe import Markup
 
-from polytask.files import write_atomically
 from polytask.share.stored import predicting
 from polytask.study.outcome import text
-from polytask.study.outcome.figures import SECTIONS, Figure, Look
+from polytask.study.outcome.answers import Kept
+from polytask.study.outcome.figures import OF_ROWS, SECTIONS, Figure, Look, Omitted
 from polytask.study.outcome.numbers import Numbers
 from polytask.study.outcome.statistics import LEVEL
 from polytask.study.outcome.verdict import judge
 
-__all__ = ["render", "write_report"]
+__all__ = ["provenance", "render", "sections"]
 
 
-def write_report(comparison: Numbers, path: Path, stamp: str, best: Path | None) -> None:
-    """Write the report of a study.
+def sections(comparison: Numbers, kept: Kept) -> list[Figure | Omitted]:
+    """All sections in their order: gains, what is drawn from single rows, and the rest."""
+    first, *rest = (section(comparison) for section in SECTIONS)
+    return [first, *(section(comparison, kept) for section in OF_ROWS), *rest]
 
-    Raises:
-        StorageError: The file cannot be written.
+
+def render(comparison: Numbers, stamp: str = "", best: Path | None = None, kept: Kept | None = None) -> str:
+    """The report as one HTML page: no script, no external address, equal for equal results.
+
+    Args:
+        comparison: The study.
+        stamp: What tells the results from others.
+        best: Folder of the best model, if one was kept.
+        kept: What models answered on single rows; figures of rows are left out without.
     """
-    write_atomically(path, render(comparison, stamp, best))
-
-
-def render(comparison: Numbers, stamp: str = "", best: Path | None = None) -> str:
-    """The report as one HTML page: no script, no external address, equal for equal results."""
-    made = [section(comparison) for section in SECTIONS]
+    made = sections(comparison, kept or {})
+    warnings = text.warnings(comparison)
     environment = jinja2.Environment(
         loader=jinja2.FunctionLoader(_template), autoescape=True, undefined=jinja2.StrictUndefined,
         trim_blocks=True, lstrip_blocks=True,
@@ -58,9 +63,10 @@ def render(comparison: Numbers, stamp: str = "", best: Path | None = None) -> st
             (method, comparison.verdict_of(method), *text.cells(comparison, method)) for method in comparison.methods
         ],
         trivial=text.trivial_cells(comparison),
-        footer=text.footer(comparison),
+        warnings=warnings,
+        footer=[line for line in text.footer(comparison) if line not in warnings],
         level=f"{100 * LEVEL:.0f} %",
-        provenance=_provenance(comparison, best),
+        provenance=provenance(comparison, best),
         configuration=json.dumps(dataclasses.asdict(comparison.protocol), indent=2, ensure_ascii=False),
         style=_template("report.css"),
         is_figure=lambda section: isinstance(section, Figure),
@@ -102,10 +108,10 @@ def _typeset(words: str) -> str:
     """Hyphens before numbers become minus signs; a value, its sign of per cent and its interval stay on one line."""
     words = re.sub(r"(?<![\w.])-(?=\d)", "−", words)
     words = re.sub(r" ?\[[−+\d][^\]]*\]", lambda interval: interval[0].replace(" ", "\u00a0"), words)
-    return words.replace(" %", "\u00a0%").replace("Δm ", "Δm\u00a0")
+    return words.replace(" %", "\u00a0%").replace("Δm ", "Δm\u00a0").replace(" ± ", "\u00a0±\u00a0")
 
 
-def _provenance(comparison: Numbers, best: Path | None) -> list[tuple[str, str]]:
+def provenance(comparison: Numbers, best: Path | None) -> list[tuple[str, str]]:
     """What is needed to repeat the numbers, in words."""
     protocol = comparison.protocol
     rule = {

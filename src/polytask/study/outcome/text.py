@@ -22,10 +22,12 @@ __all__ = [
     "table_for",
     "times",
     "trivial_cells",
+    "warnings",
 ]
 
 TRIVIAL = "trivial"
 """Name of the row of predictions that look at no input."""
+_LEAK, _LEAKS = "Possible leakage: ", 5
 WIDTH = 118
 """Columns that a fixed-width table may take; wider ones are broken into blocks."""
 
@@ -150,6 +152,13 @@ def trivial_cells(comparison: Numbers) -> list[str]:
     spread = {task: float(comparison.summary[f"{task}:sd"].max()) for task in comparison.tasks}
     means = [math.fsum(values) / len(values) if values else math.nan for values in known]
     return [number(mean, spread=spread[task]) for task, mean in zip(comparison.tasks, means, strict=True)]
+
+
+def warnings(comparison: Numbers) -> list[str]:
+    """What puts the numbers in doubt: inputs that may give a target away, results that are too good to be true."""
+    lines = [line for line in comparison.protocol.about.splitlines() if line.startswith(_LEAK)]
+    more = [f"{len(lines) - _LEAKS} more of them are listed with the data"] if len(lines) > _LEAKS else []
+    return [*suspicions(comparison), *lines[:_LEAKS], *more]
 
 
 def footer(comparison: Numbers) -> list[str]:

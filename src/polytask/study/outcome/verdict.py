@@ -10,7 +10,7 @@ from polytask.study.outcome.numbers import Numbers
 from polytask.study.outcome.statistics import Interval, seeds_needed
 from polytask.study.outcome.text import apart, over, percent, signed_interval, times
 
-__all__ = ["Judgement", "judge"]
+__all__ = ["Judgement", "judge", "ranked"]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -43,8 +43,8 @@ def judge(comparison: Numbers) -> Judgement:
     Returns:
         The judgement; deterministic, computed from the numbers alone.
     """
-    joint = _ranked(comparison, comparison.joint)
-    alone = _ranked(comparison, [m for m in comparison.protocol.alone if m != comparison.reference])
+    joint = ranked(comparison, comparison.joint)
+    alone = ranked(comparison, [m for m in comparison.protocol.alone if m != comparison.reference])
     if not joint and not alone:
         return _nothing(comparison)
     best, interval = (joint or alone)[0]
@@ -68,7 +68,7 @@ def judge(comparison: Numbers) -> Judgement:
     return Judgement(headline, tuple(details), tuple(_next(comparison, joint or alone, simple, gap)), best)
 
 
-def _ranked(comparison: Numbers, methods: Sequence[str]) -> list[tuple[str, Interval]]:
+def ranked(comparison: Numbers, methods: Sequence[str]) -> list[tuple[str, Interval]]:
     """Methods whose gain is known, the best first.
 
     A method that is better for sure comes before one with a larger but uncertain mean; one surely worse comes last.

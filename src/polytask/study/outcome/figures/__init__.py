@@ -2,15 +2,19 @@
 
 from collections.abc import Callable
 
+from polytask.study.outcome.answers import Kept
 from polytask.study.outcome.figures.balance import conflicts, weights
+from polytask.study.outcome.figures.changes import changes, disagreements
+from polytask.study.outcome.figures.confusion import confusion
 from polytask.study.outcome.figures.curves import curves
 from polytask.study.outcome.figures.delta import delta
 from polytask.study.outcome.figures.pareto import pareto
+from polytask.study.outcome.figures.predicted import predicted
 from polytask.study.outcome.figures.style import Figure, Look, Omitted, Panel
 from polytask.study.outcome.figures.tables import cost, labels
 from polytask.study.outcome.numbers import Numbers
 
-__all__ = ["SECTIONS", "Figure", "Look", "Omitted", "Panel"]
+__all__ = ["OF_ROWS", "SECTIONS", "Figure", "Look", "Omitted", "Panel"]
 
 
 def affinity(comparison: Numbers) -> Omitted:
@@ -34,3 +38,7 @@ SECTIONS: tuple[Callable[[Numbers], Figure | Omitted], ...] = (
     labels,
     cost,
 )
+"""Drawn from the numbers of a study alone."""
+
+OF_ROWS: tuple[Callable[[Numbers, Kept], Figure | Omitted], ...] = (predicted, confusion, changes, disagreements)
+"""Drawn from what models answered on single test rows; they stand after the first of the others, the gains."""

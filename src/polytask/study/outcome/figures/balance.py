@@ -25,6 +25,8 @@ from polytask.study.outcome.numbers import Numbers
 
 __all__ = ["conflicts", "weights"]
 
+RAW = 3
+"""Most methods whose raw weights are drawn."""
 FLAT = 1e-3
 """Relative change below which weights count as constant."""
 
@@ -39,9 +41,10 @@ def weights(comparison: Numbers) -> Figure | Omitted:
     tones = dict(zip(tasks, shades(len(tasks)), strict=True))
     panels: list[Panel] = []
     raw: list[Panel] = []
+    changing: list[tuple[int, str, pd.DataFrame]] = []
     quiet: list[str] = []
-    moved: list[str] = []
-    largest = (0.0, "", "")
+    means: dict[str, pd.Series] = {}
+    ends: dict[tuple[str, str], float] = {}
     for number, method in enumerate(m for m in comparison.methods if (data["method"] == m).any()):
         part = data[data["method"] == method]
         share, weight = _wide(part, "shares", tasks), _wide(part, "weights", tasks)
@@ -51,17 +54,18 @@ def weights(comparison: Numbers) -> Figure | Omitted:
             quiet.append(method)
             continue
         if with_norms:
-            top = str(share.mean().idxmax())
-            largest = max(largest, (float(share[top].mean()), method, top))
+            means[method] = share.mean().dropna()
         what = "share of the step" if with_norms else "share of the weights"
         with panel(f"shares-{number}", f"{method}: {what} by epoch", panels) as axes:
             _stack(axes, share.fillna(0.0), tones)
             axes.set_title(f"{method}: {what}")
         if moving:
-            moved.append(method)
-            with panel(f"weights-{number}", f"{method}: raw weights by epoch", raw) as axes:
-                _lines(axes, weight, tasks)
-                axes.set_title(f"{method}: raw weights")
+            ends |= {(method, str(task)): change for task, change in (weight.iloc[-1] / weight.iloc[0] - 1).items()}
+            changing.append((number, method, weight))
+    for number, method, weight in changing[:RAW]:
+        with panel(f"weights-{number}", f"{method}: raw weights by epoch", raw) as axes:
+            _lines(axes, weight, tasks)
+            axes.set_title(f"{method}: raw weights")
     if not panels:
         return Omitted(name, f"weights are constant and no gradients were recorded ({', '.join(quiet)})")
     caption = (
@@ -71,12 +75,49 @@ def weights(comparison: Numbers) -> Figure | Omitted:
     )
     if quiet:
         caption += f" Not drawn: {', '.join(quiet)} (constant weights, no gradients)."
-    title = (
-        f"Under {largest[1]}, {largest[2]} takes {_percent(largest[0])} of the step on average"
-        if largest[1]
-        else f"Weights of {', '.join(moved)} move during training"
-    )
+    title = _step_title(means) if means else _weight_title(ends)
+    if len(changing) > RAW:
+        caption += f" Raw weights of the first {RAW} of {len(changing)} methods whose weights move; the data has all."
     return Figure("weights", name, title, caption, (*panels, *raw), data)
+
+
+def _step_title(means: dict[str, pd.Series]) -> str:
+    """Who takes most of the step, beside what an even share would be."""
+    method = max(means, key=lambda m: float(means[m].max()) * len(means[m]))
+    share, even = means[method], 1 / len(means[method])
+    top, last = str(share.idxmax()), str(share.idxmin())
+    if share[top] > 1.5 * even:
+        return (
+            f"Under {method}, {top} takes {_percent(share[top])} of the step on average, where an even share is "
+            f"{_percent(even)}"
+        )
+    return (
+        f"No task dominates: even under {method} shares of the step go from {_percent(share[last])} ({last}) to "
+        f"{_percent(share[top])} ({top}), where an even share is {_percent(even)}"
+    )
+
+
+def _weight_title(ends: dict[tuple[str, str], float]) -> str:
+    """The weights that grow and fall most from the first epoch to the last."""
+    known = {key: change for key, change in ends.items() if math.isfinite(change)}
+    if not known:
+        return "Weights move during training, from or to 0"
+    method, task = max(known, key=lambda key: abs(known[key]))
+    rest = {t: change for (m, t), change in known.items() if m == method and (change > 0) != (known[method, task] > 0)}
+    rest = {other: change for other, change in rest.items() if abs(change) >= 0.005}
+    words = f"Under {method}, the weight of {task} {_moved(known[method, task])}"
+    if rest:
+        other = max(rest, key=lambda t: abs(rest[t]))
+        words += f" and that of {other} {_moved(rest[other])}"
+    return f"{words} over the training"
+
+
+def _moved(change: float) -> str:
+    return (
+        f"grows to {1 + change:.1f}×"
+        if change >= 1
+        else f"{'grows' if change > 0 else 'falls'} by {_percent(abs(change))}"
+    )
 
 
 def conflicts(comparison: Numbers) -> Figure | Omitted:

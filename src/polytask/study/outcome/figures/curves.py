@@ -21,7 +21,7 @@ def curves(comparison: Numbers) -> Figure | Omitted:
     looks = look_of(comparison)
     split = str(data["split"].iloc[0])
     peaks = _peaks(comparison, data)
-    shown = pick_tasks(comparison.tasks, comparison.gains)
+    shown = pick_tasks(comparison.tasks, comparison.gains, 6)
     panels: list[Panel] = []
     for number, task in enumerate(shown):
         info = comparison.protocol.tasks[task]

@@ -3,12 +3,24 @@
 from __future__ import annotations
 
 import itertools
+import math
 
 import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
 
-from polytask.study.outcome.figures.style import INK, MUTED, Figure, Look, Omitted, Panel, few_ticks, look_of, panel
+from polytask.study.outcome.figures.style import (
+    INK,
+    MUTED,
+    Figure,
+    Look,
+    Omitted,
+    Panel,
+    clip_at,
+    few_ticks,
+    look_of,
+    panel,
+)
 from polytask.study.outcome.numbers import Numbers
 
 __all__ = ["front", "pareto"]
@@ -35,10 +47,13 @@ def pareto(comparison: Numbers) -> Figure | Omitted:
             "as good on every task. Both axes point towards better, so better is up and to the right."
         )
     else:
-        width = min(max(3.35, 0.55 * len(tasks)), 7.0)
+        width = min(max(5.2, 0.55 * len(tasks)), 8.0)
         with panel("pareto-parallel", "mean gain of each method, task by task", panels, 2.6, width) as axes:
             _parallel(axes, comparison, tasks, looks)
-        how = "Mean gain over the reference in per cent, task by task; higher is better. Crossing lines are trade-offs."
+        how = (
+            "Mean gain over the reference in per cent, task by task; higher is better. Crossing lines are trade-offs. "
+            "A gain far beyond all others ends at the edge, with its value."
+        )
     legend = tuple((method, looks[method]) for method in comparison.methods if method in means.index)
     data = comparison.primary.reset_index()
     return Figure("pareto", name, _title(comparison, means, best), how, tuple(panels), data, legend)
@@ -87,13 +102,21 @@ def _scatter(
 
 def _parallel(axes: Axes, comparison: Numbers, tasks: list[str], looks: dict[str, Look]) -> None:
     axes.axhline(0, color=INK, lw=0.8)
+    rows = comparison.gains.groupby("method", sort=False).mean()[tasks]
+    limit = clip_at(rows.to_numpy().ravel().tolist())
     for method in comparison.methods:
         if method == comparison.reference or comparison.interval(method) is None:
             continue
-        look, mean = looks[method], comparison.gains.xs(method, level="method")[tasks].mean()
+        look, mean = looks[method], rows.loc[method]
+        for place, value in enumerate(mean):
+            if abs(value) > limit:  # written where it leaves the axes
+                side = math.copysign(1, value)
+                words, corner = f"{value:+.0f} %".replace("-", "−"), (place, side * limit)
+                axes.annotate(words, corner, (0, -7 * side), textcoords="offset points", ha="center", va="center",
+                              fontsize=6.5, color=look.colour, weight="bold")  # fmt: skip
         axes.plot(
             range(len(tasks)),
-            mean,
+            mean.clip(-limit, limit),
             look.marker,
             color=look.colour,
             ls="-",
@@ -101,7 +124,8 @@ def _parallel(axes: Axes, comparison: Numbers, tasks: list[str], looks: dict[str
             ms=4,
             lw=1.2,
         )
-    axes.set_xticks(range(len(tasks)), tasks, rotation=35, ha="right")
+    turned = max(map(len, tasks)) * len(tasks) > 60
+    axes.set_xticks(range(len(tasks)), tasks, rotation=35 if turned else 0, ha="right" if turned else "center")
     axes.yaxis.set_major_formatter(lambda value, _: f"{value:+g} %" if value else "0")
     for index in range(len(tasks)):
         axes.axvline(index, color=MUTED, lw=0.3, zorder=0)

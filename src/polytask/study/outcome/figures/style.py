@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import io
+import math
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
@@ -28,10 +29,13 @@ __all__ = [
     "Omitted",
     "Panel",
     "beside",
+    "clip_at",
     "few_ticks",
     "look_of",
     "panel",
+    "pick_tasks",
     "shades",
+    "short",
 ]
 
 INK, MUTED, RULE, LINE = "#1d2329", "#6a727c", "#d9dde2", "#3c4a57"
@@ -91,10 +95,12 @@ class Panel:
     Attributes:
         svg: The drawing, ready to stand in a page.
         alt: What it shows, for those who do not see it.
+        width: Its width in units of a usual panel's; wider ones have a row of the page to themselves.
     """
 
     svg: str
     alt: str
+    width: float = 1.0
 
 
 @dataclasses.dataclass(frozen=True)
@@ -110,6 +116,7 @@ class Figure:
         data: What is drawn, to download.
         legend: Methods whose look a reader must know.
         table: Header and rows of a table to show.
+        notes: Sentences to list below the table.
     """
 
     id: str
@@ -120,6 +127,7 @@ class Figure:
     data: pd.DataFrame
     legend: tuple[tuple[str, Look], ...] = ()
     table: tuple[tuple[str, ...], ...] = ()
+    notes: tuple[str, ...] = ()
 
 
 @dataclasses.dataclass(frozen=True)
@@ -154,6 +162,33 @@ def few_ticks(axis: Axis, most: int, *, whole: bool = False) -> None:
     axis.set_major_locator(MaxNLocator(most, integer=whole, steps=[1, 2, 2.5, 5, 10]))
 
 
+def clip_at(extents: Sequence[float]) -> float:
+    """Where an axis of gains in per cent ends, so that a few outliers do not flatten the rest; infinity for no limit.
+
+    Outliers are fewer than half, lie more than five times as far out as all others, and beyond 5 %.
+
+    Examples:
+        >>> clip_at([2.0, 1.0, 3.0, 122.0]), clip_at([2.0, 1.0, 3.0, 12.0]), clip_at([0.1, 2.0])
+        (5.0, inf, inf)
+    """
+    ranked = sorted(abs(value) for value in extents if math.isfinite(value))
+    for place in range(max((len(ranked) - 1) // 2, 0), len(ranked) - 1):
+        limit = max(1.3 * ranked[place], 5.0)
+        if ranked[place + 1] > max(5 * ranked[place], limit):
+            return limit
+    return math.inf
+
+
+def short(words: str, most: int = 12) -> str:
+    """Words that fit beside an axis; what is cut is marked.
+
+    Examples:
+        >>> short("a rather long name"), short("brief")
+        ('a rather lo…', 'brief')
+    """
+    return words if len(words) <= most else f"{words[: most - 1]}…"
+
+
 def beside(axes: Axes, words: str, x: float, y: float, colour: str = INK) -> None:
     """Words just right of a point."""
     axes.annotate(words, (x, y), (3, 0), textcoords="offset points", va="center", color=colour, fontsize=6.5)
@@ -176,9 +211,13 @@ def panel(uid: str, alt: str, made: list[Panel], height: float = 2.1, width: flo
         axes = canvas.add_subplot()
         axes.tick_params(pad=2)
         yield axes
+        layout = canvas.get_layout_engine()
+        if layout is not None:  # once, where savefig would arrange everything twice
+            layout.execute(canvas)
+            canvas.set_layout_engine("none")
         buffer = io.StringIO()
         canvas.savefig(buffer, format="svg", metadata={"Date": None, "Creator": None})
-    made.append(Panel(_clean(buffer.getvalue(), uid, alt), alt))
+    made.append(Panel(_clean(buffer.getvalue(), uid, alt), alt, width / WIDTH))
 
 
 def _clean(svg: str, uid: str, alt: str) -> str:

@@ -45,6 +45,9 @@ def labels(comparison: Numbers) -> Figure | Omitted:
     else:
         title = "Every training row has every label"
     caption = f"{comparison.protocol.name}: {sizes} rows. A missing label takes no part in loss, step or metric."
+    notes = tuple(line for line in comparison.protocol.about.splitlines() if line.strip())
+    if notes:
+        caption += " Below: how the rows were read and split, what was guessed, what was left out and why."
     columns = ["task", "kind", *splits, "missing_in_training"]
     return Figure(
         "labels",
@@ -55,6 +58,7 @@ def labels(comparison: Numbers) -> Figure | Omitted:
         pd.DataFrame(data, columns=columns),
         (),
         tuple(table),
+        notes,
     )
 
 
