@@ -159,7 +159,7 @@ def read_table(
             },
         },
     )
-    return rows.split(0)
+    return rows.split(0, first=True)
 
 
 @final
@@ -182,7 +182,8 @@ class _Rows:
             return ""
         return "hold-outs" if self.rule.folds is None else f"{self.rule.folds} folds"
 
-    def split(self, number: int) -> MultiTaskData:
+    def split(self, number: int, *, first: bool = False) -> MultiTaskData:
+        """Split ``number``; what is odd about the table is warned of when it is read, not at every split."""
         splits = self.rule.split(self.frame, list(self.targets), number, self.judged)
         train = self.frame.iloc[splits["train"]]
         read = self.opened.columns
@@ -207,7 +208,7 @@ class _Rows:
             notes=notes,
             surprises=self.opened.said,
             details=self.details,
-            warn=number == 0,
+            warn=first,
             advise=number == 0,
         )
         return dataclasses.replace(made, splitter=self)
