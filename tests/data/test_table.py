@@ -219,6 +219,10 @@ def test_a_leak_warns_and_is_listed(frame):
     ]
     assert "Possible leakage: column 'pain_copy'" in data.notes
     with warnings.catch_warnings():
+        warnings.simplefilter("error")  # said when the table was read, and not again by a study of many splits
+        assert data.resplit(0).fingerprint == data.fingerprint
+        assert "Possible leakage: column 'pain_copy'" in data.resplit(1).notes
+    with warnings.catch_warnings():
         warnings.simplefilter("error")
         read_table(leaky, TARGETS, ignore=["pain_copy"])
 

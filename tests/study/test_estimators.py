@@ -26,6 +26,7 @@ from polytask.study import Comparison, compare
 from polytask.study.classical import entry_names, find_entry
 from polytask.study.classical.entries import NO_COLUMNS
 from polytask.study.classical.rows import Encoding, read_rows
+from polytask.study.classical.saved import head_of
 from polytask.study.contenders import read_contender
 from polytask.study.contenders.estimator import EstimatorContender
 from polytask.tasks import Task, TaskSet
@@ -666,3 +667,11 @@ def test_an_estimator_is_left_out_for_the_task_it_cannot_learn_and_no_other(tmp_
     assert "undefined" not in row
     assert Comparison.load(tmp_path).protocol.left_out == found.protocol.left_out
     assert found.report(tmp_path).exists()
+
+
+def test_a_constant_prediction_shares_no_memory_with_its_tensor():
+    frequencies = np.broadcast_to(np.array([0.2, 0.8]), (3, 2))  # one row of memory, which may not be written to
+    outputs = head_of(Task("y", "multiclass", classes=2), frequencies, (0.0, 1.0))
+    outputs[0] = 0.0
+    assert frequencies[1].tolist() == [0.2, 0.8]
+    assert outputs[1].tolist() == [0.2, 0.8]

@@ -58,6 +58,16 @@ def test_what_is_suspicious(make, metric, value, words):
         assert found == []
 
 
+def test_a_perfect_score_of_a_few_rows_is_no_wonder(make):
+    comparison = make()
+    info = comparison.protocol.tasks["sex"]
+    few = dataclasses.replace(info, labels={**info.labels, "test": 4})
+    protocol = dataclasses.replace(comparison.protocol, tasks={**comparison.protocol.tasks, "sex": few})
+    values = {"sex": {"auroc": dict.fromkeys(comparison.methods, 1.0)}}
+    assert suspicions(with_values(comparison, values))
+    assert suspicions(with_values(Comparison(protocol, comparison.trials), values)) == []
+
+
 def test_all_methods_are_named_once_and_stand_below_the_table(make):
     comparison = make()
     task = comparison.tasks[0]

@@ -359,6 +359,23 @@ def test_tied_heads_go_task_by_task(grads):
         torch.testing.assert_close(other[name], gradient, rtol=1e-6, atol=1e-9, msg=name)
 
 
+@pytest.mark.parametrize("grads", ["params", "features"])
+def test_a_frozen_trunk_leaves_the_heads_their_gradients(grads):
+    """Linear probes: nothing is shared, and a representation without a gradient tells no tasks apart."""
+    tasks = three_of_each("regression")
+    model = make(tasks).double()
+    model.encoder.requires_grad_(False)
+    inputs, targets = draw(tasks)
+    batch = Batch((Part(inputs.double(), targets),), ("",))
+    (one, first), (other, second) = (
+        stepped(tasks, model, batch, way, "upgrad", grads=grads) for way in (None, "aliases")
+    )
+    assert first.tasks == second.tasks
+    for name, gradient in one.items():
+        assert (gradient is None) == name.startswith("encoder")
+        torch.testing.assert_close(other[name], gradient, rtol=1e-6, atol=1e-9, msg=name)
+
+
 def test_a_head_that_reads_the_representation_too_goes_task_by_task():
     trunk, heads = nn.Linear(3, 4), {name: nn.Linear(4, 1) for name in "abc"}
     x = torch.randn(6, 3)

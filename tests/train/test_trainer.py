@@ -1,4 +1,5 @@
 import logging
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -190,6 +191,20 @@ def test_seeds_repeat_and_global_generators_are_left_alone(make_net, make_source
     assert np.array_equal(np.random.get_state()[1], before[1])  # noqa: NPY002
 
 
+def test_what_metrics_cost_once_is_no_time_of_the_first_epoch(make_net, make_source, tasks, monkeypatch):
+    clock, meter = [0.0], TaskSet.meter
+
+    def slow(self):  # as when they are imported
+        clock[0] += 5.0
+        return meter(self)
+
+    monkeypatch.setattr(TaskSet, "meter", slow)
+    monkeypatch.setattr("polytask.train.run.time", SimpleNamespace(perf_counter=lambda: clock[0]))
+    history = trainer_for(make_net(), tasks, epochs=1).fit(make_source(), make_source())
+    assert clock == [5.0]
+    assert history.seconds == 0
+
+
 def test_threads_are_set_and_put_back(make_net, make_source, tasks):
     before = torch.get_num_threads()
     seen = []
@@ -322,6 +337,7 @@ def test_options_come_as_object_mapping_or_keywords(make_net, tasks):
         ({"stop": "mean_dleta"}, "unknown stopping rule 'mean_dleta'; did you mean 'mean_delta'"),
         ({"trackers": ("tensorbord",), "out": "x"}, "unknown tracker 'tensorbord'; did you mean 'tensorboard'"),
         ({"trackers": ("tensorboard",)}, "need a place for their files: pass out="),
+        ({"grads": "features"}, r"grads is an option of the balancer.* Balancer\(method, grads=…\)"),
     ],
 )
 def test_wrong_options_are_found_before_training(options, message, make_net, tasks):

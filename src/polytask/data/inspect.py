@@ -17,8 +17,8 @@ from polytask.data.leakage import find_leaks, judged
 from polytask.data.missing import MissingValues
 from polytask.data.oddities import oddities
 from polytask.data.opening import open_table
+from polytask.data.roles import check_columns, column_names
 from polytask.data.said import condensed
-from polytask.data.table import check_columns, column_names
 from polytask.data.targets import read_target
 from polytask.errors import DataError
 from polytask.tasks import TaskSet

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 import warnings
-from collections import Counter
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, final
@@ -24,6 +23,7 @@ from polytask.data.missing import MissingValues, plain_missing
 from polytask.data.multitask import SPLITS, MultiTaskData
 from polytask.data.oddities import oddities
 from polytask.data.opening import Opened, open_table
+from polytask.data.roles import check_columns, column_names
 from polytask.data.said import condensed
 from polytask.data.source import TensorSource
 from polytask.data.split_rule import SplitRule
@@ -33,7 +33,7 @@ from polytask.errors import DataError, unknown
 from polytask.remedies import option
 from polytask.tasks import TaskSet
 
-__all__ = ["assemble", "check_columns", "column_names", "read_table"]
+__all__ = ["assemble", "read_table"]
 
 
 def read_table(
@@ -172,7 +172,7 @@ def read_table(
             },
         },
     )
-    return rows.split(0)
+    return rows.split(0, first=True)
 
 
 @final
@@ -196,7 +196,8 @@ class _Rows:
             return ""
         return "hold-outs" if self.rule.folds is None else f"{self.rule.folds} folds"
 
-    def split(self, number: int) -> MultiTaskData:
+    def split(self, number: int, *, first: bool = False) -> MultiTaskData:
+        """Split ``number``; what is odd about the table is warned of when it is read, not at every split."""
         splits = self.rule.split(self.frame, list(self.targets), number, self.judged)
         train, read = splits["train"], self.opened.columns
         columns = [infer_column(self.frame[column].iloc[train], kind) for column, kind in self.inputs.items()]
@@ -223,7 +224,7 @@ class _Rows:
             notes=notes,
             surprises=self.opened.said,
             details=self.details,
-            warn=number == 0,
+            warn=first,
             advise=number == 0,
         )
         if self.judged is None:  # where the test rows stand in the table that was read, so that a reader finds them
@@ -246,48 +247,6 @@ def _with_test_rows(
         raise DataError(f"test_table lacks the column {unknown('column', absent[0], map(str, judged.columns))}")
     both = pd.concat([frame, judged[list(frame.columns)]], ignore_index=True)
     return both, np.arange(len(both)) >= len(frame)
-
-
-def column_names(what: str, names: Sequence[str | int]) -> list[str]:
-    """Names of columns as the texts by which a table that was read knows them (a DataFrame's may be numbers).
-
-    Raises:
-        DataError: A single text in place of a list.
-    """
-    if isinstance(names, str):
-        raise DataError(f"{what} must be a list of column names, found the text {names!r}; write [{names!r}]")
-    return [str(name) for name in names]
-
-
-def check_columns(
-    frame: pd.DataFrame,
-    targets: Sequence[str],
-    kinds: Mapping[str, str],
-    ignore: Sequence[str],
-    splitting: Sequence[tuple[str, str]] = (),
-) -> None:
-    """Check that every column named exists and has one role; ``splitting`` are those that say how rows are split.
-
-    Raises:
-        DataError: A name is unknown, given twice, or has two roles.
-    """
-    if not targets:
-        raise DataError(f"name at least one target; columns are {', '.join(map(str, frame.columns))}")
-    known = [str(column) for column in frame.columns]
-    named = [("target", name) for name in targets] + [("column in kinds", name) for name in kinds]
-    named += [("column in ignore", name) for name in ignore]
-    named += splitting
-    for what, name in named:
-        if name not in known:
-            raise DataError(unknown(what, name, known))
-    twice = [name for name, count in Counter(targets).items() if count > 1]
-    if twice:
-        raise DataError(f"target {twice[0]!r} is named {Counter(targets)[twice[0]]} times; name it once")
-    for target in targets:
-        splits = next((what.removesuffix(" column") for what, name in splitting if name == target), "")
-        other = "ignored" if target in ignore else f"the {splits}" if splits else ""
-        if other:
-            raise DataError(f"column {target!r} is both a target and {other}; remove it from one of them")
 
 
 def assemble(

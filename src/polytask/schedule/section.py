@@ -46,5 +46,6 @@ class ScheduleSection(Section):
         for key in self.model_extra or {}:
             if key not in declared:
                 known = ["name", *declared]
-                raise ConfigError(f"{no_key(key, known)}. Known keys: {', '.join(known)}")
+                unnamed = "" if self.name else f"; options go with the name of a schedule: {', '.join(SCHEDULES)}"
+                raise ConfigError(f"{no_key(key, known)}. Known keys: {', '.join(known)}{unnamed}")
         read_schedule(self.chosen)

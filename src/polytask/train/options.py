@@ -8,7 +8,9 @@ from typing import Any, Literal
 import pydantic
 import torch
 
+from polytask.balance.section import ENGINE_OPTIONS
 from polytask.errors import ConfigError, unknown
+from polytask.remedies import worded
 from polytask.train.optim import OPTIMIZERS, SCHEDULERS, check_optimizer, check_scheduler
 
 __all__ = ["TrainOptions"]
@@ -105,7 +107,7 @@ class TrainOptions(pydantic.BaseModel):
     def __init__(self, **values: Any) -> None:
         for name in values:
             if name not in type(self).model_fields:
-                raise ConfigError(unknown("training option", name, type(self).model_fields))
+                raise ConfigError(_foreign(name) or unknown("training option", name, type(self).model_fields))
         try:
             super().__init__(**values)
         except pydantic.ValidationError as error:
@@ -180,6 +182,14 @@ class TrainOptions(pydantic.BaseModel):
                 value = f"{value.__module__}.{getattr(value, '__qualname__', type(value).__qualname__)}"
             plain[name] = dict(value) if isinstance(value, Mapping) else list(value) if name == "trackers" else value
         return plain
+
+
+def _foreign(name: str) -> str:
+    """Where an option of the engine belongs; empty for any other name."""
+    if name not in ENGINE_OPTIONS:
+        return ""
+    places = f"a Trainer takes it with its balancer, Balancer(method, {name}=…); compare, as balancer={{'{name}': …}}"
+    return f"{name} is an option of the balancer, not of training: {worded(places, f'[method] {name}')}"
 
 
 def _ignored(names: set[str], where: str) -> None:

@@ -93,6 +93,8 @@ class Run:
         if val is None and isinstance(self.stepper.scheduler, ReduceLROnPlateau):
             raise ConfigError("ReduceLROnPlateau waits for the validation score: pass val= to fit()")
         self._within = (0, 0.0)  # steps and seconds of the epoch that has begun
+        if val is not None:
+            forward.meter.reset()  # made now: what metrics import at first is no time of the first validation
         loader.set_epoch(0)
 
     @property

@@ -75,7 +75,8 @@ def through_heads(
 ) -> tuple[dict[str, Tensor], dict[str, tuple[Tensor | None, ...]]] | None:
     """One pass of the losses' sum through the heads, if that tells all tasks apart.
 
-    Every task must have its alias and parameters that are its own, and none may reach what is shared otherwise.
+    Every task must have its alias and parameters that are its own, and none may reach what is shared otherwise; a
+    representation that needs no gradient (of a frozen trunk) has none to tell them apart by.
 
     Returns:
         Every task's gradient by the representation, and by its own parameters (the heads policy decides whether); or
@@ -84,7 +85,7 @@ def through_heads(
     Raises:
         MethodError: A loss does not depend on its alias.
     """
-    if not aliases.tasks.issuperset(step.tasks):
+    if not aliases.features.requires_grad or not aliases.tasks.issuperset(step.tasks):
         return None
     tensors = aliases.tensors
     own = {task: step.own[task] if step.heads != "none" else () for task in step.tasks}

@@ -32,7 +32,8 @@ def head_of(task: Task, values: Array, unit: tuple[float, float]) -> Tensor:
     """
     if task.rule.affine:
         values = (values * unit[1] + unit[0] - task.shift) / task.scale
-    return torch.from_numpy(np.ascontiguousarray(values, dtype=np.float64)).reshape(len(values), task.out_features)
+    # Copied: a constant prediction is one value broadcast over the rows, memory that no tensor may share.
+    return torch.tensor(values, dtype=torch.float64).reshape(len(values), task.out_features)
 
 
 @final

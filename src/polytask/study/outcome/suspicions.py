@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 
 from polytask.study.outcome.numbers import Numbers
+from polytask.study.outcome.power import LEAST_ROWS
 
 __all__ = ["suspicions"]
 
@@ -18,7 +19,7 @@ def suspicions(comparison: Numbers) -> list[str]:
     """Sentences about test results that are too good to be true.
 
     Too good is a mean over seeds above 0.999 of R², the area under the ROC curve or average precision: as a rule an
-    input gives the target away.
+    input gives the target away. With fewer than 10 test labels a perfect score is no wonder, and nothing is said.
 
     Args:
         comparison: The study.
@@ -29,6 +30,8 @@ def suspicions(comparison: Numbers) -> list[str]:
     frame = comparison.frame
     test = frame[frame["split"] == "test"]
     test = test[test["metric"].isin(_BEST_IS_ONE) & test["value"].map(math.isfinite)]
+    few = [name for name, info in comparison.protocol.tasks.items() if info.labels.get("test", LEAST_ROWS) < LEAST_ROWS]
+    test = test[~test["task"].isin(few)]
     values: dict[tuple[str, str], dict[str, list[float]]] = {}
     columns = (test[name].tolist() for name in ("task", "metric", "method", "value"))
     for task, metric, method, value in zip(*columns, strict=True):
