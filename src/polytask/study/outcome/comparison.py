@@ -61,8 +61,10 @@ class Comparison(Numbers):
 
         Studies of earlier versions kept none.
         """
+        if self.out is None:
+            return {}
         found = {}
-        for trial in self.trials if self.out is not None else ():
+        for trial in self.trials:
             for task, answers in read_answers(self.out / "trials" / trial.id).items():
                 found[task, trial.method, trial.seed] = answers
         return found
