@@ -73,7 +73,7 @@ def read_bounds(series: pd.Series[Any], shown: str) -> NDArray[np.float64]:
         bounds = bounds_of(value)
         if bounds is None or bounds[0] > bounds[1]:
             raise DataError(
-                f'{shown} holds bounds, but row {int(series.index[place]) + 1} holds {value!r}; write "<5", '
+                f'{shown} holds bounds, but row {int(series.index[int(place)]) + 1} holds {value!r}; write "<5", '
                 '">10" or "3-7", or declare it missing'
             )
         found[place] = bounds

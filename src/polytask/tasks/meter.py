@@ -230,5 +230,10 @@ def _joined(waiting: list[labels.Entries]) -> Iterator[labels.Entries]:
         ones = torch.ones_like(present, dtype=torch.float64) if weighed and weight is None else weight
         groups.setdefault(alike, []).append(labels.Entries(prediction, target, present, ones))
     for items in groups.values():
-        columns = zip(*items, strict=True)
-        yield labels.Entries(*(None if column[0] is None else torch.cat(column).cpu() for column in columns))
+        weights = [entries.weight for entries in items if entries.weight is not None]
+        yield labels.Entries(
+            torch.cat([entries.prediction for entries in items]).cpu(),
+            torch.cat([entries.target for entries in items]).cpu(),
+            torch.cat([entries.present for entries in items]).cpu(),
+            torch.cat(weights).cpu() if weights else None,
+        )

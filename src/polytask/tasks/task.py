@@ -253,7 +253,7 @@ class Task:
         if self.class_weight != "balanced":
             return self
         total, classes = float(sum(counts)), len(counts)
-        return dataclasses.replace(self, class_weight=[total / (classes * n) if n else 1.0 for n in counts])
+        return dataclasses.replace(self, class_weight=tuple(total / (classes * n) if n else 1.0 for n in counts))
 
     def entry_losses(self, prediction: Tensor, target: Tensor, mask: Tensor | None = None) -> Float[Tensor, "n"]:
         """One loss per present label, (n,).

@@ -165,7 +165,7 @@ class Family(Entry):
         rows = len(training.targets[tasks[0]])
         own = np.stack([training.weights.get(name, np.ones(rows)) for name in tasks], axis=1)
         known = ~np.isnan(np.stack([training.targets[name] for name in tasks], axis=1))
-        weight = np.where(known, own, 0.0).max(axis=1)
+        weight: Array = np.where(known, own, 0.0).max(axis=1)
         if (known & (own != weight[:, None])).any():
             raise ConfigError(
                 f"{self.name} learns its tasks together and takes one weight per row, but the weights of "

@@ -94,9 +94,9 @@ def read_rows(source: Source, tasks: TaskSet) -> Rows:
     for part in batches(source, BATCH):
         features.append(features_of(part.inputs))
         for name, task in tasks.items():
-            found, own = _weighed(task, part, len(features[-1]))
-            targets[name].append(found)
-            weights[name].append(own)
+            labels, weight = _weighed(task, part, len(features[-1]))
+            targets[name].append(labels)
+            weights[name].append(weight)
     if not features:
         raise DataError("there are no training rows")
     joined = Features(*(np.concatenate(parts) for parts in zip(*map(_pair, features), strict=True)))

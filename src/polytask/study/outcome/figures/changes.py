@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -154,7 +155,7 @@ def disagreements(comparison: Numbers, kept: Kept) -> Figure | Omitted:
     if not rows:
         return Omitted(name, "no two methods answered the same rows differently")
     methods = [m for m in comparison.methods if any(method == m for _, method, _ in kept)][:METHODS]
-    data = []
+    data: list[tuple[Any, ...]] = []
     for apart, task, seed, place in rows:
         answers = {m: kept[task, m, seed] for m in methods if (task, m, seed) in kept}
         one = next(kept[task, m, seed] for m in comparison.methods if (task, m, seed) in kept)

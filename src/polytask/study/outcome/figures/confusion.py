@@ -27,7 +27,7 @@ FEW = 10
 
 class _Mistake(NamedTuple):
     share: float
-    count: int
+    rows: int
     task: str
     true: str
     said: str
