@@ -25,11 +25,13 @@ class Meeting(NamedTuple):
         leaves: Every leaf that a backward pass of these losses may write to.
         news: Whether a task or a parameter was new.
         compiled: Whether there is a compiled function in the graphs.
+        plain: Whether the graphs hid nothing and met parameters only.
     """
 
     leaves: list[Tensor]
-    news: bool
-    compiled: bool
+    news: bool = False
+    compiled: bool = False
+    plain: bool = True
 
 
 @dataclasses.dataclass
@@ -120,7 +122,7 @@ class Partition:
             self._refuse_checkpoint(losses)
         news = self._take_note(losses, walk.leaves)
         hidden = () if self.opaque is None else self._hidden()
-        return Meeting([*walk.leaves.values(), *hidden], news, walk.compiled)
+        return Meeting([*walk.leaves.values(), *hidden], news, walk.compiled, self.opaque is None and not self._aside)
 
     def _take_note(self, losses: Mapping[str, Tensor], leaves: Mapping[int, Tensor]) -> bool:
         known = self._met.issuperset(losses)
@@ -299,6 +301,11 @@ class Partition:
         Where a graph hides parameters, all whose names are known are among them, because it may reach any of them.
         """
         return [*self._aside.alive().values(), *(() if self.opaque is None else self._hidden())]
+
+    @property
+    def known(self) -> list[Tensor]:
+        """All parameters that any task has reached, and all whose names are known."""
+        return list((self._leaves.alive() | {id(leaf): leaf for leaf in self._names.alive().values()}).values())
 
     def _hidden(self) -> Iterable[Tensor]:
         """Parameters that an opaque graph may reach although no walk has met them."""

@@ -55,6 +55,7 @@ class Stepping:
     _applied: dict[str, float]
     _before: Evidence | None
     _shares: tuple[tuple[str, ...], Array]
+    _same: tuple[tuple[str, ...], Combination] | None
 
     def _loss_step(self, step: Step, values: Mapping[str, float], skipped: Sequence[str], *, reuse: bool) -> StepRecord:
         """Weigh by the losses, or as before, and differentiate the weighted sum."""
@@ -93,7 +94,11 @@ class Stepping:
     def _weigh(self, values: Mapping[str, float]) -> tuple[Evidence, Combination]:
         """What a method that looks at losses sees, and what it makes of it."""
         evidence = self._evidence(values, None)
-        return evidence, combination_of(self.method, evidence, self.scale)
+        if not self.method.constant:
+            return evidence, combination_of(self.method, evidence, self.scale)
+        if self._same is None or self._same[0] != evidence.tasks:
+            self._same = (evidence.tasks, combination_of(self.method, evidence, self.scale))
+        return evidence, self._same[1]
 
     def _apply_part(self, step: Step, values: Mapping[str, float]) -> Sequence[str]:
         """Add a micro-batch to ``.grad``; the tasks left out because their gradients are not finite."""
