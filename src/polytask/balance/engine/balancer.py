@@ -21,7 +21,6 @@ from polytask.balance.engine.gradients import Heads, Step
 from polytask.balance.engine.guard import Guard
 from polytask.balance.engine.partition import Meeting, Partition, declared_parameters
 from polytask.balance.engine.sources import Features, FeatureSource, ParameterSource, source_of
-from polytask.balance.engine.steady import Steady
 from polytask.balance.engine.stepping import Stepping
 from polytask.balance.engine.transaction import BrokenGradientError
 from polytask.balance.registry import get_method
@@ -120,7 +119,6 @@ class Balancer(Stepping):
         self.nonfinite: Literal["raise", "skip"] = nonfinite
         self._guard = Guard(self.tasks, nonfinite, self.method)
         self._compiled = CompiledGraphs()
-        self._steady = Steady()
         self._announce, self._announced = announce, False
         self.step = self.epoch = 0
         self.last: StepRecord | None = None
@@ -131,7 +129,6 @@ class Balancer(Stepping):
         self._heard = False  # whether anybody has called after_step
         self._claim = object()  # copied with the balancer, so that a copy owns the copied method
         self._shares = ((), np.zeros(0))  # the tasks of the last step, and their parts of the preference
-        self._same = None  # tasks, and the weights of a method that always gives the same
         if isinstance(shared, nn.Module):
             self.know(shared)
 
@@ -234,23 +231,12 @@ class Balancer(Stepping):
         self._meet(outputs)
         return self.partition
 
-    def _meet(self, outputs: Mapping[str, Tensor]) -> Meeting:
-        """Let the partition see the tasks' graphs."""
-        meeting = self.partition.meet(outputs)
+    def _meet(self, outputs: Mapping[str, Tensor], *, glance: bool = False) -> Meeting:
+        """Let the partition see the tasks' graphs, or no more of them than it has to."""
+        meeting = self.partition.glance(outputs) if glance else self.partition.meet(outputs)
         if meeting.news and self._announce is not None and not self._announced:
             self._announce(str(self.partition))
             self._announced = True
-        return meeting
-
-    def _met(self, losses: Mapping[str, Tensor]) -> Meeting:
-        """As :meth:`_meet`, by a look at the graphs' ends where that is enough."""
-        leaves = self._steady.leaves(losses) if self.sums and losses else None
-        if leaves is not None:
-            return Meeting(leaves)
-        meeting = self._meet(losses)
-        if self.sums:
-            plain = meeting.plain and not (meeting.news or meeting.compiled)
-            self._steady.walked(self.partition.known if plain else (), plain=plain)
         return meeting
 
     def know(self, model: nn.Module) -> None:
@@ -259,7 +245,6 @@ class Balancer(Stepping):
         Args:
             model: The whole model; ``Trainer`` does this. A module given as ``shared=`` is known by itself.
         """
-        self._steady.reset()
         self.method.know(self.partition.know(model))
 
     def after_step(self, losses: Mapping[str, Tensor | None]) -> None:
@@ -360,14 +345,12 @@ class Balancer(Stepping):
         self.step, self.epoch = int(state["step"]), int(state["epoch"])
         self._held = dict(state["held"])
         self._guard.restore(state["skips"], self.step)
-        self._steady.reset()
         self.partition.load_state_dict(state.get("partition", {}))
 
     def reset(self) -> None:
         """Make the balancer as new, e.g. for another model or fold: what it was told stays, all it learned is gone."""
         self.method.reset()
         self.partition.reset()
-        self._steady.reset()
         self._same = None
         self._guard = Guard(self.tasks, self.nonfinite, self.method)
         self.step = self.epoch = 0
@@ -390,7 +373,7 @@ class Balancer(Stepping):
         """What is differentiated; ``rows``: whether gradients of single tasks will be asked for."""
         checks.check_processes(self.method, alike=self._constant and self._one_pass)
         self.method.claim(self._claim)
-        reached, _, compiled, plain = self._met(present)
+        reached, _, compiled, plain = self._meet(present, glance=self.sums)
         aside = [] if plain else self.partition.aside
         if twin is not None:
             self._meet(twin)

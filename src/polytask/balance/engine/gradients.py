@@ -13,7 +13,6 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from polytask.balance.contract.evidence import tensor_like
 from polytask.errors import MethodError, TaskError
 
 __all__ = [
@@ -250,11 +249,8 @@ def _taken_apart(losses: Sequence[Tensor]) -> list[tuple[Tensor, slice | list[in
 
 def _seeds(losses: Iterable[tuple[Tensor, slice | list[int]]], factors: Float[Array, "K"]) -> list[Tensor]:
     """The gradients to start from: one factor per loss, in the form of :func:`stacked`."""
-    seeds = [tensor_like(factors[at], loss) for loss, at in losses]
-    return [
-        seed if seed.ndim == 1 == loss.ndim else seed.reshape(loss.shape)
-        for seed, (loss, _) in zip(seeds, losses, strict=True)
-    ]
+    seeds = [torch.tensor(factors[at].tolist(), dtype=loss.dtype, device=loss.device) for loss, at in losses]
+    return [seed if loss.ndim == 1 else seed.reshape(loss.shape) for seed, (loss, _) in zip(seeds, losses, strict=True)]
 
 
 @torch.no_grad()

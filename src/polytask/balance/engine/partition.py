@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 from polytask.balance.engine.graph import entangled, reached, walked
 from polytask.balance.engine.saved_partition import SavedPartition
+from polytask.balance.engine.steady import Steady
 from polytask.balance.engine.weak import WeakTensors
 from polytask.errors import MethodError
 
@@ -72,6 +73,7 @@ class Partition:
         self._met: set[str] = set()
         self._only_plain = not self.declared
         self._saved = SavedPartition()
+        self._steady = Steady()
 
     def __getstate__(self) -> dict[str, Any]:
         """What a copy needs: it finds parameters that are copied along, and the others as a resumed run does."""
@@ -123,6 +125,16 @@ class Partition:
         news = self._take_note(losses, walk.leaves)
         hidden = () if self.opaque is None else self._hidden()
         return Meeting([*walk.leaves.values(), *hidden], news, walk.compiled, self.opaque is None and not self._aside)
+
+    def glance(self, losses: Mapping[str, Tensor]) -> Meeting:
+        """As :meth:`meet`, but graphs that are known are not walked again: then everything known may be reached."""
+        leaves = self._steady.leaves(losses) if losses else None
+        if leaves is not None:
+            return Meeting(leaves)
+        meeting = self.meet(losses)
+        plain = meeting.plain and not (meeting.news or meeting.compiled)
+        self._steady.walked(self.known if plain else (), plain=plain)
+        return meeting
 
     def _take_note(self, losses: Mapping[str, Tensor], leaves: Mapping[int, Tensor]) -> bool:
         known = self._met.issuperset(losses)
@@ -246,6 +258,7 @@ class Partition:
 
     def _recall(self) -> None:
         """Take over what can be found of a saved partition."""
+        self._steady.reset()
         self._saved.recognise_names(self._names.alive())
         leaves, reach = self._saved.recall(self._leaves.alive(), self.reach)
         self._leaves = WeakTensors(leaves)

@@ -41,13 +41,6 @@ class Steady:
         self._before = 0
         self._since = 0
 
-    def __getstate__(self) -> dict[str, object]:
-        """A copy trusts nothing: names of kinds of nodes cannot be copied."""
-        return {}
-
-    def __setstate__(self, state: dict[str, object]) -> None:
-        self.reset()
-
     def leaves(self, losses: Mapping[str, Tensor]) -> list[Tensor] | None:
         """All that these losses may reach; ``None`` where their graph has to be walked (and :meth:`walked` told)."""
         ends = list(dict.fromkeys(loss.grad_fn for loss in losses.values()))

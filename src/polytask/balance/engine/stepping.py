@@ -55,7 +55,7 @@ class Stepping:
     _applied: dict[str, float]
     _before: Evidence | None
     _shares: tuple[tuple[str, ...], Array]
-    _same: tuple[tuple[str, ...], Combination] | None
+    _same: tuple[tuple[str, ...], Combination] | None = None  # of a method whose weights are always the same
 
     def _loss_step(self, step: Step, values: Mapping[str, float], skipped: Sequence[str], *, reuse: bool) -> StepRecord:
         """Weigh by the losses, or as before, and differentiate the weighted sum."""
