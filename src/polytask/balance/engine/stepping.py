@@ -96,6 +96,7 @@ class Stepping:
         evidence = self._evidence(values, None)
         if self._same is not None and self._same[0] == evidence.tasks:
             solution, weights = self._same[1:]
+            weights = weights.copy()
             return evidence, Combination(solution, weights, weighted(weights), list(range(evidence.size)))
         found = combination_of(self.method, evidence, self.scale)
         if self.method.constant:
