@@ -230,9 +230,9 @@ def _taken_apart(losses: Sequence[Tensor]) -> list[tuple[Tensor, slice | list[in
     found: dict[object, tuple[Tensor, list[int]]] = {}
     for position, loss in enumerate(losses):
         base = loss._base
-        if base is None:
-            return None
         node = loss.grad_fn
+        if base is None or node is None:
+            return None
         if node not in found:
             straight = type(node).__name__ == "UnbindBackward0" and node.next_functions[0][0] is base.grad_fn
             if base.ndim != 1 or not straight:
