@@ -1,3 +1,5 @@
+import pickle
+
 import pytest
 import torch
 
@@ -105,3 +107,43 @@ def test_batches_covers_every_row_once_in_order():
     source = TensorSource(torch.zeros(7, 1), {"a": torch.arange(7)})
     parts = list(batches(source, 3))
     assert [part.targets["a"].tolist() for part in parts] == [[0, 1, 2], [3, 4, 5], [6]]
+
+
+def _many(rows: int = 40) -> TensorSource:
+    generator = torch.Generator().manual_seed(0)
+    floats = {f"f{k}": torch.randn(rows, generator=generator) for k in range(6)}
+    wholes = {f"w{k}": torch.randint(0, 3, (rows,), generator=generator) for k in range(5)}
+    return TensorSource(torch.eye(rows), {**floats, "wide": torch.randn(rows, 2, generator=generator), **wholes})
+
+
+def test_batches_of_many_tasks_are_the_rows_in_the_tasks_order() -> None:
+    source, index = _many(), torch.tensor([3, 0, 39, 3])
+    _, targets = source.batch(index)
+    assert list(targets) == list(source.targets)
+    assert all(torch.equal(targets[name], y[index]) for name, y in source.targets.items())
+    targets["f0"].zero_()
+    assert all(torch.equal(source.batch(index)[1][name], y[index]) for name, y in source.targets.items())
+
+
+def test_labels_that_are_changed_or_replaced_are_those_of_the_next_batch() -> None:
+    source, index = _many(), torch.tensor([1, 2])
+    source.batch(index)
+    source.targets["f1"][1] = 7.0
+    source.targets["w2"] = torch.full((40,), 2)
+    source.targets["new"] = torch.full((40,), 0.5)
+    del source.targets["f3"]
+    _, targets = source.batch(index)
+    assert targets["f1"][0] == 7.0
+    assert targets["w2"].tolist() == [2, 2]
+    assert targets["new"].tolist() == [0.5, 0.5]
+    assert "f3" not in targets
+
+
+def test_a_source_travels_and_is_saved_without_the_copies_it_made() -> None:
+    source = _many()
+    size = len(pickle.dumps(source))
+    source.batch(torch.tensor([0]))
+    again = pickle.dumps(source)
+    assert len(again) == size
+    index = torch.tensor([5, 6])
+    assert all(torch.equal(y, source.targets[n][index]) for n, y in pickle.loads(again).batch(index)[1].items())

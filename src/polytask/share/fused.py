@@ -85,8 +85,15 @@ def _parameters(heads: Iterable[nn.Linear]) -> tuple[list[Tensor], list[Tensor]]
 
 def _heard(module: nn.Module) -> bool:
     """Whether a call of the module is more than its ``forward``, or its ``forward`` not that of its class."""
-    own = vars(module)
-    return any(map(own.get, _LISTENERS)) or "forward" in own
+    own = module.__dict__
+    return bool(
+        own["_forward_hooks"]  # one by one: this is asked of every head in every step
+        or own["_forward_pre_hooks"]
+        or own["_backward_hooks"]
+        or own["_backward_pre_hooks"]
+        or own.get("_compiled_call_impl")
+        or "forward" in own
+    )
 
 
 def _heard_everywhere() -> bool:
@@ -95,5 +102,4 @@ def _heard_everywhere() -> bool:
     return any(map(every.get, _LISTENERS_TO_ALL))
 
 
-_LISTENERS = ("_forward_hooks", "_forward_pre_hooks", "_backward_hooks", "_backward_pre_hooks", "_compiled_call_impl")
 _LISTENERS_TO_ALL = tuple(f"_global_{when}_hooks" for when in ("forward", "forward_pre", "backward", "backward_pre"))

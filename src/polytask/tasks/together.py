@@ -61,9 +61,9 @@ def columns(tasks: Sequence[Task], targets: Mapping[str, Tensor]) -> Columns | N
         tasks by themselves then tell what is wrong.
     """
     given = [targets[task.name] for task in tasks]
-    if given[0].ndim != 1 or len({(y.dtype, y.shape, y.device) for y in given}) > 1:
+    labels = _side_by_side(given)
+    if labels is None:
         return None
-    labels = torch.stack(given, 1)
     present = known(tasks[0], labels, None)
     numbers = present.sum(0)
     found = numbers.tolist()
@@ -83,6 +83,27 @@ def columns(tasks: Sequence[Task], targets: Mapping[str, Tensor]) -> Columns | N
     except TaskError:
         return None
     return Columns(tasks, labels, absent, numbers, counts)
+
+
+def _side_by_side(given: Sequence[Tensor]) -> Tensor | None:
+    """The columns as a matrix: the one they were taken from, if they are all its columns in order, or a new one."""
+    whole = given[0]._base
+    if whole is not None and whole.ndim == 2 and whole.shape[1] == len(given) and given[0].ndim == 1:
+        start, step = whole.storage_offset(), whole.stride(1)
+        places = range(start, start + len(given) * step, step) if step else ()
+        rows = whole.stride(0)
+        if (
+            step
+            and len(places) == len(given)
+            and all(
+                y._base is whole and y.storage_offset() == place and y.shape == whole.shape[:1] and y.stride(0) == rows
+                for y, place in zip(given, places, strict=True)
+            )
+        ):
+            return whole
+    if given[0].ndim != 1 or len({(y.dtype, y.shape, y.device) for y in given}) > 1:
+        return None
+    return torch.stack(given, 1)
 
 
 def column_losses(found: Columns, predictions: Float[Tensor, "B outs"]) -> Float[Tensor, "K"] | None:

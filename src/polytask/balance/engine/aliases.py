@@ -93,7 +93,7 @@ def through_heads(
     past = reached(*step.losses.values(), past=tensors)
     if len({id(tensor) for tensor in every}) < len(every) or any(id(tensor) in past for tensor in step.shared):
         return None
-    losses = stacked(step.losses.values())
+    losses = [loss for loss, _ in stacked(step.losses.values())]
     seeds = [torch.full_like(loss, step.loss_scale) for loss in losses]
     with in_words():
         found = torch.autograd.grad(

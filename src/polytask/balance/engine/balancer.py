@@ -231,9 +231,9 @@ class Balancer(Stepping):
         self._meet(outputs)
         return self.partition
 
-    def _meet(self, outputs: Mapping[str, Tensor]) -> Meeting:
-        """Let the partition see the tasks' graphs."""
-        meeting = self.partition.meet(outputs)
+    def _meet(self, outputs: Mapping[str, Tensor], *, glance: bool = False) -> Meeting:
+        """Let the partition see the tasks' graphs, or no more of them than it has to."""
+        meeting = self.partition.glance(outputs) if glance else self.partition.meet(outputs)
         if meeting.news and self._announce is not None and not self._announced:
             self._announce(str(self.partition))
             self._announced = True
@@ -341,6 +341,7 @@ class Balancer(Stepping):
         """
         check_owner(state["method"], type(self.method).__name__)
         self.method.load_state_dict(state["state"])
+        self._same = None
         self.step, self.epoch = int(state["step"]), int(state["epoch"])
         self._held = dict(state["held"])
         self._guard.restore(state["skips"], self.step)
@@ -350,6 +351,7 @@ class Balancer(Stepping):
         """Make the balancer as new, e.g. for another model or fold: what it was told stays, all it learned is gone."""
         self.method.reset()
         self.partition.reset()
+        self._same = None
         self._guard = Guard(self.tasks, self.nonfinite, self.method)
         self.step = self.epoch = 0
         self.last = self._before = None
@@ -371,8 +373,8 @@ class Balancer(Stepping):
         """What is differentiated; ``rows``: whether gradients of single tasks will be asked for."""
         checks.check_processes(self.method, alike=self._constant and self._one_pass)
         self.method.claim(self._claim)
-        reached, _, compiled = self._meet(present)
-        aside = self.partition.aside
+        reached, _, compiled, plain = self._meet(present, glance=self.sums)
+        aside = [] if plain else self.partition.aside
         if twin is not None:
             self._meet(twin)
             aside += self.partition.aside
@@ -381,10 +383,10 @@ class Balancer(Stepping):
         if rows or not self._one_pass:  # otherwise what the graphs reach is all there is to know
             shared, reached = self.partition.shared, []
             own = {name: [*found, *aside] for name, found in self.partition.owned_by(present).items()}
-        plain = [leaf for leaf in aside if not isinstance(leaf, nn.Parameter)]
+        others = [leaf for leaf in aside if not isinstance(leaf, nn.Parameter)]
         scale, scaled = 1.0 if scaler is None else float(scaler.get_scale()), scaler is not None
         scale /= 1 if twin is None else 2
-        policy = (self.heads, retain_graph, scale, twin, judge, scaled, plain, reached, compiled)
+        policy = (self.heads, retain_graph, scale, twin, judge, scaled, others, reached, compiled)
         return Step(present, shared, own, *policy)
 
     def _may_reuse(self, names: Iterable[str]) -> bool:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 from collections.abc import Iterable, Mapping, Sequence
 from types import TracebackType
@@ -178,8 +179,9 @@ def backward_weighted(step: Step, weights: Float[Array, "K"], own_factors: Float
     Returns:
         The number of backward passes.
     """
-    losses = stacked(step.losses.values())
-    seeds = _seeds(losses, weights * step.loss_scale)
+    given = stacked(step.losses.values())
+    losses = [loss for loss, _ in given]
+    seeds = _seeds(given, weights * step.loss_scale)
     if step.heads == "weighted":
         with in_words():
             torch.autograd.backward(losses, seeds, retain_graph=step.retain_graph)
@@ -193,7 +195,7 @@ def backward_weighted(step: Step, weights: Float[Array, "K"], own_factors: Float
         passes += 1
     if own:
         scales = np.full(len(weights), step.loss_scale) if own_factors is None else own_factors * step.loss_scale
-        seeds = _seeds(losses, scales)
+        seeds = _seeds(given, scales)
         once = list({id(tensor): tensor for tensor in own}.values())
         with in_words():
             torch.autograd.backward(losses, seeds, inputs=once, retain_graph=step.retain_graph)
@@ -201,19 +203,54 @@ def backward_weighted(step: Step, weights: Float[Array, "K"], own_factors: Float
     return passes
 
 
-def stacked(losses: Iterable[Tensor]) -> list[Tensor]:
-    """The losses as one tensor where they can be: whatever is done to it costs a fraction of doing it K times."""
+def stacked(losses: Iterable[Tensor]) -> list[tuple[Tensor, slice | list[int]]]:
+    """The losses as few tensors where they can be, each with the positions of the losses that are its entries.
+
+    Whatever is done to one vector costs a fraction of doing it K times. Losses that were one vector before, which
+    ``unbind`` took apart, are that vector again.
+
+    Examples:
+        >>> a, b = torch.ones(2, requires_grad=True).mul(2).unbind()
+        >>> stacked([a, b])
+        [(tensor([2., 2.], grad_fn=<MulBackward0>), [0, 1])]
+    """
     given = list(losses)
-    kinds = {(loss.dtype, loss.device, loss.ndim) for loss in given}
-    return [torch.stack(given)] if len(kinds) == 1 else given
+    whole = _taken_apart(given)
+    if whole is not None:
+        return whole
+    kind = given[0].dtype
+    if all(loss.dtype is kind for loss in given):
+        with contextlib.suppress(RuntimeError):  # they differ in shape, or are on several devices
+            return [(torch.stack(given), slice(None))]
+    return [(loss, [i]) for i, loss in enumerate(given)]
 
 
-def _seeds(losses: Sequence[Tensor], factors: Float[Array, "K"]) -> list[Tensor]:
+def _taken_apart(losses: Sequence[Tensor]) -> list[tuple[Tensor, slice | list[int]]] | None:
+    """The vectors whose entries, all of them and in order, the losses are; ``None`` where that is not so."""
+    found: dict[object, tuple[Tensor, list[int]]] = {}
+    for position, loss in enumerate(losses):
+        base = loss._base
+        node = loss.grad_fn
+        if base is None or node is None:
+            return None
+        if node not in found:
+            straight = type(node).__name__ == "UnbindBackward0" and node.next_functions[0][0] is base.grad_fn
+            if base.ndim != 1 or not straight:
+                return None
+            found[node] = (base, [])
+        at = found[node][1]
+        if loss.output_nr != len(at) or loss._backward_hooks or loss.retains_grad:
+            return None
+        at.append(position)
+    if any(len(at) != len(base) for base, at in found.values()):
+        return None
+    return [*found.values()]
+
+
+def _seeds(losses: Iterable[tuple[Tensor, slice | list[int]]], factors: Float[Array, "K"]) -> list[Tensor]:
     """The gradients to start from: one factor per loss, in the form of :func:`stacked`."""
-    values = factors.tolist()
-    if len(losses) == 1:
-        return [torch.tensor(values, dtype=losses[0].dtype, device=losses[0].device).reshape(losses[0].shape)]
-    return [torch.full_like(loss, value) for loss, value in zip(losses, values, strict=True)]
+    seeds = [torch.tensor(factors[at].tolist(), dtype=loss.dtype, device=loss.device) for loss, at in losses]
+    return [seed if loss.ndim == 1 else seed.reshape(loss.shape) for seed, (loss, _) in zip(seeds, losses, strict=True)]
 
 
 @torch.no_grad()

@@ -8,6 +8,7 @@ import warnings
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Literal, final
 
+import torch
 from torch import Tensor
 
 from polytask.balance.contract.method import Method
@@ -234,10 +235,17 @@ class Guard:
 
 
 def _values(losses: Mapping[str, Tensor]) -> list[float]:
-    """Loss values; in one transfer where they are on another device and alike."""
-    if all(loss.is_cpu for loss in losses.values()):
-        return [loss.item() for loss in losses.values()]
-    return [value for tensor in stacked(losses.values()) for value in tensor.detach().reshape(-1).tolist()]
+    """Loss values; in one transfer where they are on another device and alike, or are one vector."""
+    given = [*losses.values()]
+    if all(loss.is_cpu and loss._base is None for loss in given):
+        return [loss.item() for loss in given]
+    values = [math.nan] * len(given)
+    with torch.no_grad():
+        for tensor, at in stacked(given):
+            found = tensor.reshape(-1).tolist()
+            for position, value in zip(range(len(given)) if isinstance(at, slice) else at, found, strict=True):
+                values[position] = value
+    return values
 
 
 def _owners(step: Step, broken: Sequence[Tensor]) -> set[str]:

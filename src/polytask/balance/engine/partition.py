@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 from polytask.balance.engine.graph import entangled, reached, walked
 from polytask.balance.engine.saved_partition import SavedPartition
+from polytask.balance.engine.steady import Steady
 from polytask.balance.engine.weak import WeakTensors
 from polytask.errors import MethodError
 
@@ -25,11 +26,13 @@ class Meeting(NamedTuple):
         leaves: Every leaf that a backward pass of these losses may write to.
         news: Whether a task or a parameter was new.
         compiled: Whether there is a compiled function in the graphs.
+        plain: Whether the graphs hid nothing and met parameters only.
     """
 
     leaves: list[Tensor]
-    news: bool
-    compiled: bool
+    news: bool = False
+    compiled: bool = False
+    plain: bool = True
 
 
 @dataclasses.dataclass
@@ -70,6 +73,7 @@ class Partition:
         self._met: set[str] = set()
         self._only_plain = not self.declared
         self._saved = SavedPartition()
+        self._steady = Steady()
 
     def __getstate__(self) -> dict[str, Any]:
         """What a copy needs: it finds parameters that are copied along, and the others as a resumed run does."""
@@ -120,7 +124,17 @@ class Partition:
             self._refuse_checkpoint(losses)
         news = self._take_note(losses, walk.leaves)
         hidden = () if self.opaque is None else self._hidden()
-        return Meeting([*walk.leaves.values(), *hidden], news, walk.compiled)
+        return Meeting([*walk.leaves.values(), *hidden], news, walk.compiled, self.opaque is None and not self._aside)
+
+    def glance(self, losses: Mapping[str, Tensor]) -> Meeting:
+        """As :meth:`meet`, but graphs that are known are not walked again: then everything known may be reached."""
+        leaves = self._steady.leaves(losses) if losses else None
+        if leaves is not None:
+            return Meeting(leaves)
+        meeting = self.meet(losses)
+        plain = meeting.plain and not (meeting.news or meeting.compiled)
+        self._steady.walked(self.known if plain else (), plain=plain)
+        return meeting
 
     def _take_note(self, losses: Mapping[str, Tensor], leaves: Mapping[int, Tensor]) -> bool:
         known = self._met.issuperset(losses)
@@ -244,6 +258,7 @@ class Partition:
 
     def _recall(self) -> None:
         """Take over what can be found of a saved partition."""
+        self._steady.reset()
         self._saved.recognise_names(self._names.alive())
         leaves, reach = self._saved.recall(self._leaves.alive(), self.reach)
         self._leaves = WeakTensors(leaves)
@@ -299,6 +314,11 @@ class Partition:
         Where a graph hides parameters, all whose names are known are among them, because it may reach any of them.
         """
         return [*self._aside.alive().values(), *(() if self.opaque is None else self._hidden())]
+
+    @property
+    def known(self) -> list[Tensor]:
+        """All parameters that any task has reached, and all whose names are known."""
+        return list((self._leaves.alive() | {id(leaf): leaf for leaf in self._names.alive().values()}).values())
 
     def _hidden(self) -> Iterable[Tensor]:
         """Parameters that an opaque graph may reach although no walk has met them."""

@@ -9,9 +9,9 @@ import numpy as np
 from torch import Tensor
 
 from polytask.balance.contract.asks import LOSSES_AFTER_STEP
-from polytask.balance.contract.method import Evidence, Method
+from polytask.balance.contract.method import Evidence, Method, Solution
 from polytask.balance.contract.record import StepRecord
-from polytask.balance.engine.combination import Combination, Scale, combination_of, of_twins, own_factors
+from polytask.balance.engine.combination import Combination, Scale, combination_of, of_twins, own_factors, weighted
 from polytask.balance.engine.gradients import Step, backward_weighted, poison
 from polytask.balance.engine.guard import Guard
 from polytask.balance.engine.partition import Partition
@@ -55,6 +55,7 @@ class Stepping:
     _applied: dict[str, float]
     _before: Evidence | None
     _shares: tuple[tuple[str, ...], Array]
+    _same: tuple[tuple[str, ...], Solution, Array] | None = None  # of a method whose weights are always the same
 
     def _loss_step(self, step: Step, values: Mapping[str, float], skipped: Sequence[str], *, reuse: bool) -> StepRecord:
         """Weigh by the losses, or as before, and differentiate the weighted sum."""
@@ -93,7 +94,14 @@ class Stepping:
     def _weigh(self, values: Mapping[str, float]) -> tuple[Evidence, Combination]:
         """What a method that looks at losses sees, and what it makes of it."""
         evidence = self._evidence(values, None)
-        return evidence, combination_of(self.method, evidence, self.scale)
+        if self._same is not None and self._same[0] == evidence.tasks:
+            solution, weights = self._same[1:]
+            weights = weights.copy()
+            return evidence, Combination(solution, weights, weighted(weights), list(range(evidence.size)))
+        found = combination_of(self.method, evidence, self.scale)
+        if self.method.constant:
+            self._same = (evidence.tasks, found.solution, found.weights)
+        return evidence, found
 
     def _apply_part(self, step: Step, values: Mapping[str, float]) -> Sequence[str]:
         """Add a micro-batch to ``.grad``; the tasks left out because their gradients are not finite."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import warnings
 from collections.abc import Callable, Iterable, Sequence
 from types import TracebackType
@@ -146,10 +147,15 @@ def all_finite(tensors: Sequence[Tensor | None]) -> bool:
         return True
     found = torch.zeros((), device=given[0].device)
     try:
-        torch._amp_foreach_non_finite_check_and_unscale_(given, found, torch.ones_like(found))
+        torch._amp_foreach_non_finite_check_and_unscale_(given, found, _one(found.device))
         return not found.item()
     except (AttributeError, NotImplementedError, RuntimeError):  # sparse, complex, on several devices
         return all(bool(torch.isfinite(entries(tensor)).all()) for tensor in given)
+
+
+@functools.lru_cache(maxsize=16)
+def _one(device: torch.device) -> Tensor:
+    return torch.ones((), device=device)
 
 
 def entries(tensor: Tensor) -> Tensor:
