@@ -83,6 +83,8 @@ def read_bounds(series: pd.Series[Any], shown: str) -> NDArray[np.float64]:
 def one_number(labels: Mapping[str, Tensor]) -> dict[str, Tensor]:
     """Labels (N,) of a table for those who want one number each: of bounds (N, 2) the known ones, NaN for others."""
     return {
-        name: y if y.ndim == 1 else y[:, 0].where(y[:, 0] == y[:, 1], torch.full_like(y[:, 0], math.nan))
+        name: y
+        if y.ndim == 1 or not y.is_floating_point()
+        else y[:, 0].where(y[:, 0] == y[:, 1], torch.full_like(y[:, 0], math.nan))
         for name, y in labels.items()
     }

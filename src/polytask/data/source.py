@@ -14,6 +14,7 @@ from torch.utils.data import Dataset, default_collate
 
 from polytask.data.arrays import tensor_of
 from polytask.data.part import Inputs, Part
+from polytask.data.side_by_side import Columns
 from polytask.errors import DataError, unknown
 
 __all__ = [
@@ -32,10 +33,6 @@ __all__ = [
 
 ArrayLike: TypeAlias = Any
 """Numbers: a tensor, an array, a pandas frame or series, a list."""
-
-
-_MANY = 4
-"""Targets of one type that are worth laying side by side."""
 
 
 @runtime_checkable
@@ -124,31 +121,11 @@ class TensorSource:
             found = ", ".join(f"{what}: {'a scalar' if n is None else f'{n} rows'}" for what, n in sizes.items())
             raise DataError(f"inputs and targets must have the same number of rows, found {found}")
         self._size = next(iter(named.values())).shape[0]
-        self._matrices: list[tuple[list[str], Tensor]] = []
-        self._laid_out: list[tuple[str, Tensor, int]] = []
+        self._columns = Columns()
 
     def __getstate__(self) -> dict[str, Any]:
         """Without the copies that batches are taken from."""
-        return vars(self) | {"_matrices": [], "_laid_out": []}
-
-    def _side_by_side(self) -> list[tuple[list[str], Tensor]]:
-        """Labels of one type, where there are several, as columns of one matrix: a batch then takes whole rows.
-
-        The matrix is made at the first batch, and anew where labels were replaced or changed since.
-        """
-        same = len(self._laid_out) == len(self.targets) and all(
-            name == before and y is kept and _version(y) == version
-            for (name, y), (before, kept, version) in zip(self.targets.items(), self._laid_out, strict=True)
-        )
-        if not same:
-            alike: dict[torch.dtype, list[str]] = {}
-            for name, y in self.targets.items():
-                if y.ndim == 1 and y.is_cpu and y.layout == torch.strided and not y.requires_grad:
-                    alike.setdefault(y.dtype, []).append(name)
-            many = [names for names in alike.values() if len(names) >= _MANY]
-            self._matrices = [(names, torch.stack([self.targets[name] for name in names], 1)) for names in many]
-            self._laid_out = [(name, y, _version(y)) for name, y in self.targets.items()]
-        return self._matrices
+        return vars(self) | {"_columns": Columns()}
 
     def __len__(self) -> int:
         return self._size
@@ -159,7 +136,7 @@ class TensorSource:
     def batch(self, index: Int[Tensor, "B"]) -> tuple[Inputs, dict[str, Tensor]]:
         """Inputs and targets of the rows ``index``, copied."""
         together: dict[str, Tensor] = {}
-        for names, matrix in self._side_by_side():
+        for names, matrix in self._columns.of(self.targets):
             together |= zip(names, _rows(matrix, index).unbind(1), strict=True)
         targets = {name: together[name] if name in together else _rows(y, index) for name, y in self.targets.items()}
         return _map(self.inputs, lambda x: _rows(x, index)), targets
@@ -190,11 +167,6 @@ class TensorSource:
                 value.update(f"{role}|{name}|{tensor.dtype}|{tuple(tensor.shape)}|".encode())
                 value.update(tensor.detach().cpu().contiguous().view(-1).view(torch.uint8).numpy().data)
         return value.hexdigest()
-
-
-def _version(tensor: Tensor) -> int:
-    """Changes with every change in place, as far as that is counted."""
-    return 0 if tensor.is_inference() else tensor._version
 
 
 def _rows(tensor: Tensor, index: Tensor) -> Tensor:

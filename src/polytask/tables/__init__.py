@@ -5,6 +5,13 @@ The room needs scikit-learn and nothing else, and works with every learner of it
 
 from __future__ import annotations
 
-from polytask.tables.multitask import MultiTask
+from typing import TYPE_CHECKING
+
+from polytask.lazy import lazy
+
+if TYPE_CHECKING:
+    from polytask.tables.multitask import MultiTask
 
 __all__ = ["MultiTask"]
+
+__getattr__, __dir__ = lazy(__name__, {"multitask": ["MultiTask"]})

@@ -8,7 +8,6 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 from scipy import sparse
-from sklearn.utils import _safe_indexing
 
 from polytask.errors import DataError
 
@@ -45,6 +44,8 @@ def rows_of(X: Any, rows: Array) -> Any:
         X: Inputs with n rows.
         rows: Row numbers, or a mask (n,).
     """
+    from sklearn.utils import _safe_indexing
+
     return _safe_indexing(X, np.flatnonzero(rows) if rows.dtype == bool else rows)
 
 
