@@ -86,6 +86,42 @@ def test_boosting_is_scikit_learns_with_sample_weight():
     np.testing.assert_allclose(learned.fitted.heads(None, X)["y"], model.predict(X))
 
 
+def test_a_learner_of_another_package_is_scikit_learns_with_sample_weight():
+    data = read_table(FRAME, ["y", "sick"], weight={"y": "v"}, ignore=["w"])
+    asked = {"estimator": "sklearn.linear_model:Ridge", "classifier": "sklearn.linear_model:LogisticRegression"}
+    learned = learn(find_entry("learner", asked), data, data.tasks, 0)
+    rows, y, w, _ = arrays(data, "y")
+    X = learned.encoding.linear(rows.features)
+    mean, spread = learned.units["y"]
+    expected = OneRidge().fit(X, (y - mean) / spread, sample_weight=w).predict(X)
+    np.testing.assert_allclose(learned.fitted.heads(X, X)["y"], expected)
+
+
+@pytest.mark.parametrize("how", ["chain", "stack", "pooled"])
+def test_ways_of_several_targets_take_weights(how):
+    """A label of weight 0 is a missing one, whatever it says."""
+    frame = FRAME.assign(u=(FRAME.w > 0) * 1.0, gone=FRAME.y.where(FRAME.w > 0), lied=FRAME.y.where(FRAME.w > 0, 99.0))
+    frame["other"] = frame.z + frame.x**2
+
+    def fitted(target, **weight):
+        used = (target, *weight.values())
+        data = read_table(
+            frame.rename(columns={target: "t"}),
+            ["t", "other"],
+            ignore=[name for name in ("u", "w", "v", "y", "sick", "gone", "lied") if name not in used],
+            weight={"t": weight["column"]} if weight else None,
+            kinds={"t": "regression"},
+        )
+        learned = learn(find_entry("ridge", {"alpha": 0.1, "how": how}), data, data.tasks, 0)
+        X = learned.encoding.linear(read_rows(data.train, data.tasks).features)
+        mean, spread = learned.units["t"]
+        return data, learned.fitted.heads(X, X)["t"] * spread + mean
+
+    (one, weighed), (two, without) = fitted("lied", column="u"), fitted("gone")
+    assert one.counts().loc["t"].tolist() == two.counts().loc["t"].tolist()
+    np.testing.assert_allclose(weighed, without, rtol=1e-6)
+
+
 def test_class_weights_of_the_logistic_model_are_scikit_learns():
     import dataclasses
 
@@ -120,7 +156,6 @@ def test_the_trivial_baseline_is_judged_by_weights():
 
 
 def test_the_configuration_names_columns_and_class_weights(tmp_path):
-    from polytask.study.build import build_data
     from polytask.study.config import Config
 
     FRAME.to_csv(tmp_path / "rows.csv", index=False)
@@ -128,7 +163,7 @@ def test_the_configuration_names_columns_and_class_weights(tmp_path):
         '[data]\nsource = "rows.csv"\nweight = "w"\n[tasks.y]\nweight_column = "v"\n'
         '[tasks.sick]\nclass_weight = "balanced"\n'
     )
-    data = build_data(Config.load(tmp_path / "polytask.toml"))
+    data = Config.load(tmp_path / "polytask.toml").build_data()
     assert data.tasks["sick"].class_weight == "balanced"
     assert data.tasks["sick"].weight == 1.0
     assert torch.allclose(

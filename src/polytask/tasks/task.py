@@ -348,12 +348,12 @@ class Task:
         if not named and (loss is not None or isinstance(self.metrics, Mapping)):
             what = "loss" if loss is not None else "metrics"
             raise self.rule.fail(f"custom {what} is code and cannot be written to a file; build the task in Python")
-        if isinstance(self.metrics, Mapping):
-            values["metrics"] = None
+        values |= {"metrics": None} if isinstance(self.metrics, Mapping) else {}
         if loss is not None:
             values["loss"] = f"{getattr(loss, '__module__', '?')}:{getattr(loss, '__qualname__', type(loss).__name__)}"
         values |= values.pop("options")
-        return {name: list(v) if isinstance(v, (tuple, list)) else v for name, v in values.items()}
+        plain = {name: list(v) if isinstance(v, (tuple, list)) else v for name, v in values.items()}
+        return {key: v for key, v in plain.items() if (key, v) != ("class_weight", None)}  # as before there was one
 
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> Task:

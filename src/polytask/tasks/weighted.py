@@ -19,14 +19,17 @@ __all__ = [
     "WeightedMetric",
     "absolute",
     "accuracy",
+    "brier",
     "by_label",
     "concordance",
     "coverage_error",
     "kappa",
     "known_absolute",
     "known_root",
+    "log_loss",
     "macro_auroc",
     "micro",
+    "percentage",
     "pinball",
     "poisson_deviance",
     "r2",
@@ -53,6 +56,13 @@ def root(prediction: Array, target: Array, weight: Array) -> float:
 def absolute(prediction: Array, target: Array, weight: Array) -> float:
     """Σ w |ŷ − y| / Σ w."""
     return float(np.average(np.abs(prediction - target), weights=weight))
+
+
+def percentage(prediction: Array, target: Array, weight: Array) -> float:
+    """Σ w |ŷ − y|/|y| / Σ w; NaN where a label is 0."""
+    if not target.all():
+        return float("nan")
+    return float(np.average(np.abs((prediction - target) / target), weights=weight))
 
 
 def r2(prediction: Array, target: Array, weight: Array) -> float:
@@ -114,6 +124,29 @@ def _sorted_out(name: str, options: dict[str, Any], prediction: Array, target: A
 def accuracy(prediction: Array, target: Array, weight: Array) -> float:
     """Weighted share of right answers."""
     return float(np.average(_classes(prediction) == target, weights=weight))
+
+
+def log_loss(prediction: Array, target: Array, weight: Array) -> float:
+    """Weighted mean of −log p of what came true, over all labels that are there."""
+    chance, _, weights = _of_what_came_true(prediction, target, weight)
+    return float(np.average(-np.log(np.maximum(chance, np.finfo(np.float64).eps)), weights=weights))
+
+
+def brier(prediction: Array, target: Array, weight: Array) -> float:
+    """Weighted mean of (p − y)² of yes/no labels, of Σ_c (p_c − [y = c])² of more classes."""
+    chance, others, weights = _of_what_came_true(prediction, target, weight)
+    return float(np.average((1 - chance) ** 2 + others, weights=weights))
+
+
+def _of_what_came_true(prediction: Array, target: Array, weight: Array) -> tuple[Array, Array, Array]:
+    """Probability of each label that is there, Σ p² of its other classes where there are several, and weights."""
+    if prediction.ndim == 2 and target.ndim == 1:
+        chance = prediction[np.arange(len(target)), target.astype(int)]
+        others = (prediction**2).sum(1) - chance**2
+        return chance, others if prediction.shape[1] > 2 else np.zeros(len(target)), weight
+    known = target >= 0
+    yes, true = prediction[known], target[known]
+    return np.where(true == 1, yes, 1 - yes), np.zeros(len(yes)), weight[known]
 
 
 def kappa(prediction: Array, target: Array, weight: Array) -> float:

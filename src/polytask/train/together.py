@@ -76,7 +76,12 @@ class Together:
         for group in self._grouped(targets):
             made = columns(group, targets) if len(group) > 1 else None
             if made is None:
-                others += [task.name for task in group]
+                for task in group:
+                    # the head of a task without labels stays out of products: it gets no gradient, not one of zeros
+                    if task.present(targets[task.name]).any():
+                        others.append(task.name)
+                    else:
+                        counts[task.name] = 0
             else:
                 found.append(made)
                 counts |= made.counts

@@ -119,7 +119,7 @@ class Learner(Entry):
         """Fit copies."""
         names = training.tasks.names
         X = training.trees if self.options.get("inputs") == "trees" else training.linear
-        targets = [_targets(training.tasks[name], training.targets[name]) for name in names]
+        targets = [_targets(training.tasks[name], training.targets[name], training.weights.get(name)) for name in names]
         start = np.cumsum([0, *map(len, targets)])
         orders = [
             np.concatenate([np.arange(start[place], start[place + 1]) for place in order])
@@ -152,19 +152,19 @@ class _Fitted(Fitted):
         return None
 
 
-def _targets(task: Task, labels: Array) -> list[Target]:
+def _targets(task: Task, labels: Array, weight: Array | None) -> list[Target]:
     """A task as targets: several labels are as many."""
     if labels.ndim > 1:
-        return [_discrete(f"{task.name} {place}", column, 2) for place, column in enumerate(labels.T)]
+        return [_discrete(f"{task.name} {place}", column, 2, weight) for place, column in enumerate(labels.T)]
     if task.rule.nature in (Nature.NUMBER, Nature.COUNT):
-        return [Target(task.name, labels, ~np.isnan(labels), None, None)]
+        return [Target(task.name, labels, ~np.isnan(labels), weight, None)]
     thresholds = task.rule.nature in (Nature.ORDERED, Nature.YES_NO)
-    return [_discrete(task.name, labels, task.out_features + thresholds)]
+    return [_discrete(task.name, labels, task.out_features + thresholds, weight)]
 
 
-def _discrete(name: str, labels: Array, count: int) -> Target:
+def _discrete(name: str, labels: Array, count: int, weight: Array | None) -> Target:
     present = ~np.isnan(labels)
-    return Target(name, np.where(present, labels, 0).astype(np.int64), present, None, np.arange(count))
+    return Target(name, np.where(present, labels, 0).astype(np.int64), present, weight, np.arange(count))
 
 
 def _head(task: Task, outputs: list[Array]) -> Array:

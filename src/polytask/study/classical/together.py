@@ -150,7 +150,9 @@ of the ones before it"
     def fit(self, training: Training) -> Fitted:
         """Fit the way."""
         names = training.tasks.names
-        targets = tuple(_target(training.tasks[name], training.targets[name]) for name in names)
+        targets = tuple(
+            _target(training.tasks[name], training.targets[name], training.weights.get(name)) for name in names
+        )
         X = training.trees if self.base.on_trees else training.linear
         # a pool is no task of the study, even if it is called like one
         learner = _Tuned(self.base, training, {} if self.how == "pooled" else training.tasks)
@@ -158,14 +160,14 @@ of the ones before it"
         return _Fitted(way, training.tasks, self.base.on_trees)
 
 
-def _target(task: Task, labels: Array) -> Target:
+def _target(task: Task, labels: Array, weight: Array | None) -> Target:
     """A task as a target: yes/no and classes as such, every other nature as numbers of any width."""
     rows = np.arange(len(labels))
     known: Any = ~np.isnan(labels)
     if task.rule.nature in (Nature.YES_NO, Nature.CLASSES):
         classes = np.arange(2 if task.rule.nature is Nature.YES_NO else task.out_features)
-        return Target(task.name, np.where(known, labels, 0).astype(np.int64), known, None, classes, rows)
-    return Target(task.name, labels, known.reshape(len(labels), -1).any(axis=1), None, None, rows)
+        return Target(task.name, np.where(known, labels, 0).astype(np.int64), known, weight, classes, rows)
+    return Target(task.name, labels, known.reshape(len(labels), -1).any(axis=1), weight, None, rows)
 
 
 @final
@@ -223,6 +225,7 @@ class _Tuned:
             trees=X,
             is_category=np.concatenate([self.training.is_category, np.zeros(max(0, X.shape[1] - width), dtype=bool)]),
             targets={task.name: labels},
+            weights={} if target.weight is None else {task.name: target.weight},
             folds=[] if like is not None or target.rows is None else list(_folds(self.training.folds, target.rows)),
         )
         return _Said(self.base.models(task, part, like.models if like is not None else ()), task.rule.nature)

@@ -87,23 +87,30 @@ class Binary(Kind):
             ),
             "balanced_accuracy": Score(
                 made_by("polytask.tasks.metrics.BalancedAccuracy"),
+                weighted=weighted.sorted_out("balanced_accuracy_score"),
                 higher_is_better=True,
                 undefined=Seen.both_classes,
             ),
             "mcc": Score(
                 made_by("torchmetrics.classification.BinaryMatthewsCorrCoef", **settings()),
+                weighted=weighted.sorted_out("matthews_corrcoef"),
                 higher_is_better=True,
                 undefined=Seen.both_classes,
                 skill=True,
             ),
             "precision": Score(
-                made_by("torchmetrics.classification.BinaryPrecision", **settings()), higher_is_better=True
+                made_by("torchmetrics.classification.BinaryPrecision", **settings()),
+                weighted=weighted.sorted_out("precision_score", zero_division=0.0),
+                higher_is_better=True,
             ),
             "recall": Score(
                 made_by("torchmetrics.classification.BinaryRecall", **settings()),
+                weighted=weighted.sorted_out("recall_score"),
                 higher_is_better=True,
                 undefined=Seen.a_positive,
             ),
-            "log_loss": Score(made_by("polytask.tasks.metrics.LogLoss"), higher_is_better=False),
-            "brier": Score(made_by("polytask.tasks.metrics.Brier"), higher_is_better=False),
+            "log_loss": Score(
+                made_by("polytask.tasks.metrics.LogLoss"), weighted=weighted.log_loss, higher_is_better=False
+            ),
+            "brier": Score(made_by("polytask.tasks.metrics.Brier"), weighted=weighted.brier, higher_is_better=False),
         }

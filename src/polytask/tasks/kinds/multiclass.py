@@ -89,10 +89,13 @@ class Multiclass(Kind):
             ),
             "mcc": Score(
                 made_by("torchmetrics.classification.MulticlassMatthewsCorrCoef", **options),
+                weighted=weighted.sorted_out("matthews_corrcoef"),
                 higher_is_better=True,
                 undefined=Seen.two_classes,
                 skill=True,
             ),
-            "log_loss": Score(made_by("polytask.tasks.metrics.LogLoss"), higher_is_better=False),
-            "brier": Score(made_by("polytask.tasks.metrics.Brier"), higher_is_better=False),
+            "log_loss": Score(
+                made_by("polytask.tasks.metrics.LogLoss"), weighted=weighted.log_loss, higher_is_better=False
+            ),
+            "brier": Score(made_by("polytask.tasks.metrics.Brier"), weighted=weighted.brier, higher_is_better=False),
         }

@@ -94,6 +94,8 @@ class Multilabel(Kind):
                 weighted=weighted.by_label(weighted.sorted_out("f1_score", zero_division=0.0)),
                 higher_is_better=True,
             ),
-            "log_loss": Score(made_by("polytask.tasks.metrics.LogLoss"), higher_is_better=False),
-            "brier": Score(made_by("polytask.tasks.metrics.Brier"), higher_is_better=False),
+            "log_loss": Score(
+                made_by("polytask.tasks.metrics.LogLoss"), weighted=weighted.log_loss, higher_is_better=False
+            ),
+            "brier": Score(made_by("polytask.tasks.metrics.Brier"), weighted=weighted.brier, higher_is_better=False),
         }

@@ -56,7 +56,11 @@ class Regression(Kind):
                 made_by("torchmetrics.MeanSquaredError", squared=False), weighted=weighted.root, higher_is_better=False
             ),
             "mae": Score(made_by("torchmetrics.MeanAbsoluteError"), weighted=weighted.absolute, higher_is_better=False),
-            "mape": Score(made_by("polytask.tasks.metrics.MeanAbsolutePercentageError"), higher_is_better=False),
+            "mape": Score(
+                made_by("polytask.tasks.metrics.MeanAbsolutePercentageError"),
+                weighted=weighted.percentage,
+                higher_is_better=False,
+            ),
             "r2": Score(
                 made_by("torchmetrics.R2Score"),
                 weighted=weighted.r2,
