@@ -117,7 +117,7 @@ def test_surprises_of_the_table_are_shown_with_remedies_for_the_configuration(po
     outcome = polytask("check", config, "--no-evidence", "--set", 'protocol.methods=["equal"]')
     assert outcome.code == 0, outcome.err
     assert "row 5 holds 1e+20" in outcome.out
-    assert '[data] missing_values = ["1e+20"]' in outcome.out
+    assert '[data.missing_values] size = ["1e+20"]' in outcome.out
 
 
 def test_ways_are_not_begun_when_time_is_up(config):

@@ -116,5 +116,5 @@ def test_evidence_that_the_trainer_cannot_give_is_refused_before_anything_runs(m
 
 
 def test_coba_is_refused_for_its_own_reason(make_net, tasks):
-    with pytest.raises(ConfigError, match="CoBa needs the loss of a validation batch after every optimizer step"):
+    with pytest.raises(ConfigError, match="CoBa asks for each task's loss on a validation batch after every step"):
         trainer_for(make_net(), tasks, "coba")
