@@ -103,7 +103,7 @@ def _side_by_side(given: Sequence[Tensor]) -> Tensor | None:
             return whole
     if given[0].ndim != 1 or len({(y.dtype, y.shape, y.device) for y in given}) > 1:
         return None
-    return torch.stack(given, 1)
+    return torch.stack(list(given), 1)
 
 
 def column_losses(found: Columns, predictions: Float[Tensor, "B outs"]) -> Float[Tensor, "K"] | None:
