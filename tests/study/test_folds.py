@@ -5,12 +5,12 @@ import dataclasses
 import numpy as np
 import pandas as pd
 import pytest
-from polytask.study.methods import MethodSpec
 
 import polytask as pt
 from polytask.data import read_table
 from polytask.study.classical.fit import learn
 from polytask.study.classical.folds import row_folds
+from polytask.study.contenders import read_contender
 from polytask.tasks import Task
 
 ROWS = 120
@@ -74,7 +74,7 @@ def test_trees_do_not_learn_patients_by_heart():
     assert {split: len(numbers) for split, numbers in data.groups.items()} == {
         split: len(source) for split, source in data.splits.items()
     }
-    entry = MethodSpec.of("boosting").estimator
+    entry = read_contender("boosting").estimator
     whole = learn(entry, data, data.tasks, 0).fitted.facts["y"]["trees"]
     parted = learn(entry, dataclasses.replace(data, groups=None), data.tasks, 0).fitted.facts["y"]["trees"]
     assert np.max(whole) <= 5 < np.min(parted)
@@ -85,7 +85,7 @@ def test_ridge_chooses_by_patients_left_out():
     draw = np.random.default_rng(4)
     frame = patients().assign(**{f"gene{i}": draw.normal(size=60)[patients()["patient"]] for i in range(30)})
     data = read_table(frame, ["y"], group="patient")
-    entry = MethodSpec.of("ridge").estimator
+    entry = read_contender("ridge").estimator
     whole = learn(entry, data, data.tasks, 0).fitted.facts["y"]["alpha"]
     parted = learn(entry, dataclasses.replace(data, groups=None), data.tasks, 0).fitted.facts["y"]["alpha"]
     assert whole > 100 * parted
