@@ -42,6 +42,7 @@ LEVELS = {
     "study": 6,
     "deploy": 7,
     "cli": 8,
+    "__main__": 9,
 }
 # Rooms that must stay below their level's permission.
 ONLY = {

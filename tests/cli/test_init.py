@@ -1,6 +1,7 @@
 """``polytask init``, and the way from a table that nobody tuned to a comparison."""
 
 import subprocess
+import sys
 import tomllib
 
 import pandas as pd
@@ -304,3 +305,16 @@ def test_what_is_missing_in_one_column_is_written_for_that_column(polytask, tmp_
     config = Config.load(out)
     assert config.data.missing_values == {"income": ("-999",), "*": ("gone",)}
     assert [column.indicator for column in config.build_data().table.numeric] == [True, False]
+
+
+def test_ways_to_split_that_contradict_each_other_are_refused_at_once(polytask, table, tmp_path):
+    out = tmp_path / "polytask.toml"
+    outcome = polytask("init", table, "--targets", "price,sold", "--time", "age", "--folds", "3", "--out", out)
+    assert outcome.code == 2
+    assert "a split by time draws nothing" in outcome.err
+    assert not out.exists()
+
+
+def test_python_runs_it_as_a_module():
+    done = subprocess.run([sys.executable, "-m", "polytask", "--help"], capture_output=True, text=True, check=True)
+    assert "compare" in done.stdout

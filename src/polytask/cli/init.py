@@ -74,6 +74,7 @@ def init(
     """Guess what each column of a table is, write a configuration, and list what is surprising."""
     from polytask.data import inspect_table
     from polytask.data.files import with_path
+    from polytask.data.split_rule import SplitRule
 
     if out.is_file() and not force:
         raise ConfigError(f"{out} exists; --force overwrites it, --out writes another file")
@@ -111,6 +112,14 @@ def init(
         "split_column": split_column,
         "test_table": test_table and Path(os.path.relpath(test_table, out.parent)).as_posix(),
     }
+    SplitRule(
+        group=tuple(names(group)),
+        stratify=bool(splitting["stratify"]),
+        folds=folds,
+        time=time,
+        gap=gap or 0.0,
+        column=split_column,
+    )  # whose parts may contradict each other, which is better said now
     unusable = [name for name in wanted if name not in report.targets]
     if unusable:
         raise DataError("\n".join(say for say in report.surprises if any(repr(name) in say for name in unusable)))
