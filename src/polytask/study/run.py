@@ -30,7 +30,7 @@ from polytask.study.section import SELECTIONS
 from polytask.study.splits import Splits
 from polytask.study.trial import read_trial
 from polytask.study.trial_spec import TrialSpec
-from polytask.study.trivial import judge_trivially
+from polytask.study.trivial import Judged, judge_trivially
 from polytask.study.versions import mixed_versions, versions
 from polytask.train import TrainOptions
 
@@ -157,7 +157,12 @@ def compare(
         row.check(data, tasks)
     trials = [TrialSpec(row, tasks, seed) for seed in numbers for row, tasks in parts]
     with locked(folder):
-        places = [(trial, folder / "trials" / trial.id(splits.of(trial.seed))) for trial in trials]
+        places: list[Job] = []
+        judged: list[Judged] = []
+        for seed in numbers:  # all that is asked of a split before its trials run, as making it anew costs
+            split = splits.of(seed)
+            places += [(trial, folder / "trials" / trial.id(split)) for trial in trials if trial.seed == seed]
+            judged.append(judge_trivially(split) if splits.how or not judged else judged[0])
         results = _run(places, splits, folder, epochs=options.epochs, workers=workers, progress=progress, resume=resume)
         if all(result.failed for result in results):
             first = results[0]
@@ -172,7 +177,7 @@ def compare(
                 worded("start afresh (resume=False)", "start afresh (--fresh)"),
             )
         notes = (*_notes(data, rows, left_out), *([mixed] if mixed else []))
-        protocol = _protocol(splits, rows, numbers, setting, against, notes, left_out)
+        protocol = _protocol(splits, judged, rows, numbers, setting, against, notes, left_out)
         comparison = Comparison(protocol, results, out=folder)
         comparison.to_json(folder)
         keep_models(
@@ -286,6 +291,7 @@ def _notes(data: MultiTaskData, rows: Sequence[Contender], left_out: Mapping[str
 
 def _protocol(
     splits: Splits,
+    judged: Sequence[Judged],
     rows: Sequence[Contender],
     seeds: tuple[int, ...],
     setting: Setting,
@@ -294,8 +300,6 @@ def _protocol(
     left_out: dict[str, dict[str, str]],
 ) -> Protocol:
     data = splits.data
-    judged = [judge_trivially(splits.of(seed)) for seed in (seeds if splits.how else seeds[:1])]
-    judged *= len(seeds) // len(judged)  # one split: the same for every seed
     counts: dict[Any, Any] = data.counts().to_dict(orient="index")
     tasks = {
         name: TaskInfo(

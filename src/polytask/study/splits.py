@@ -36,7 +36,8 @@ class Splits:
             raise ConfigError(
                 f"{data.name} has fixed test rows, so that seeds cannot have splits of their own; leave out split_seeds"
             )
-        untouched = vary is not False and bool(data.resplits) and data.resplit(0).fingerprint == data.fingerprint
+        first = data.resplit(0) if vary is not False and data.resplits else None
+        untouched = first is not None and first.fingerprint == data.fingerprint
         if vary and not untouched:
             raise ConfigError(
                 f"the rows of {data.name} are not those that were read, and splitting again would undo the change; "
@@ -44,7 +45,7 @@ class Splits:
             )
         self.data = data
         self.how = data.resplits if untouched else ""
-        self._last: tuple[int, MultiTaskData] | None = None
+        self._last = (0, first) if first is not None and untouched else None
 
     def of(self, seed: int) -> MultiTaskData:
         """The data of a seed. The last one is kept, as trials come seed by seed."""

@@ -30,6 +30,40 @@ __all__ = [
 ]
 
 
+class _Sums(Metric):
+    """Keeps a sum of errors, and of how many labels."""
+
+    is_differentiable = True
+    higher_is_better = False
+    full_state_update = False
+    total: Tensor
+    count: Tensor
+
+    def __init__(self, **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        self.add_state("total", default=torch.tensor(0.0), dist_reduce_fx="sum")
+        self.add_state("count", default=torch.tensor(0), dist_reduce_fx="sum")
+
+    def mean(self) -> Tensor:
+        """The mean error."""
+        return self.total / self.count
+
+
+class _Rows(Metric):
+    """Keeps all scores and targets, for metrics of their order."""
+
+    is_differentiable = False
+    higher_is_better = True
+    full_state_update = False
+    scores: list[Tensor]
+    target: list[Tensor]
+
+    def __init__(self, **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        self.add_state("scores", default=[], dist_reduce_fx="cat")
+        self.add_state("target", default=[], dist_reduce_fx="cat")
+
+
 @final
 class BalancedAccuracy(Metric):
     """Mean over no and yes of the share of right answers among the labels that are it, at the threshold ½.
@@ -63,19 +97,8 @@ class BalancedAccuracy(Metric):
         return (self.right / self.count).mean()
 
 
-class _OfChances(Metric):
+class _OfChances(_Sums):
     """Mean over labels of a penalty of the probabilities they were given."""
-
-    is_differentiable = True
-    higher_is_better = False
-    full_state_update = False
-    total: Tensor
-    count: Tensor
-
-    def __init__(self, **kwargs: Any) -> None:
-        super().__init__(**kwargs)
-        self.add_state("total", default=torch.tensor(0.0), dist_reduce_fx="sum")
-        self.add_state("count", default=torch.tensor(0), dist_reduce_fx="sum")
 
     def update(self, preds: Float[Tensor, "n *C"], target: Int[Tensor, "n *L"]) -> None:
         """Add rows: chances of 1 with 0/1, both (n,), or (n, L) with −1 for missing; of C classes, (n, C) with (n,)."""
@@ -91,7 +114,7 @@ class _OfChances(Metric):
 
     def compute(self) -> Tensor:
         """The mean."""
-        return self.total / self.count
+        return self.mean()
 
 
 @final
@@ -129,7 +152,7 @@ class Brier(_OfChances):
 
 
 @final
-class MeanAbsolutePercentageError(Metric):
+class MeanAbsolutePercentageError(_Sums):
     """Mean of |ŷ − y|/|y|, a share and not a percentage, as scikit-learn has it; undefined where a label is 0.
 
     torchmetrics puts 1.17e−6 in the place of smaller labels, whatever their unit.
@@ -141,17 +164,10 @@ class MeanAbsolutePercentageError(Metric):
         0.3
     """
 
-    is_differentiable = True
-    higher_is_better = False
-    full_state_update = False
-    total: Tensor
-    count: Tensor
     zeros: Tensor
 
     def __init__(self, **kwargs: Any) -> None:
         super().__init__(**kwargs)
-        self.add_state("total", default=torch.tensor(0.0), dist_reduce_fx="sum")
-        self.add_state("count", default=torch.tensor(0), dist_reduce_fx="sum")
         self.add_state("zeros", default=torch.tensor(0), dist_reduce_fx="sum")
 
     def update(self, preds: Float[Tensor, "n"], target: Float[Tensor, "n"]) -> None:
@@ -165,22 +181,11 @@ class MeanAbsolutePercentageError(Metric):
         if int(self.zeros):
             warnings.warn(f"{int(self.zeros)} of {int(self.count)} labels are 0, of which no share is", stacklevel=2)
             return torch.tensor(float("nan"))
-        return self.total / self.count
+        return self.mean()
 
 
-class _Columns(Metric):
-    """Keeps all scores and targets, and averages a ranking metric over the columns for which it is defined."""
-
-    is_differentiable = False
-    higher_is_better = True
-    full_state_update = False
-    scores: list[Tensor]
-    target: list[Tensor]
-
-    def __init__(self, **kwargs: Any) -> None:
-        super().__init__(**kwargs)
-        self.add_state("scores", default=[], dist_reduce_fx="cat")
-        self.add_state("target", default=[], dist_reduce_fx="cat")
+class _Columns(_Rows):
+    """Averages a ranking metric over the columns for which it is defined."""
 
     def update(self, preds: Float[Tensor, "n C"], target: Int[Tensor, "n *C"]) -> None:
         """Add rows: scores (n, C); class indices (n,), or (n, C) of 0, 1 and −1 for missing."""
@@ -236,7 +241,7 @@ class MacroAveragePrecision(_Columns):
 
 
 @final
-class PinballLoss(Metric):
+class PinballLoss(_Sums):
     """Mean over rows and levels of max(τ·(y − q), (τ − 1)·(y − q)), with q the predicted τ-quantile.
 
     Args:
@@ -250,17 +255,9 @@ class PinballLoss(Metric):
         0.25
     """
 
-    is_differentiable = True
-    higher_is_better = False
-    full_state_update = False
-    total: Tensor
-    count: Tensor
-
     def __init__(self, quantiles: tuple[float, ...], **kwargs: Any) -> None:
         super().__init__(**kwargs)
         self.quantiles = quantiles
-        self.add_state("total", default=torch.tensor(0.0), dist_reduce_fx="sum")
-        self.add_state("count", default=torch.tensor(0), dist_reduce_fx="sum")
 
     def update(self, preds: Float[Tensor, "n Q"], target: Float[Tensor, "n"]) -> None:
         """Add rows."""
@@ -269,7 +266,7 @@ class PinballLoss(Metric):
 
     def compute(self) -> Tensor:
         """The mean."""
-        return self.total / self.count
+        return self.mean()
 
 
 @final
@@ -310,7 +307,7 @@ class CoverageError(Metric):
 
 
 @final
-class KnownError(Metric):
+class KnownError(_Sums):
     """Mean of |p − y|, or root of the mean of its square, over labels that are known; bounds (n, 2) are equal there.
 
     Args:
@@ -324,17 +321,9 @@ class KnownError(Metric):
         2.0
     """
 
-    is_differentiable = True
-    higher_is_better = False
-    full_state_update = False
-    total: Tensor
-    count: Tensor
-
     def __init__(self, power: int, **kwargs: Any) -> None:
         super().__init__(**kwargs)
         self.power = power
-        self.add_state("total", default=torch.tensor(0.0), dist_reduce_fx="sum")
-        self.add_state("count", default=torch.tensor(0), dist_reduce_fx="sum")
 
     def update(self, preds: Float[Tensor, "n"], target: Float[Tensor, "n 2"]) -> None:
         """Add rows."""
@@ -347,12 +336,12 @@ class KnownError(Metric):
         if not self.count:
             warnings.warn("no label is known, all are bounds", stacklevel=2)
             return torch.tensor(float("nan"))
-        mean = self.total / self.count
+        mean = self.mean()
         return mean.sqrt() if self.power == 2 else mean
 
 
 @final
-class Concordance(Metric):
+class Concordance(_Rows):
     """Harrell's concordance index of labels that are bounds (n, 2), equal where a label is known.
 
     Examples:
@@ -361,17 +350,6 @@ class Concordance(Metric):
         >>> float(metric.compute())
         1.0
     """
-
-    is_differentiable = False
-    higher_is_better = True
-    full_state_update = False
-    scores: list[Tensor]
-    target: list[Tensor]
-
-    def __init__(self, **kwargs: Any) -> None:
-        super().__init__(**kwargs)
-        self.add_state("scores", default=[], dist_reduce_fx="cat")
-        self.add_state("target", default=[], dist_reduce_fx="cat")
 
     def update(self, preds: Float[Tensor, "n"], target: Float[Tensor, "n 2"]) -> None:
         """Add rows."""

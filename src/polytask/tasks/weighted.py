@@ -128,25 +128,25 @@ def accuracy(prediction: Array, target: Array, weight: Array) -> float:
 
 def log_loss(prediction: Array, target: Array, weight: Array) -> float:
     """Weighted mean of −log p of what came true, over all labels that are there."""
-    chance, _, weights = _of_what_came_true(prediction, target, weight)
-    return float(np.average(-np.log(np.maximum(chance, np.finfo(np.float64).eps)), weights=weights))
+    from sklearn import metrics
+
+    chances, places, weights = _by_class(prediction, target, weight)
+    return float(metrics.log_loss(places, chances, sample_weight=weights, labels=range(chances.shape[1])))
 
 
 def brier(prediction: Array, target: Array, weight: Array) -> float:
     """Weighted mean of (p − y)² of yes/no labels, of Σ_c (p_c − [y = c])² of more classes."""
-    chance, others, weights = _of_what_came_true(prediction, target, weight)
-    return float(np.average((1 - chance) ** 2 + others, weights=weights))
+    chances, places, weights = _by_class(prediction, target, weight)
+    squares = ((chances - np.eye(chances.shape[1])[places]) ** 2).sum(1)
+    return float(np.average(squares / (2 if chances.shape[1] == 2 else 1), weights=weights))
 
 
-def _of_what_came_true(prediction: Array, target: Array, weight: Array) -> tuple[Array, Array, Array]:
-    """Probability of each label that is there, Σ p² of its other classes where there are several, and weights."""
-    if prediction.ndim == 2 and target.ndim == 1:
-        chance = prediction[np.arange(len(target)), target.astype(int)]
-        others = (prediction**2).sum(1) - chance**2
-        return chance, others if prediction.shape[1] > 2 else np.zeros(len(target)), weight
+def _by_class(prediction: Array, target: Array, weight: Array) -> tuple[Array, Array, Array]:
+    """Probabilities (n, C), classes and weights (n,) of all labels that are there; a yes/no label has two classes."""
+    if prediction.ndim > target.ndim:
+        return prediction, target.astype(int), weight
     known = target >= 0
-    yes, true = prediction[known], target[known]
-    return np.where(true == 1, yes, 1 - yes), np.zeros(len(yes)), weight[known]
+    return np.stack([1 - prediction[known], prediction[known]], axis=1), target[known].astype(int), weight[known]
 
 
 def kappa(prediction: Array, target: Array, weight: Array) -> float:
