@@ -5,10 +5,11 @@ from __future__ import annotations
 import dataclasses
 import functools
 import math
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, final
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 
 from polytask.decide.calibration import Isotonic, Temperature
@@ -17,6 +18,7 @@ from polytask.decide.thresholds import Threshold, best_threshold
 from polytask.errors import DataError
 from polytask.study.decisions.wishes import DECIDED, Wishes
 from polytask.tasks import Nature, Task, TaskSet
+from polytask.tasks.kind import named
 
 __all__ = ["Decision", "Decisions", "choose_decisions"]
 
@@ -97,13 +99,10 @@ class Decision:
         found: dict[str, Array] = {}
         if (yes := self.says(mended)) is not None:
             if mended.ndim == 1:
-                found[""] = _named(yes.astype(int), task.labels, np.isfinite(mended))
+                found[""] = _classes(yes, task.labels, mended)
             else:
                 names = range(mended.shape[1]) if task.labels is None else task.labels
-                found |= {
-                    str(name): _named(yes[:, k].astype(int), None, np.isfinite(mended[:, k]))
-                    for k, name in enumerate(names)
-                }
+                found |= {str(name): _classes(yes[:, k], None, mended[:, k]) for k, name in enumerate(names)}
         if (ends := self.ends(task, decoded)) is not None:
             found |= {"low": ends[0], "high": ends[1]}
         if (members := self.members(decoded)) is not None:
@@ -257,13 +256,9 @@ def _of_finite_rows(apply: Callable[[Array], Array], values: Array) -> Array:
     return found
 
 
-def _named(codes: Array, labels: Any, known: Array) -> Array:
-    """Classes by name, ``None`` where the prediction is not finite; as the kinds name them."""
-    found = codes if labels is None else np.asarray(labels, dtype=object)[codes]
-    if not known.all():
-        found = found.astype(object)
-        found[~known] = None
-    return found
+def _classes(yes: Array, labels: Sequence[str] | None, mended: Array) -> Array:
+    """Yes or no as the kinds write it; ``None`` where the probability is not finite."""
+    return named(torch.from_numpy(yes.astype(np.int64)), labels, torch.from_numpy(np.isfinite(mended)))
 
 
 def _form(one: Any) -> str:
