@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 import numpy as np
@@ -14,8 +14,9 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from polytask.errors import DataError
+from polytask.tasks import Nature, Task
 
-__all__ = ["bounds_of", "looks_bounded", "one_number", "read_bounds"]
+__all__ = ["bounds_of", "looks_bounded", "read_bounds", "without_bounds"]
 
 _NUMBER = r"[+-]?\d+(?:[.,]\d+)?(?:[eE][+-]?\d+)?"
 _SIDE = re.compile(rf"(<=|>=|=<|=>|<|>|≤|≥)\s*({_NUMBER})")
@@ -80,11 +81,12 @@ def read_bounds(series: pd.Series[Any], shown: str) -> NDArray[np.float64]:
     return found
 
 
-def one_number(labels: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """Labels (N,) of a table for those who want one number each: of bounds (N, 2) the known ones, NaN for others."""
-    return {
-        name: y
-        if y.ndim == 1 or not y.is_floating_point()
-        else y[:, 0].where(y[:, 0] == y[:, 1], torch.full_like(y[:, 0], math.nan))
-        for name, y in labels.items()
-    }
+def without_bounds(labels: Mapping[str, Tensor], tasks: Iterable[Task]) -> dict[str, Tensor]:
+    """Labels of a table for those who know no bounds: of bounds (N, 2) the values that are known (N,), else NaN."""
+    bounded = {task.name for task in tasks if task.rule.nature is Nature.BOUNDED}
+    return {name: _known(y) if name in bounded else y for name, y in labels.items()}
+
+
+def _known(bounds: Tensor) -> Tensor:
+    low, high = bounds.unbind(1)
+    return low.where(low == high, torch.full_like(low, math.nan))

@@ -10,7 +10,7 @@ from typing import Any, final
 import numpy as np
 import pandas as pd
 
-from polytask.data.bounds import one_number
+from polytask.data.bounds import without_bounds
 from polytask.data.columns import Column, infer_column, plain
 from polytask.data.encoder import TableEncoder
 from polytask.data.leakage import find_leaks, judged
@@ -191,7 +191,7 @@ def inspect_table(
         if name not in left_out and name not in groups:
             columns.append(column)
         reports.append(_report(series, column.role if column.reason != _BAD else "unusable", "", column.reason))
-    labels = one_number(labels)
+    labels = without_bounds(labels, tasks)
     if tasks and any(column.role != "dropped" for column in columns):
         surprises += _leaks(frame, columns, TaskSet.of(tasks), labels)
     surprises += oddities(frame, columns, labels, grouped=bool(groups), timed=time is not None)

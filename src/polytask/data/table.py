@@ -14,7 +14,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from polytask.data.bounds import one_number
+from polytask.data.bounds import without_bounds
 from polytask.data.columns import Column, infer_column
 from polytask.data.encoder import TableEncoder
 from polytask.data.files import name_of
@@ -308,7 +308,8 @@ def assemble(
     given = (encoded, labels, weighed)
     sources = {split: TensorSource(*(_rows(values, index[split]) for values in given)) for split in SPLITS}
     look = index["train"][judged(len(index["train"]))]
-    leaks = find_leaks(frame.iloc[look.numpy()], _rows(encoded, look), table, task_set, _rows(one_number(labels), look))
+    plain = without_bounds(labels, tasks)
+    leaks = find_leaks(frame.iloc[look.numpy()], _rows(encoded, look), table, task_set, _rows(plain, look))
     if leaks and warn:
         listed = "; ".join(condensed(list(map(str, leaks))))
         columns_named = list(dict.fromkeys(leak.column for leak in leaks))
@@ -321,7 +322,7 @@ def assemble(
     numbered = None if groups is None else pd.factorize(groups)[0].astype(np.int64)
     noticed += [f"column {column.name!r}: {column.surprise}" for column in columns if column.surprise]
     known = {"grouped": groups is not None or not advise, "timed": bool((details or {}).get("time")) or not advise}
-    noticed += oddities(frame, columns, one_number(labels), **known)
+    noticed += oddities(frame, columns, plain, **known)
     said = [*notes]
     if dropped:
         said.append("Dropped: " + "; ".join(f"{column} ({reason})" for column, reason in dropped.items()) + ".")
